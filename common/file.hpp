@@ -1,0 +1,42 @@
+// Whole small files: read bounded, replace atomically and durably. Threads: any.
+#pragma once
+
+#include <cstddef>
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "common/result.hpp"
+
+namespace goldlink {
+
+// An owned file descriptor; closes on destruction.
+class FileDescriptor {
+  public:
+    FileDescriptor() = default;
+    explicit FileDescriptor(int fd) : fd_(fd) {}
+    FileDescriptor(FileDescriptor&& other) noexcept : fd_(other.release()) {}
+    FileDescriptor& operator=(FileDescriptor&& other) noexcept;
+    ~FileDescriptor() { reset(); }
+
+    int get() const { return fd_; }
+    explicit operator bool() const { return fd_ >= 0; }
+    int release() { return std::exchange(fd_, -1); }
+    void reset();
+
+  private:
+    int fd_ = -1;
+};
+
+// Reads a file whole. A file larger than max_bytes is an error, not cut short.
+Result<std::string> read_file(const std::filesystem::path& path, std::size_t max_bytes);
+
+// Writes to a temporary file beside `path`, fsyncs it, renames it over `path` and fsyncs the
+// folder: after a crash `path` holds the old or the new content whole.
+Result<> replace_file(const std::filesystem::path& path, std::string_view content, int mode = 0644);
+
+// mkdir -p with a clear error.
+Result<> make_directories(const std::filesystem::path& path);
+
+}  // namespace goldlink

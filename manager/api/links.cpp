@@ -1,0 +1,301 @@
+// Links: made for a client or as a lease, shown with what the target says of them, reset,
+// committed.
+#include "manager/db/links.hpp"
+
+#include <fmt/format.h>
+
+#include <map>
+
+#include "common/hex.hpp"
+#include "common/log.hpp"
+#include "manager/api/client_changes.hpp"
+#include "manager/api/input.hpp"
+#include "manager/api/views.hpp"
+#include "manager/db/clients.hpp"
+#include "manager/db/history.hpp"
+#include "manager/db/images.hpp"
+#include "manager/naming.hpp"
+
+namespace goldlink::manager::api {
+namespace {
+
+// How long POST /links waits for the target to serve the link.
+constexpr std::chrono::seconds kServeWait{10};
+constexpr std::size_t kSecretLength = 16;
+constexpr std::chrono::seconds kLiveTimeout{3};
+
+LinkContext context_of(Call& call) {
+    LinkContext context;
+    context.portal = call.services.target_status.portal(call.request.local);
+    context.secrets = call.sees_secrets();
+    return context;
+}
+
+// The target's view of its links by id; empty when it does not answer.
+std::map<std::string, json::object> live_links(const Services& services) {
+    std::map<std::string, json::object> links;
+    const auto answer = services.target.call("GET", "/links", "", kLiveTimeout);
+    if (!answer) return links;
+    const auto parsed = json::parse(*answer);
+    if (!parsed) return links;
+    const json::value* list =
+        parsed->is_object() ? parsed->as_object().if_contains("links") : &*parsed;
+    if (list == nullptr || !list->is_array()) return links;
+    for (const json::value& item : list->as_array()) {
+        if (!item.is_object()) continue;
+        const auto id = json::string_field(item.as_object(), "id", 1, 64);
+        if (id) links[*id] = item.as_object();
+    }
+    return links;
+}
+
+std::optional<json::object> live_link(const Services& services, const std::string& id) {
+    const auto answer = services.target.call("GET", "/links/" + id, "", kLiveTimeout);
+    if (!answer) return std::nullopt;
+    auto parsed = json::parse_object(*answer);
+    if (!parsed) return std::nullopt;
+    return std::move(*parsed);
+}
+
+http::Response shown(Call& call, int status, const db::Link& link) {
+    LinkContext context = context_of(call);
+    const auto live = live_link(call.services, link.id);
+    if (live) context.live = &*live;
+    http::Response response = json_response(status, view(link, context));
+    if (status == 201) response.headers.emplace_back("Location", "/api/v1/links/" + link.id);
+    return response;
+}
+
+// A ci token knows only the leases it made itself.
+Maybe<db::Link> needed_link(db::Connection& c, const Call& call) {
+    GOLDLINK_TRY_CALL(const std::string id, uuid_param(call, "link_id", "link"));
+    GOLDLINK_TRY_ASSIGN(auto link, db::find_link(c, id));
+    if (!link || (call.is_ci() && link->created_by != call.token.id))
+        return refuse_missing(fmt::format("link {}", id));
+    return std::move(*link);
+}
+
+Maybe<db::Link> needed_link(Call& call) {
+    return call.services.pool.run([&](db::Connection& c) { return needed_link(c, call); });
+}
+
+Answer list(Call& call) {
+    GOLDLINK_TRY_CALL(const Page page, page_of(call, true));
+    db::LinkFilter filter;
+    if (const std::string client = call.request.query_value("client"); !client.empty())
+        filter.client = client;
+    if (const std::string image = call.request.query_value("image"); !image.empty())
+        filter.image = image;
+    if (call.is_ci()) filter.created_by = call.token.id;
+    GOLDLINK_TRY_ASSIGN(auto links, call.services.pool.run([&](db::Connection& c) {
+        return db::list_links(c, filter, page.cursor, page.limit + 1);
+    }));
+    const auto live = live_links(call.services);
+    LinkContext context = context_of(call);
+    return page_response(
+        std::move(links), page,
+        [&](const db::Link& link) {
+            const auto found = live.find(link.id);
+            context.live = found == live.end() ? nullptr : &found->second;
+            return view(link, context);
+        },
+        [](const db::Link& link) { return link.id; });
+}
+
+struct Wanted {
+    std::optional<std::string> client;
+    std::optional<std::int64_t> lease_seconds;
+    ImageReference image;
+    std::optional<std::string> policy;
+};
+
+Maybe<Wanted> wanted_of(const Call& call) {
+    GOLDLINK_TRY_CALL(const auto body, body_object(call, {"client", "lease", "image", "policy"}));
+    Wanted wanted;
+    const auto image = json::string_field(body, "image", 1, 140);
+    if (!image) return refuse_field("image", image.error().message);
+    GOLDLINK_TRY_CALL(wanted.image, parse_image_reference(*image));
+    const auto lease = json::optional_string(body, "lease", 16);
+    if (!lease) return refuse_field("lease", lease.error().message);
+    const auto client = json::optional_string(body, "client", 63);
+    if (!client) return refuse_field("client", client.error().message);
+    if (client->has_value() == lease->has_value())
+        return refuse_field(
+            "client",
+            "give either a client or a lease: {\"client\": \"PC-001\"} or {\"lease\": \"30m\"}");
+    wanted.client = *client;
+    if (*lease) {
+        GOLDLINK_TRY_CALL(wanted.lease_seconds, parse_lease(**lease));
+    }
+    if (body.contains("policy")) {
+        GOLDLINK_TRY_CALL(wanted.policy, policy_field(body, "discard"));
+    }
+    if (call.is_ci() && wanted.client)
+        return refuse(403, "role-not-allowed", "The token's role does not allow this",
+                      "a ci token makes leases only; binding a client needs an operator or admin");
+    return wanted;
+}
+
+Maybe<std::string> link_client(db::Connection& c, const Call& call, const Wanted& wanted,
+                               const db::ImageTarget& image) {
+    GOLDLINK_TRY_ASSIGN(const auto client, db::lock_client(c, *wanted.client));
+    if (!client) return refuse_missing(fmt::format("client {}", *wanted.client));
+    if (client->state == "pending")
+        return refuse(
+            409, "client-pending", "The client is not approved",
+            fmt::format("{} registered itself and waits; approve it first", client->name));
+    std::string policy = "discard";
+    if (client->group) {
+        GOLDLINK_TRY_ASSIGN(const auto group, db::find_group(c, *client->group));
+        if (group) policy = group->policy;
+    }
+    return add_client_link(c, *client, image, wanted.policy.value_or(policy), call.token.id);
+}
+
+Maybe<std::string> add_lease(db::Connection& c, const Call& call, const Wanted& wanted,
+                             const db::ImageTarget& image) {
+    db::NewLink link;
+    link.lease_seconds = wanted.lease_seconds;
+    link.iqn = iqn_of("lease-" + random_uuid().substr(0, 13));
+    link.username = "goldlink";
+    link.secret = random_secret(kSecretLength);
+    link.policy = wanted.policy.value_or("discard");
+    link.image = image;
+    link.created_by = call.token.id;
+    GOLDLINK_TRY_ASSIGN(const auto id, db::insert_link(c, link));
+    if (!id)
+        return refuse(409, "conflict", "The lease's name is taken",
+                      "a random name was drawn twice; try again");
+    return *id;
+}
+
+Maybe<std::string> add_link(db::Connection& c, const Call& call, const Wanted& wanted) {
+    GOLDLINK_TRY_CALL(const db::ImageTarget image, resolve(c, wanted.image));
+    GOLDLINK_TRY_CALL(const std::string id, wanted.client ? link_client(c, call, wanted, image)
+                                                          : add_lease(c, call, wanted, image));
+    GOLDLINK_TRY(db::add_event(
+        c, {{},
+            "link_created",
+            wanted.client,
+            id,
+            {},
+            json::serialize(json::object{{"image", image.image}, {"version", image.version}})}));
+    return id;
+}
+
+// Until the target serves the link, says why not, or the wait is over.
+Maybe<db::Link> wait_served(Call& call, const std::string& id) {
+    Watch& watch = call.services.watch;
+    const auto deadline = std::chrono::steady_clock::now() + kServeWait;
+    while (true) {
+        const std::uint64_t seen = watch.count(Topic::links);
+        GOLDLINK_TRY_ASSIGN(auto link, call.services.pool.run([&](db::Connection& c) {
+            return db::find_link(c, id);
+        }));
+        if (!link) return refuse_missing(fmt::format("link {}; it was removed meanwhile", id));
+        const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
+            deadline - std::chrono::steady_clock::now());
+        if (link->state != "pending" || link->problem || left.count() <= 0 || watch.stopping() ||
+            call.request.should_end())
+            return std::move(*link);
+        watch.wait(Topic::links, seen, std::min(left, std::chrono::milliseconds(500)));
+    }
+}
+
+Answer create(Call& call) {
+    GOLDLINK_TRY_CALL(const Wanted wanted, wanted_of(call));
+    GOLDLINK_TRY_CALL(const std::string id, call.services.pool.transact([&](db::Connection& c) {
+        return add_link(c, call, wanted);
+    }));
+    GOLDLINK_TRY_CALL(const db::Link link, wait_served(call, id));
+    return shown(call, link.state == "ready" ? 201 : 202, link);
+}
+
+Answer get(Call& call) {
+    GOLDLINK_TRY_CALL(const db::Link link, needed_link(call));
+    return shown(call, 200, link);
+}
+
+Answer remove(Call& call) {
+    GOLDLINK_TRY_CALL(
+        const db::Link link, call.services.pool.transact([&](db::Connection& c) -> Maybe<db::Link> {
+            GOLDLINK_TRY_CALL(db::Link found, needed_link(c, call));
+            GOLDLINK_TRY_ASSIGN(const bool deleted, db::delete_link(c, found.id));
+            if (!deleted) return refuse_missing(fmt::format("link {}", found.id));
+            GOLDLINK_TRY(db::add_event(c, {{}, "link_removed", found.client, found.id, {}, "{}"}));
+            return found;
+        }));
+    // At once where the target answers; else the reconciler takes it away when it is back.
+    const auto dropped = call.services.target.call("DELETE", "/links/" + link.id);
+    if (!dropped && dropped.error().status != 404)
+        log::info("link {} is removed from the registry; the target will follow: {}", link.id,
+                  dropped.error().detail);
+    return no_content();
+}
+
+Answer reset(Call& call) {
+    GOLDLINK_TRY_CALL(const auto body, body_object(call, {"force"}, true));
+    const auto force = json::optional_bool(body, "force");
+    if (!force) return refuse_field("force", force.error().message);
+    GOLDLINK_TRY_CALL(const db::Link link, needed_link(call));
+    const auto done = call.services.target.call(
+        "POST", "/links/" + link.id + "/reset",
+        json::serialize(json::object{{"force", force->value_or(false)}}), std::chrono::seconds(30));
+    if (!done) return refuse_peer(call.services.target, done.error());
+    GOLDLINK_TRY_CALL(
+        const db::Link now, call.services.pool.transact([&](db::Connection& c) -> Maybe<db::Link> {
+            // A kept overlay held the link on its version; now that it is empty it follows its
+            // channel again.
+            GOLDLINK_TRY(db::follow_channel(c, link.id));
+            GOLDLINK_TRY(db::add_event(c, {{}, "link_reset", link.client, link.id, {}, "{}"}));
+            return needed_link(c, call);
+        }));
+    return shown(call, 200, now);
+}
+
+Answer commit(Call& call) {
+    GOLDLINK_TRY_CALL(const auto body, body_object(call, {"note", "channel"}, true));
+    GOLDLINK_TRY_CALL(const auto note, note_field(body));
+    const auto channel = json::optional_string(body, "channel", 63);
+    if (!channel) return refuse_field("channel", channel.error().message);
+    if (*channel && !is_channel_name(**channel))
+        return refuse_field("channel", fmt::format("\"{}\" is no channel name", **channel));
+    return call.services.pool.transact([&](db::Connection& c) -> Answer {
+        GOLDLINK_TRY_CALL(const db::Link link, needed_link(c, call));
+        if (link.policy != "super")
+            return refuse(409, "not-super", "The link is not a super link",
+                          fmt::format("its policy is {}; only the edits of a super link become the "
+                                      "next version. Make "
+                                      "a link with policy super, boot it, change it, then commit",
+                                      link.policy));
+        GOLDLINK_TRY_ASSIGN(const auto image, db::find_image(c, link.image));
+        if (!image) return refuse_missing(fmt::format("image {}", link.image));
+        GOLDLINK_TRY_ASSIGN(const auto version,
+                            db::insert_version(c, image->id, note.value_or("")));
+        db::NewTask task;
+        task.id = random_uuid();
+        task.kind = "commit";
+        task.subject = fmt::format("{}@{}", image->name, version.number);
+        task.phase = "start";
+        task.version_id = version.id;
+        task.link_id = link.id;
+        task.channel = *channel;
+        task.created_by = call.token.id;
+        GOLDLINK_TRY(db::insert_task(c, task));
+        GOLDLINK_TRY_ASSIGN(const auto made, db::find_task(c, task.id));
+        return json_response(202, view(*made));
+    });
+}
+
+}  // namespace
+
+void add_link_routes(Table& table) {
+    table.push_back({"GET", "/links", kRead | kCi, {"limit", "cursor", "client", "image"}, list});
+    table.push_back({"POST", "/links", kWrite | kCi, {}, create});
+    table.push_back({"GET", "/links/{link_id}", kRead | kCi, {}, get});
+    table.push_back({"DELETE", "/links/{link_id}", kWrite | kCi, {}, remove});
+    table.push_back({"POST", "/links/{link_id}/reset", kWrite | kCi, {}, reset});
+    table.push_back({"POST", "/links/{link_id}/commit", kWrite, {}, commit});
+}
+
+}  // namespace goldlink::manager::api

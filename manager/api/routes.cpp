@@ -1,0 +1,175 @@
+#include "manager/api/routes.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "common/json.hpp"
+#include "common/log.hpp"
+#include "manager/api/input.hpp"
+#include "manager/db/tokens.hpp"
+#include "manager/sha256.hpp"
+
+namespace goldlink::manager::api {
+namespace {
+
+constexpr std::string_view kBase = "/api/v1";
+constexpr std::size_t kMaxBodyBytes = 1 << 20;
+constexpr std::size_t kMaxTokenBytes = 256;
+
+struct RoleName {
+    Roles role;
+    std::string_view name;
+};
+constexpr RoleName kRoleNames[] = {
+    {kViewer, "viewer"}, {kOperator, "operator"}, {kAdmin, "admin"}, {kCi, "ci"}};
+
+Roles role_of(std::string_view name) {
+    for (const RoleName& row : kRoleNames)
+        if (row.name == name) return row.role;
+    return 0;
+}
+
+std::string names_of(Roles roles) {
+    std::string names;
+    for (const RoleName& row : kRoleNames)
+        if (roles & row.role) names += fmt::format("{}{}", names.empty() ? "" : ", ", row.name);
+    return names;
+}
+
+Maybe<std::string> bearer(const http::Request& request) {
+    const std::string header = request.header("authorization");
+    constexpr std::string_view kScheme = "bearer ";
+    const bool is_bearer =
+        header.size() > kScheme.size() &&
+        std::equal(kScheme.begin(), kScheme.end(), header.begin(),
+                   [](char a, char b) { return a == std::tolower(static_cast<unsigned char>(b)); });
+    if (!is_bearer || header.size() > kMaxTokenBytes)
+        return refuse(
+            401, "token-missing", "A token is needed",
+            "send the header \"Authorization: Bearer TOKEN\"; `goldlink up` writes the first admin "
+            "token into its state folder, and admins make more with `goldlink token create`");
+    return header.substr(kScheme.size());
+}
+
+Maybe<void> authenticate(Call& call, const ApiRoute& route) {
+    GOLDLINK_TRY_CALL(const std::string secret, bearer(call.request));
+    if (const auto problem = call.services.watch.problem())
+        return Refused(Refusal(Error{ErrorKind::unavailable, *problem, 0}));
+    call.token_sha256 = sha256_hex(secret);
+    GOLDLINK_TRY_ASSIGN(auto token, call.services.pool.run([&](db::Connection& c) {
+        return db::use_token(c, call.token_sha256);
+    }));
+    if (!token)
+        return refuse(401, "token-invalid", "The token is not valid",
+                      "the token is unknown, revoked or expired; ask an admin for a new one");
+    call.token = std::move(*token);
+    if ((route.roles & role_of(call.token.role)) == 0)
+        return refuse(
+            403, "role-not-allowed", "The token's role does not allow this",
+            fmt::format("the token \"{}\" has the role {}; {} {} needs {}", call.token.name,
+                        call.token.role, route.method, route.path, names_of(route.roles)));
+    return {};
+}
+
+Maybe<void> check_query(const http::Request& request, const ApiRoute& route) {
+    for (const auto& [key, value] : request.query)
+        if (std::find(route.query.begin(), route.query.end(), key) == route.query.end())
+            return refuse_field(
+                key,
+                fmt::format("the query parameter \"{}\" is not known here; known: {}", key,
+                            route.query.empty() ? "none"
+                                                : fmt::format("{}", fmt::join(route.query, ", "))));
+    return {};
+}
+
+// RFC 9110 style: the answer of a POST is kept under the caller's key, and given again to a repeat.
+Answer with_idempotency(Call& call, const ApiRoute& route) {
+    const std::string key = call.request.header("idempotency-key");
+    // A new token's answer holds its secret, which is kept nowhere.
+    if (key.empty() || route.method != "POST" || route.path == "/tokens")
+        return route.handler(call);
+    if (key.size() > 128)
+        return refuse_field("Idempotency-Key", "the Idempotency-Key may have 128 characters");
+    std::string asked = call.request.method + " " + call.request.path;
+    for (const auto& [name, value] : call.request.query) asked += "&" + name + "=" + value;
+    const std::string fingerprint = sha256_hex(asked + "\n" + call.request.body);
+
+    db::Pool& pool = call.services.pool;
+    GOLDLINK_TRY_ASSIGN(const auto earlier, pool.run([&](db::Connection& c) {
+        return db::claim_key(c, call.token.id, key, fingerprint);
+    }));
+    if (earlier && earlier->fingerprint != fingerprint)
+        return refuse(422, "idempotency-key-reused",
+                      "The Idempotency-Key was used for another request",
+                      "make a new key for each new request");
+    if (earlier && !earlier->status)
+        return refuse(
+            409, "request-in-progress", "The same request is being worked on",
+            "the first request with this Idempotency-Key has not ended; ask again in a moment");
+    if (earlier) {
+        http::Response kept;
+        kept.status = static_cast<int>(*earlier->status);
+        kept.body = earlier->body;
+        return kept;
+    }
+    Answer answer = route.handler(call);
+    const auto noted = pool.run([&](db::Connection& c) -> Result<> {
+        if (!answer)
+            return db::release_key(c, call.token.id,
+                                   key);  // a refusal changed nothing: it may be tried again
+        return db::keep_answer(c, call.token.id, key, answer->status, answer->body);
+    });
+    if (!noted)
+        log::warn("the answer to Idempotency-Key {} could not be kept: {}", key,
+                  noted.error().message);
+    return answer;
+}
+
+Answer run(const ApiRoute& route, Services& services, http::Request& request) {
+    Call call{request, services, {}, {}};
+    if (route.roles != kNobodyAsked) {
+        if (auto known = authenticate(call, route); !known)
+            return Refused(std::move(known).error());
+    }
+    if (auto fine = check_query(request, route); !fine) return Refused(std::move(fine).error());
+    return with_idempotency(call, route);
+}
+
+}  // namespace
+
+Table api_table() {
+    Table table;
+    add_system_routes(table);
+    add_token_routes(table);
+    add_image_routes(table);
+    add_upload_routes(table);
+    add_group_routes(table);
+    add_client_routes(table);
+    add_client_import_routes(table);
+    add_link_routes(table);
+    add_task_routes(table);
+    add_event_routes(table);
+    return table;
+}
+
+std::vector<http::Route> serve(const Table& table, Services& services) {
+    std::vector<http::Route> routes;
+    for (const ApiRoute& row : table) {
+        http::Route route;
+        route.method = row.method;
+        route.pattern = std::string(kBase) + row.path;
+        route.max_body_bytes = kMaxBodyBytes;
+        route.streaming_body = row.streaming_body;
+        route.handler = [row, &services](http::Request& request) {
+            Answer answer = run(row, services, request);
+            http::Response response = answer ? std::move(*answer) : answer.error().response();
+            response.headers.emplace_back("Cache-Control", "no-store");
+            return response;
+        };
+        routes.push_back(std::move(route));
+    }
+    return routes;
+}
+
+}  // namespace goldlink::manager::api

@@ -1,0 +1,182 @@
+// PUT /images/{image}/content: the body goes straight through to the target's spool, a buffer at a
+// time; the registry notes the version and the task first, so that a cut upload leaves a trace.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+
+#include "common/hex.hpp"
+#include "common/log.hpp"
+#include "manager/api/input.hpp"
+#include "manager/api/views.hpp"
+#include "manager/db/history.hpp"
+#include "manager/db/images.hpp"
+#include "manager/task_end.hpp"
+
+namespace goldlink::manager::api {
+namespace {
+
+constexpr std::uint64_t kMaxUploadBytes = std::uint64_t{64} << 40;
+constexpr std::chrono::seconds kProgressEvery{1};
+
+struct Upload {
+    std::string image, format, note, filename;
+    std::optional<std::string> channel;
+    std::uint64_t length_bytes = 0;
+};
+
+Maybe<Upload> upload_of(const Call& call) {
+    Upload upload;
+    upload.image = call.param("image");
+    if (!is_name(upload.image))
+        return refuse_field(
+            "image",
+            "an image's name has letters, digits, '.', '_' and '-', starts with a letter or "
+            "digit, and has at most 63 characters");
+    upload.format = call.request.query_value("format");
+    constexpr std::string_view kFormats[] = {"", "raw", "vhd", "vhdx", "vmdk", "qcow2"};
+    if (std::find(std::begin(kFormats), std::end(kFormats), upload.format) == std::end(kFormats))
+        return refuse_field(
+            "format",
+            fmt::format("\"{}\" is no format: it is raw, vhd, vhdx, vmdk or qcow2; leave it "
+                        "out to have it detected",
+                        upload.format.substr(0, 40)));
+    GOLDLINK_TRY_CALL(upload.note, checked_note(call.request.query_value("note")));
+    upload.filename = call.request.query_value("filename");
+    if (upload.filename.size() > 255)
+        return refuse_field("filename", "a file name may have 255 bytes");
+    if (const std::string channel = call.request.query_value("channel"); !channel.empty()) {
+        if (!is_channel_name(channel))
+            return refuse_field("channel",
+                                fmt::format("\"{}\" is no channel name", channel.substr(0, 64)));
+        upload.channel = channel;
+    }
+    upload.length_bytes = call.request.body_reader->declared_length();
+    if (call.request.header("content-length").empty())
+        return refuse(411, "length-required", "The length of the upload is needed",
+                      "send the file with a Content-Length header; a chunked body of unknown "
+                      "length is not taken");
+    if (upload.length_bytes == 0) return refuse_field("content-length", "the upload is empty");
+    if (upload.length_bytes > kMaxUploadBytes)
+        return refuse_field("content-length", "an upload may have 64 TiB");
+    return upload;
+}
+
+// The version and the task that say an upload is coming.
+Maybe<db::Task> begin(db::Connection& c, const Call& call, const Upload& upload) {
+    GOLDLINK_TRY(db::insert_image(c, upload.image, ""));
+    GOLDLINK_TRY_ASSIGN(const auto image, db::find_image(c, upload.image));
+    if (!image)
+        return refuse_missing(fmt::format("image {}; it was deleted meanwhile", upload.image));
+    GOLDLINK_TRY_ASSIGN(const auto version, db::insert_version(c, image->id, upload.note));
+    db::NewTask task;
+    task.id = random_uuid();
+    task.kind = "import";
+    task.subject = fmt::format("{}@{}", image->name, version.number);
+    task.phase = "upload";
+    task.total_bytes = static_cast<std::int64_t>(upload.length_bytes);
+    task.version_id = version.id;
+    task.channel = upload.channel;
+    task.upload = "import-" + task.id;
+    task.created_by = call.token.id;
+    task.format = upload.format;
+    GOLDLINK_TRY(db::insert_task(c, task));
+    GOLDLINK_TRY_ASSIGN(auto made, db::find_task(c, task.id));
+    return std::move(*made);
+}
+
+// Feeds the target from the request and notes progress; a failure of the registry does not stop it.
+class Feed {
+  public:
+    Feed(Call& call, const db::Task& task, std::string message)
+        : call_(call), task_(task), message_(std::move(message)) {}
+
+    Result<std::size_t> next(char* buffer, std::size_t size) {
+        auto count = call_.request.body_reader->read({buffer, size});
+        if (!count) {
+            source_error_ = count.error();
+            return count;
+        }
+        done_ += static_cast<std::int64_t>(*count);
+        const auto now = std::chrono::steady_clock::now();
+        if (now - noted_ < kProgressEvery) return count;
+        noted_ = now;
+        const auto cancelled = call_.services.pool.run([&](db::Connection& c) -> Result<bool> {
+            GOLDLINK_TRY(db::set_task_progress(c, task_.id, done_, task_.total_bytes, message_));
+            GOLDLINK_TRY_ASSIGN(const auto task, db::find_task(c, task_.id));
+            return task && task->cancel_requested;
+        });
+        if (cancelled && *cancelled) {
+            source_error_ = Error{ErrorKind::cancelled, "the import was cancelled", 0};
+            return Failure(*source_error_);
+        }
+        return count;
+    }
+
+    const std::optional<Error>& source_error() const { return source_error_; }
+
+  private:
+    Call& call_;
+    const db::Task& task_;
+    const std::string message_;
+    std::int64_t done_ = 0;
+    std::chrono::steady_clock::time_point noted_ = std::chrono::steady_clock::now();
+    std::optional<Error> source_error_;
+};
+
+Answer give_up(Call& call, const db::Task& task, const Feed& feed, const PeerError& error) {
+    const bool cancelled = feed.source_error() && feed.source_error()->kind == ErrorKind::cancelled;
+    const std::string why = feed.source_error() ? fmt::format("the upload was cut off: {}",
+                                                              feed.source_error()->message)
+                                                : error.detail;
+    const auto noted = call.services.pool.transact([&](db::Connection& c) {
+        return end_task_without_result(c, task, cancelled ? "cancelled" : "failed", why);
+    });
+    // A task left in phase upload is ended by the reconciler once its progress is stale.
+    if (!noted)
+        log::warn("task {}: its failure could not be noted: {}", task.id, noted.error().message);
+    if (const auto dropped = call.services.target.call("DELETE", "/uploads/" + *task.upload);
+        !dropped && dropped.error().status != 404)
+        log::warn("upload {}: could not be dropped: {}", *task.upload, dropped.error().detail);
+    log::warn("import {} of {} failed: {}", task.id, task.subject, why);
+    if (cancelled) return refuse(409, "cancelled", "The import was cancelled", why);
+    if (feed.source_error()) return refuse(400, "upload-cut-off", "The upload was cut off", why);
+    return refuse_peer(call.services.target, error);
+}
+
+Answer put_content(Call& call) {
+    GOLDLINK_TRY_CALL(const Upload upload, upload_of(call));
+    Services& services = call.services;
+    if (const auto status = services.target_status.get(); !status)
+        return refuse_peer(services.target, status.error());
+    GOLDLINK_TRY_CALL(const db::Task task, services.pool.transact([&](db::Connection& c) {
+        return begin(c, call, upload);
+    }));
+
+    Feed feed(call, task,
+              upload.filename.empty() ? "uploading" : fmt::format("uploading {}", upload.filename));
+    const auto sent = services.target.put_stream(
+        "/uploads/" + *task.upload, upload.length_bytes,
+        [&feed](char* buffer, std::size_t size) { return feed.next(buffer, size); });
+    if (!sent) return give_up(call, task, feed, sent.error());
+    return services.pool.transact([&](db::Connection& c) -> Answer {
+        GOLDLINK_TRY(
+            db::set_task_phase(c, task.id, "start", "queued", "arrived; waits to be imported"));
+        GOLDLINK_TRY_ASSIGN(const auto now, db::find_task(c, task.id));
+        if (!now) return refuse_missing(fmt::format("task {}", task.id));
+        return json_response(202, view(*now));
+    });
+}
+
+}  // namespace
+
+void add_upload_routes(Table& table) {
+    table.push_back({"PUT",
+                     "/images/{image}/content",
+                     kWrite,
+                     {"format", "note", "filename", "channel"},
+                     put_content,
+                     true});
+}
+
+}  // namespace goldlink::manager::api

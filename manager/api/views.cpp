@@ -1,0 +1,182 @@
+#include "manager/api/views.hpp"
+
+#include <fmt/format.h>
+
+#include "common/http/client.hpp"
+
+namespace goldlink::manager::api {
+namespace {
+
+json::value nullable(const std::optional<std::string>& text) {
+    return text ? json::value(*text) : json::value(nullptr);
+}
+
+json::value parsed(const std::string& text) {
+    auto value = json::parse(text);
+    return value ? std::move(*value) : json::value(nullptr);
+}
+
+json::value member(const json::object* object, std::string_view name) {
+    const json::value* found = object == nullptr ? nullptr : object->if_contains(name);
+    return found == nullptr ? json::value(nullptr) : *found;
+}
+
+// The members that the contract names; a newer target may say more.
+json::value only(const json::value& value, std::initializer_list<std::string_view> names) {
+    if (!value.is_object()) return nullptr;
+    json::object kept;
+    for (const std::string_view name : names) kept[name] = member(&value.as_object(), name);
+    return kept;
+}
+
+json::array sessions_of(const json::object* live) {
+    json::array shown;
+    const json::value sessions = member(live, "sessions");
+    if (!sessions.is_array()) return shown;
+    for (const json::value& session : sessions.as_array())
+        shown.push_back(only(session, {"initiator_name", "address", "since", "isid"}));
+    return shown;
+}
+
+}  // namespace
+
+json::object view(const db::Token& token) {
+    return {{"id", token.id},
+            {"name", token.name},
+            {"role", token.role},
+            {"created_at", token.created_at},
+            {"expires_at", nullable(token.expires_at)},
+            {"last_used_at", nullable(token.last_used_at)}};
+}
+
+json::object view(const db::Version& version) {
+    const bool ready = version.state == "ready";
+    return {{"image", version.image},
+            {"number", version.number},
+            {"digest", nullable(version.digest)},
+            {"size_bytes", ready ? json::value(version.size_bytes) : json::value(nullptr)},
+            {"stored_bytes", ready ? json::value(version.stored_bytes) : json::value(nullptr)},
+            {"note", version.note},
+            {"state", version.state},
+            {"error", nullable(version.error)},
+            {"created_at", version.created_at}};
+}
+
+json::object view(const db::Image& image, const std::vector<db::Version>& versions,
+                  const std::vector<db::Channel>& channels) {
+    json::object by_name;
+    for (const db::Channel& channel : channels)
+        if (channel.image_id == image.id) by_name[channel.name] = channel.version;
+    json::array list;
+    json::value size = nullptr;
+    for (const db::Version& version : versions) {
+        if (version.image_id != image.id) continue;
+        if (size.is_null() && version.state == "ready") size = version.size_bytes;
+        list.push_back(view(version));
+    }
+    return {{"name", image.name},
+            {"note", image.note},
+            {"created_at", image.created_at},
+            {"size_bytes", size},
+            {"channels", std::move(by_name)},
+            {"versions", std::move(list)}};
+}
+
+json::object view(const db::Group& group) {
+    return {{"name", group.name},
+            {"image", nullable(group.image)},
+            {"policy", group.policy},
+            {"naming_pattern", group.naming_pattern},
+            {"client_count", group.client_count}};
+}
+
+json::object view(const db::Boot& boot) {
+    json::array stages;
+    for (const db::BootStage& stage : boot.stages)
+        stages.push_back(json::object{{"stage", stage.stage},
+                                      {"at", stage.at},
+                                      {"after_ms", stage.after_ms},
+                                      {"detail", stage.detail}});
+    return {{"id", boot.id},
+            {"client", boot.client},
+            {"started_at", boot.started_at},
+            {"ended_at", nullable(boot.ended_at)},
+            {"firmware", nullable(boot.firmware)},
+            {"address", nullable(boot.address)},
+            {"stages", std::move(stages)},
+            {"state", boot.state},
+            {"problem", nullable(boot.problem)}};
+}
+
+json::object view(const db::Client& client, const std::vector<db::Boot>& last_boots) {
+    json::value last = nullptr;
+    for (const db::Boot& boot : last_boots)
+        if (boot.client == client.name) last = view(boot);
+    return {{"id", client.id},
+            {"name", client.name},
+            {"macs", json::array(client.macs.begin(), client.macs.end())},
+            {"group", nullable(client.group)},
+            {"state", client.state},
+            {"note", client.note},
+            {"link_id", nullable(client.link_id)},
+            {"image", nullable(client.image)},
+            {"policy", nullable(client.policy)},
+            {"last_boot", std::move(last)},
+            {"created_at", client.created_at}};
+}
+
+json::object view(const db::Task& task) {
+    return {{"id", task.id},
+            {"kind", task.kind},
+            {"subject", task.subject},
+            {"state", task.state},
+            {"done_bytes", task.done_bytes},
+            {"total_bytes", task.total_bytes},
+            {"message", task.message},
+            {"error", nullable(task.error)},
+            {"result", task.result ? parsed(*task.result) : json::value(nullptr)},
+            {"created_at", task.created_at},
+            {"finished_at", nullable(task.finished_at)}};
+}
+
+json::object view(const db::Event& event) {
+    return {{"id", event.id},
+            {"time", event.time},
+            {"kind", event.kind},
+            {"client", nullable(event.client)},
+            {"link_id", nullable(event.link_id)},
+            {"boot_id", nullable(event.boot_id)},
+            {"data", parsed(event.data)}};
+}
+
+json::object view(const db::Link& link, const LinkContext& context) {
+    json::value url = nullptr;
+    if (context.secrets && context.portal)
+        url = fmt::format("iscsi://{}%{}@{}/{}/{}", http::percent_encode(link.username),
+                          link.secret, *context.portal, link.iqn, link.lun);
+    const auto shown = [&](const std::string& secret) {
+        return context.secrets ? json::value(secret) : json::value(nullptr);
+    };
+    return {{"id", link.id},
+            {"client", nullable(link.client)},
+            {"lease_expires_at", nullable(link.lease_expires_at)},
+            {"image", link.image},
+            {"version", link.version},
+            {"channel", nullable(link.channel)},
+            {"policy", link.policy},
+            {"iqn", link.iqn},
+            {"portal", context.portal.value_or("")},
+            {"lun", link.lun},
+            {"username", shown(link.username)},
+            {"secret", shown(link.secret)},
+            {"url", std::move(url)},
+            {"state", link.state},
+            {"problem", nullable(link.problem)},
+            {"generation", member(context.live, "generation")},
+            {"sessions", sessions_of(context.live)},
+            {"overlay",
+             only(member(context.live, "overlay"), {"used_bytes", "quota_bytes", "ram_bytes"})},
+            {"created_at", link.created_at}};
+}
+
+}  // namespace goldlink::manager::api

@@ -1,0 +1,31 @@
+// The JSON shapes of openapi.yaml's schemas, made from the registry's rows. Pure.
+// Include only from .cpp files (Boost.JSON).
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "common/json.hpp"
+#include "manager/db/rows.hpp"
+
+namespace goldlink::manager::api {
+
+json::object view(const db::Token& token);
+json::object view(const db::Version& version);
+json::object view(const db::Image& image, const std::vector<db::Version>& versions,
+                  const std::vector<db::Channel>& channels);  // takes those of this image
+json::object view(const db::Group& group);
+json::object view(const db::Boot& boot);
+json::object view(const db::Client& client, const std::vector<db::Boot>& last_boots);
+json::object view(const db::Task& task);
+json::object view(const db::Event& event);
+
+struct LinkContext {
+    std::optional<std::string> portal;
+    bool secrets = false;
+    const json::object* live = nullptr;  // the target's GET /links/{id}, when it answered
+};
+json::object view(const db::Link& link, const LinkContext& context);
+
+}  // namespace goldlink::manager::api

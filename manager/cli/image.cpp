@@ -1,0 +1,398 @@
+// goldlink image: golden images, their versions and channels.
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <filesystem>
+#include <memory>
+
+#include "common/file.hpp"
+#include "manager/cli/connect.hpp"
+#include "manager/cli/progress.hpp"
+#include "manager/cli/text.hpp"
+
+namespace goldlink::cli {
+
+namespace {
+
+constexpr const char* kDefaultChannel = "production";
+
+struct Arguments {
+    std::string ref;
+    std::string file;
+    std::string format;
+    std::string note;
+    std::string channel;
+    std::int64_t to_version = 0;
+};
+
+std::string image_path(const std::string& name) { return "/images/" + http::percent_encode(name); }
+
+std::string size_cell(const json::value& object, std::string_view name) {
+    return has_value(object, name) ? format_bytes(static_cast<std::uint64_t>(
+                                         std::max<std::int64_t>(int_of(object, name), 0)))
+                                   : "";
+}
+
+// "production@7 test@9", by name.
+std::string channels_cell(const json::value& image) {
+    std::string out;
+    const auto* channels = member(image, "channels");
+    if (channels == nullptr || !channels->is_object()) return out;
+    for (const auto& [name, version] : channels->as_object()) {
+        if (!version.is_int64()) continue;
+        if (!out.empty()) out += ' ';
+        out += fmt::format("{}@{}", std::string_view(name), version.as_int64());
+    }
+    return out;
+}
+
+// The number of the version that a reference means; a bare name means channel production.
+Result<std::int64_t> version_of(const json::value& image, const ImageRef& ref) {
+    if (ref.version) return *ref.version;
+    const std::string channel = ref.channel.empty() ? kDefaultChannel : ref.channel;
+    const auto* channels = member(image, "channels");
+    if (channels != nullptr && has_value(*channels, channel)) return int_of(*channels, channel);
+    return failure(ErrorKind::not_found,
+                   fmt::format("image {} has no channel {}\n  to do: name a version, for example "
+                               "{}@1; 'goldlink image show {}' lists them",
+                               ref.name, channel, ref.name, ref.name));
+}
+
+// A regular file of known length, read in order.
+class SourceFile {
+  public:
+    static Result<SourceFile> open(const std::string& path) {
+        SourceFile source;
+        source.fd_ = FileDescriptor(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+        if (!source.fd_) return system_failure(fmt::format("cannot open {}", path));
+        struct stat status {};
+        if (::fstat(source.fd_.get(), &status) != 0)
+            return system_failure(fmt::format("cannot look at {}", path));
+        if (!S_ISREG(status.st_mode))
+            return failure(ErrorKind::invalid, fmt::format("{} is not a regular file", path));
+        if (status.st_size == 0)
+            return failure(ErrorKind::invalid, fmt::format("{} is empty", path));
+        source.path_ = path;
+        source.size_ = static_cast<std::uint64_t>(status.st_size);
+        static_cast<void>(::posix_fadvise(source.fd_.get(), 0, 0, POSIX_FADV_SEQUENTIAL));
+        return source;
+    }
+
+    std::uint64_t size() const { return size_; }
+    std::uint64_t offset() const { return offset_; }
+
+    Result<std::size_t> read(char* buffer, std::size_t size) {
+        size = static_cast<std::size_t>(std::min<std::uint64_t>(size, size_ - offset_));
+        if (size == 0) return std::size_t{0};
+        for (;;) {
+            const ssize_t n = ::read(fd_.get(), buffer, size);
+            if (n < 0 && errno == EINTR) continue;
+            if (n < 0) return system_failure(fmt::format("cannot read {}", path_));
+            if (n == 0)
+                return failure(ErrorKind::io,
+                               fmt::format("{} became shorter while it was read", path_));
+            offset_ += static_cast<std::uint64_t>(n);
+            return static_cast<std::size_t>(n);
+        }
+    }
+
+  private:
+    FileDescriptor fd_;
+    std::string path_;
+    std::uint64_t size_ = 0;
+    std::uint64_t offset_ = 0;
+};
+
+std::string plain_name(const Arguments& arguments) { return arguments.ref; }
+
+Result<> import_image(const Session& session, const Arguments& arguments) {
+    GOLDLINK_TRY_ASSIGN(auto source, SourceFile::open(arguments.file));
+    GOLDLINK_TRY_ASSIGN(auto api, connect(session));
+    const auto name = plain_name(arguments);
+    const auto path =
+        image_path(name) + "/content" +
+        query({{"format", arguments.format},
+               {"note", arguments.note},
+               {"channel", arguments.channel},
+               {"filename", std::filesystem::path(arguments.file).filename().string()}});
+    Progress progress(fmt::format("sending {}", name), source.size());
+    auto task = api.upload(path, source.size(), [&](char* buffer, std::size_t size) {
+        auto count = source.read(buffer, size);
+        progress.update(source.offset(), source.size());
+        return count;
+    });
+    if (!task)
+        return Failure(
+            std::move(task).error().with_context(fmt::format("importing {}", arguments.file)));
+    progress.finish();
+    GOLDLINK_TRY_ASSIGN(auto done,
+                        follow_task(api, std::move(*task), fmt::format("importing {}", name)));
+    if (session.json) {
+        print_json(done);
+        return {};
+    }
+    const auto subject = text_of(done, "subject", name);
+    print(fmt::format("{} is ready\n", printable(subject)));
+    return {};
+}
+
+Result<> list_images(const Session& session) {
+    GOLDLINK_TRY_ASSIGN(auto api, connect(session));
+    GOLDLINK_TRY_ASSIGN(auto images, api.list("/images"));
+    if (session.json) {
+        print_json(images);
+        return {};
+    }
+    if (images.empty()) {
+        print_note("no images yet: goldlink image import NAME FILE\n");
+        return {};
+    }
+    Table table({"NAME", "SIZE", "VERSIONS", "CHANNELS", "NOTE"});
+    for (const auto& image : images)
+        table.add({text_of(image, "name"), size_cell(image, "size_bytes"),
+                   std::to_string(items_of(image, "versions").size()), channels_cell(image),
+                   text_of(image, "note")});
+    print(table.to_string());
+    return {};
+}
+
+Result<> show_image(const Session& session, const Arguments& arguments) {
+    GOLDLINK_TRY_ASSIGN(const auto ref, parse_image_ref(arguments.ref));
+    GOLDLINK_TRY_ASSIGN(auto api, connect(session));
+    GOLDLINK_TRY_ASSIGN(auto image, api.get(image_path(ref.name)));
+    std::optional<std::int64_t> only;
+    if (ref.version || !ref.channel.empty()) {
+        GOLDLINK_TRY_ASSIGN(only, version_of(image, ref));
+    }
+    Table table({"VERSION", "STATE", "SIZE", "STORED", "CREATED", "DIGEST", "NOTE"});
+    for (const auto& version : items_of(image, "versions")) {
+        if (only && int_of(version, "number") != *only) continue;
+        if (only && session.json) {
+            print_json(version);
+            return {};
+        }
+        // A failed import says why where a ready one has its note.
+        const auto error = text_of(version, "error");
+        table.add({std::to_string(int_of(version, "number")), text_of(version, "state"),
+                   size_cell(version, "size_bytes"), size_cell(version, "stored_bytes"),
+                   format_time(text_of(version, "created_at")),
+                   text_of(version, "digest").substr(0, 12),
+                   error.empty() ? text_of(version, "note") : error});
+    }
+    if (only && table.empty())
+        return failure(
+            ErrorKind::not_found,
+            fmt::format("image {} has no version {}\n  to do: 'goldlink image show {}' lists "
+                        "what it has",
+                        ref.name, *only, ref.name));
+    if (session.json) {
+        print_json(image);
+        return {};
+    }
+    print(fmt::format("image     {}\nchannels  {}\n", printable(text_of(image, "name")),
+                      printable(channels_cell(image))));
+    if (!text_of(image, "note").empty())
+        print(fmt::format("note      {}\n", printable(text_of(image, "note"))));
+    if (!table.empty()) print("\n" + table.to_string());
+    return {};
+}
+
+// One finding of a verify as a line, whatever members it has.
+std::string finding_line(const json::value& finding) {
+    const auto* object = finding.if_object();
+    if (object == nullptr)
+        return finding.is_string() ? std::string(finding.as_string()) : json::serialize(finding);
+    std::string out;
+    for (const auto& [name, value] : *object) {
+        if (!out.empty()) out += ", ";
+        out += std::string(name) + " " +
+               (value.is_string() ? std::string(value.as_string()) : json::serialize(value));
+    }
+    return out;
+}
+
+Result<> verify_image(const Session& session, const Arguments& arguments) {
+    GOLDLINK_TRY_ASSIGN(const auto ref, parse_image_ref(arguments.ref));
+    GOLDLINK_TRY_ASSIGN(auto api, connect(session));
+    GOLDLINK_TRY_ASSIGN(auto image, api.get(image_path(ref.name)));
+    GOLDLINK_TRY_ASSIGN(const auto number, version_of(image, ref));
+    const auto subject = fmt::format("{}@{}", ref.name, number);
+    GOLDLINK_TRY_ASSIGN(auto task,
+                        api.post(fmt::format("{}/versions/{}/verify", image_path(ref.name), number),
+                                 json::object()));
+    GOLDLINK_TRY_ASSIGN(auto done, follow_task(api, std::move(task), "verifying " + subject));
+    if (session.json) print_json(done);
+    const auto* result = member(done, "result");
+    const auto& findings =
+        result == nullptr ? items_of(done, "findings") : items_of(*result, "findings");
+    if (!session.json) {
+        for (const auto& finding : findings) print(printable(finding_line(finding)) + "\n");
+        if (findings.empty())
+            print(fmt::format("{} is sound: {} read and hashed\n", subject,
+                              size_cell(done, "total_bytes")));
+    }
+    if (findings.empty()) return {};
+    return failure(
+        ErrorKind::corrupt,
+        fmt::format("{} is damaged in {} place{}\n  to do: check the disk it is stored on, "
+                    "then import the image again and promote the new version",
+                    subject, findings.size(), findings.size() == 1 ? "" : "s"));
+}
+
+Result<> remove_image(const Session& session, const Arguments& arguments) {
+    GOLDLINK_TRY_ASSIGN(const auto ref, parse_image_ref(arguments.ref));
+    GOLDLINK_TRY_ASSIGN(auto api, connect(session));
+    std::string path = image_path(ref.name);
+    if (ref.version) path += fmt::format("/versions/{}", *ref.version);
+    if (!ref.channel.empty()) path += "/channels/" + http::percent_encode(ref.channel);
+    GOLDLINK_TRY(api.remove(path));
+    if (session.json)
+        print_json({{"removed", arguments.ref}});
+    else
+        print(fmt::format("removed {}\n", arguments.ref));
+    return {};
+}
+
+Result<> set_channel(const Session& session, Api& api, const std::string& name,
+                     const std::string& channel, std::int64_t version) {
+    GOLDLINK_TRY_ASSIGN(auto image, api.put(fmt::format("{}/channels/{}", image_path(name),
+                                                        http::percent_encode(channel)),
+                                            {{"version", version}}));
+    if (session.json)
+        print_json(image);
+    else
+        print(fmt::format("{}:{} is version {} from each client's next boot on\n", name, channel,
+                          version));
+    return {};
+}
+
+Result<> promote_image(const Session& session, const Arguments& arguments) {
+    GOLDLINK_TRY_ASSIGN(const auto ref, parse_image_ref(arguments.ref));
+    GOLDLINK_TRY_ASSIGN(auto api, connect(session));
+    GOLDLINK_TRY_ASSIGN(auto image, api.get(image_path(ref.name)));
+    std::int64_t version = 0;
+    if (!ref.version && ref.channel.empty()) {
+        // A bare name: the newest version that is ready.
+        for (const auto& candidate : items_of(image, "versions"))
+            if (text_of(candidate, "state") == "ready")
+                version = std::max(version, int_of(candidate, "number"));
+        if (version == 0)
+            return failure(ErrorKind::not_found,
+                           fmt::format("image {} has no version that is ready", ref.name));
+    } else {
+        GOLDLINK_TRY_ASSIGN(version, version_of(image, ref));
+    }
+    return set_channel(session, api, ref.name,
+                       arguments.channel.empty() ? kDefaultChannel : arguments.channel, version);
+}
+
+Result<> roll_back_image(const Session& session, const Arguments& arguments) {
+    GOLDLINK_TRY_ASSIGN(auto ref, parse_image_ref(arguments.ref));
+    if (ref.channel.empty()) ref.channel = kDefaultChannel;
+    GOLDLINK_TRY_ASSIGN(auto api, connect(session));
+    std::int64_t version = arguments.to_version;
+    if (version == 0) {
+        GOLDLINK_TRY_ASSIGN(auto image, api.get(image_path(ref.name)));
+        GOLDLINK_TRY_ASSIGN(const auto current, version_of(image, ref));
+        for (const auto& candidate : items_of(image, "versions")) {
+            const auto number = int_of(candidate, "number");
+            if (text_of(candidate, "state") == "ready" && number < current)
+                version = std::max(version, number);
+        }
+        if (version == 0)
+            return failure(ErrorKind::not_found,
+                           fmt::format("{}:{} is at version {}, and no older version is ready",
+                                       ref.name, ref.channel, current));
+    }
+    return set_channel(session, api, ref.name, ref.channel, version);
+}
+
+}  // namespace
+
+void add_image_verbs(CLI::App& root, Session& session) {
+    auto& noun = *add_noun(root, "image", "Golden images, their versions and channels");
+    const auto arguments = std::make_shared<Arguments>();
+    const auto run = [&session, arguments](Result<> (*verb)(const Session&, const Arguments&)) {
+        return [&session, arguments, verb] { return verb(session, *arguments); };
+    };
+    const auto add_ref = [&](CLI::App* verb) {
+        verb->add_option("IMAGE", arguments->ref, "NAME, NAME:channel or NAME@version")
+            ->required()
+            ->check(check_image_ref);
+    };
+    const auto check_name = [](const std::string& text) {
+        const auto ref = parse_image_ref(text);
+        if (!ref) return ref.error().message;
+        return ref->version || !ref->channel.empty() ? std::string("give the image's name alone")
+                                                     : std::string();
+    };
+
+    auto* import = add_verb(
+        noun, session,
+        {"import", "Upload a disk image as the next version",
+         "Takes raw, VHD, VHDX, VMDK and qcow2; the format is detected. The image is made when it "
+         "does\n"
+         "not exist. Its first version becomes NAME:production, later ones NAME:latest: try a new\n"
+         "version on one client, then 'goldlink image promote NAME'.",
+         "goldlink image import win11 win11.vhdx\n"
+         "goldlink image import lab lab.qcow2 --version-note 'with Office'\n"
+         "goldlink image import win11 new.vhdx --channel test"},
+        run(import_image));
+    import->add_option("NAME", arguments->ref, "The image's name")->required()->check(check_name);
+    import->add_option("FILE", arguments->file, "The disk image")->required();
+    import->add_option("--format", arguments->format, "Instead of detecting it")
+        ->check(CLI::IsMember({"raw", "vhd", "vhdx", "vmdk", "qcow2"}));
+    import->add_option("--version-note", arguments->note, "What this version is")
+        ->type_name("TEXT");
+    import
+        ->add_option("--channel", arguments->channel, "Also point this channel at the new version")
+        ->type_name("NAME");
+
+    add_verb(noun, session,
+             {"ls", "List images", "", "goldlink image ls\ngoldlink image ls --json"},
+             [&session] { return list_images(session); });
+    add_ref(add_verb(noun, session,
+                     {"show", "Show an image's versions and channels", "",
+                      "goldlink image show win11\ngoldlink image show win11@7"},
+                     run(show_image)));
+    add_ref(add_verb(noun, session,
+                     {"verify", "Read and hash every chunk of a version",
+                      "Exit code 1 when something is damaged; each damaged place is printed.",
+                      "goldlink image verify win11\ngoldlink image verify win11@7"},
+                     run(verify_image)));
+    add_ref(add_verb(noun, session,
+                     {"rm", "Remove an image, one version, or a channel",
+                      "Refused while a link uses it. There is no way back.",
+                      "goldlink image rm win11@3        one version\n"
+                      "goldlink image rm win11:test     the channel, not its version\n"
+                      "goldlink image rm win11          the image with all versions"},
+                     run(remove_image)));
+    auto* promote =
+        add_verb(noun, session,
+                 {"promote", "Point a channel at a version",
+                  "Clients take it at their next boot. A bare name means the newest ready version.",
+                  "goldlink image promote win11\ngoldlink image promote win11@7 --channel test\n"
+                  "goldlink image promote win11:test"},
+                 run(promote_image));
+    add_ref(promote);
+    promote->add_option("--channel", arguments->channel, "The channel to move (default production)")
+        ->type_name("NAME");
+    auto* rollback =
+        add_verb(noun, session,
+                 {"rollback", "Point a channel at an older version",
+                  "Without --to: the newest ready version before the channel's own. Clients take "
+                  "it at their\n"
+                  "next boot.",
+                  "goldlink image rollback win11\ngoldlink image rollback win11:test --to 5"},
+                 run(roll_back_image));
+    add_ref(rollback);
+    rollback->add_option("--to", arguments->to_version, "The version to go back to")
+        ->type_name("N")
+        ->check(CLI::Range(std::int64_t{1}, std::int64_t{1'000'000'000}));
+}
+
+}  // namespace goldlink::cli

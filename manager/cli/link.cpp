@@ -1,0 +1,227 @@
+// goldlink link: what a client, or a lease, boots.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <memory>
+
+#include "manager/cli/connect.hpp"
+#include "manager/cli/text.hpp"
+
+namespace goldlink::cli {
+
+namespace {
+
+struct Arguments {
+    std::string id;
+    std::string client;
+    std::string lease;
+    std::string image;
+    std::string policy;
+    std::string note;
+    std::string channel;
+    bool force = false;
+};
+
+std::string link_path(const std::string& id) { return "/links/" + http::percent_encode(id); }
+
+// "win11:production (7)" or "win11@7"
+std::string image_cell(const json::value& link) {
+    const auto channel = text_of(link, "channel");
+    const auto image = text_of(link, "image");
+    const auto version = int_of(link, "version");
+    return channel.empty() ? fmt::format("{}@{}", image, version)
+                           : fmt::format("{}:{} ({})", image, channel, version);
+}
+
+// The client's name, or how long the lease has to live.
+std::string owner_cell(const json::value& link) {
+    if (const auto client = text_of(link, "client"); !client.empty()) return client;
+    const auto ends = parse_time(text_of(link, "lease_expires_at"));
+    if (!ends) return "lease";
+    const auto left =
+        std::chrono::duration_cast<std::chrono::seconds>(*ends - std::chrono::system_clock::now());
+    return left.count() <= 0 ? "lease, ended" : fmt::format("lease, {} left", format_age(left));
+}
+
+std::string overlay_cell(const json::value& link) {
+    const auto* overlay = member(link, "overlay");
+    if (overlay == nullptr || overlay->is_null()) return "";
+    const auto bytes = [&](const char* name) {
+        return format_bytes(
+            static_cast<std::uint64_t>(std::max<std::int64_t>(int_of(*overlay, name), 0)));
+    };
+    return has_value(*overlay, "quota_bytes") ? bytes("used_bytes") + " of " + bytes("quota_bytes")
+                                              : bytes("used_bytes");
+}
+
+void print_link(const json::value& link) {
+    const auto line = [](std::string_view label, const std::string& text) {
+        if (!text.empty()) print(fmt::format("{:<9} {}\n", label, printable(text)));
+    };
+    line("link", text_of(link, "id"));
+    line(has_value(link, "client") ? "client" : "lease", owner_cell(link));
+    line("image", image_cell(link));
+    line("policy", text_of(link, "policy"));
+    line("state", text_of(link, "state"));
+    line("problem", text_of(link, "problem"));
+    line("overlay", overlay_cell(link));
+    line("iqn", text_of(link, "iqn"));
+    line("portal", fmt::format("{}, LUN {}", text_of(link, "portal"), int_of(link, "lun")));
+    line("username", text_of(link, "username"));
+    line("secret", text_of(link, "secret"));
+    line("url", text_of(link, "url"));
+    for (const auto& session : items_of(link, "sessions"))
+        line("session",
+             fmt::format("{} from {} since {}", text_of(session, "initiator_name"),
+                         text_of(session, "address"), format_time(text_of(session, "since"))));
+}
+
+Result<> create_link(const Session& session, const Arguments& arguments) {
+    GOLDLINK_TRY_ASSIGN(auto api, connect(session));
+    json::object body{{"image", arguments.image}};
+    if (!arguments.client.empty()) body["client"] = arguments.client;
+    if (!arguments.lease.empty()) body["lease"] = arguments.lease;
+    if (!arguments.policy.empty()) body["policy"] = arguments.policy;
+    GOLDLINK_TRY_ASSIGN(auto link, api.post("/links", body));
+    if (session.json)
+        print_json(link);
+    else
+        print_link(link);
+    if (text_of(link, "state") == "ready") return {};
+    return failure(
+        ErrorKind::unavailable,
+        fmt::format("link {} is kept, but the target does not serve it yet\n  why: {}\n  to do: "
+                    "'goldlink status' shows the target; the link becomes ready by itself",
+                    text_of(link, "id"), printable(text_of(link, "problem", "not said"))));
+}
+
+Result<> list_links(const Session& session, const Arguments& arguments) {
+    GOLDLINK_TRY_ASSIGN(auto api, connect(session));
+    GOLDLINK_TRY_ASSIGN(
+        auto links,
+        api.list("/links" + query({{"client", arguments.client}, {"image", arguments.image}})));
+    if (session.json) {
+        print_json(links);
+        return {};
+    }
+    if (links.empty()) {
+        print_note("no links: goldlink link create --client NAME --image REF\n");
+        return {};
+    }
+    Table table({"ID", "FOR", "IMAGE", "POLICY", "STATE", "SESSIONS", "OVERLAY"});
+    for (const auto& link : links)
+        table.add({text_of(link, "id"), owner_cell(link), image_cell(link), text_of(link, "policy"),
+                   text_of(link, "state"), std::to_string(items_of(link, "sessions").size()),
+                   overlay_cell(link)});
+    print(table.to_string());
+    return {};
+}
+
+Result<> show_link(const Session& session, const Arguments& arguments) {
+    GOLDLINK_TRY_ASSIGN(auto api, connect(session));
+    GOLDLINK_TRY_ASSIGN(auto link, api.get(link_path(arguments.id)));
+    if (session.json)
+        print_json(link);
+    else
+        print_link(link);
+    return {};
+}
+
+Result<> reset_link(const Session& session, const Arguments& arguments) {
+    GOLDLINK_TRY_ASSIGN(auto api, connect(session));
+    json::object body;
+    if (arguments.force) body["force"] = true;
+    GOLDLINK_TRY_ASSIGN(auto link, api.post(link_path(arguments.id) + "/reset", body));
+    if (session.json)
+        print_json(link);
+    else
+        print(fmt::format("{} is fresh again\n", arguments.id));
+    return {};
+}
+
+Result<> commit_link(const Session& session, const Arguments& arguments) {
+    GOLDLINK_TRY_ASSIGN(auto api, connect(session));
+    json::object body;
+    if (!arguments.note.empty()) body["note"] = arguments.note;
+    if (!arguments.channel.empty()) body["channel"] = arguments.channel;
+    GOLDLINK_TRY_ASSIGN(auto task, api.post(link_path(arguments.id) + "/commit", body));
+    GOLDLINK_TRY_ASSIGN(auto done, follow_task(api, std::move(task), "committing"));
+    if (session.json)
+        print_json(done);
+    else
+        print(fmt::format("{} is ready\n", printable(text_of(done, "subject"))));
+    return {};
+}
+
+Result<> remove_link(const Session& session, const Arguments& arguments) {
+    GOLDLINK_TRY_ASSIGN(auto api, connect(session));
+    GOLDLINK_TRY(api.remove(link_path(arguments.id)));
+    if (session.json)
+        print_json({{"removed", arguments.id}});
+    else
+        print(fmt::format("removed {}\n", arguments.id));
+    return {};
+}
+
+}  // namespace
+
+void add_link_verbs(CLI::App& root, Session& session) {
+    auto& noun = *add_noun(root, "link", "What a client, or a lease, boots");
+    const auto arguments = std::make_shared<Arguments>();
+    const auto verb = [&](VerbText text, Result<> (*action)(const Session&, const Arguments&)) {
+        return add_verb(noun, session, text,
+                        [&session, arguments, action] { return action(session, *arguments); });
+    };
+    const auto by_id = [&](CLI::App* app) {
+        app->add_option("ID", arguments->id, "The link's id: 'goldlink link ls'")->required();
+        return app;
+    };
+
+    auto* create = verb({"create", "Bind a client, or a lease, to an image",
+                         "Policy discard (the default): the disk is fresh at every boot. keep: "
+                         "what the client writes\n"
+                         "persists. super: edits that 'goldlink link commit' makes the next "
+                         "version. A lease is a disk\n"
+                         "for CI that ends by itself; its url works with libiscsi's tools at once.",
+                         "goldlink link create --client PC-001 --image win11\n"
+                         "goldlink link create --client PC-002 --image win11:test --policy keep\n"
+                         "goldlink link create --lease 30m --image runner@7 --json"},
+                        create_link);
+    auto* owner = create->add_option_group("owner", "One of");
+    owner->add_option("--client", arguments->client, "The client that boots it")->type_name("NAME");
+    owner->add_option("--lease", arguments->lease, "Time to live without a client: 30m, 2h, 1d")
+        ->type_name("TIME")
+        ->check(check_lease);
+    owner->require_option(1);
+    create->add_option("--image", arguments->image, "NAME, NAME:channel or NAME@version")
+        ->required()
+        ->type_name("REF")
+        ->check(check_image_ref);
+    create->add_option("--policy", arguments->policy, "What becomes of writes (default discard)")
+        ->check(CLI::IsMember({"discard", "keep", "super"}));
+
+    auto* list = verb({"ls", "List links", "", "goldlink link ls\ngoldlink link ls --image win11"},
+                      list_links);
+    list->add_option("--client", arguments->client, "Only that client's")->type_name("NAME");
+    list->add_option("--image", arguments->image, "Only those of an image")->type_name("NAME");
+    by_id(verb({"show", "Show a link with its sessions, overlay and credentials", "",
+                "goldlink link show 3f0c...\ngoldlink link show 3f0c... --json"},
+               show_link));
+    auto* reset = by_id(verb({"reset", "Drop what the client wrote, now",
+                              "Refused while a client runs on it.", "goldlink link reset 3f0c..."},
+                             reset_link));
+    reset->add_flag("--force", arguments->force, "Cut a running client off");
+    auto* commit =
+        by_id(verb({"commit", "Make the next version from a super link's edits", "",
+                    "goldlink link commit 3f0c... --version-note 'updates of May' --channel test"},
+                   commit_link));
+    commit->add_option("--version-note", arguments->note, "What the new version is")
+        ->type_name("TEXT");
+    commit->add_option("--channel", arguments->channel, "Point this channel at it")
+        ->type_name("NAME");
+    by_id(verb({"rm", "End a link and drop its overlay", "", "goldlink link rm 3f0c..."},
+               remove_link));
+}
+
+}  // namespace goldlink::cli

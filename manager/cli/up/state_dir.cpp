@@ -1,0 +1,94 @@
+#include "manager/cli/up/state_dir.hpp"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+namespace goldlink::up {
+
+namespace {
+
+// The longest socket name we put below D: PostgreSQL's own.
+constexpr std::string_view kLongestSocket = "/run/postgresql/.s.PGSQL.5432";
+
+Result<> make_private(const std::filesystem::path& path, mode_t mode) {
+    GOLDLINK_TRY(make_directories(path));
+    if (::chmod(path.c_str(), mode) != 0)
+        return system_failure(fmt::format("cannot set the mode of {}", path.string()));
+    return {};
+}
+
+Result<FileDescriptor> take_lock(const std::filesystem::path& path) {
+    FileDescriptor lock(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644));
+    if (!lock) return system_failure(fmt::format("cannot open {}", path.string()));
+    if (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
+        if (errno != EWOULDBLOCK)
+            return system_failure(fmt::format("cannot lock {}", path.string()));
+        char buffer[32] = {};
+        const ssize_t n = ::pread(lock.get(), buffer, sizeof buffer - 1, 0);
+        std::string pid(buffer, n > 0 ? static_cast<std::size_t>(n) : 0);
+        while (!pid.empty() && pid.back() == '\n') pid.pop_back();
+        return failure(
+            ErrorKind::conflict,
+            fmt::format(
+                "another 'goldlink up'{} runs on {}\n  to do: stop it first, or give another "
+                "--state-dir",
+                pid.empty() ? "" : fmt::format(" (pid {})", pid),
+                path.parent_path().parent_path().string()));
+    }
+    const auto pid = fmt::format("{}\n", ::getpid());
+    if (::ftruncate(lock.get(), 0) != 0 ||
+        ::pwrite(lock.get(), pid.data(), pid.size(), 0) != static_cast<ssize_t>(pid.size()))
+        return system_failure(fmt::format("cannot write {}", path.string()));
+    return lock;
+}
+
+}  // namespace
+
+Result<StateDir> StateDir::open(const std::filesystem::path& path) {
+    StateDir state;
+    std::error_code error;
+    state.path_ = std::filesystem::absolute(path, error).lexically_normal();
+    if (error)
+        return system_failure(fmt::format("cannot make {} absolute", path.string()), error.value());
+    if (!state.path_.has_filename()) state.path_ = state.path_.parent_path();
+    if (state.path_.string().size() + kLongestSocket.size() >= sizeof(sockaddr_un::sun_path))
+        return failure(
+            ErrorKind::invalid,
+            fmt::format(
+                "the state folder's path {} is too long for unix sockets ({} bytes at most)\n"
+                "  to do: give a shorter --state-dir",
+                state.path_.string(), sizeof(sockaddr_un::sun_path) - 1 - kLongestSocket.size()));
+    if (auto made = make_directories(state.path_);
+        !made || ::access(state.path_.c_str(), W_OK | X_OK) != 0) {
+        const std::string why = made ? "it is not writable" : made.error().message;
+        return failure(
+            ErrorKind::denied,
+            fmt::format(
+                "cannot use {} as the state folder: {}\n  to do: run as root, or give a folder "
+                "of yours with --state-dir",
+                state.path_.string(), why));
+    }
+    // PostgreSQL runs as another user than root and has its folders below: it must get through,
+    // but needs to see nothing.
+    if (::geteuid() == 0) {
+        struct stat status {};
+        if (::stat(state.path_.c_str(), &status) != 0)
+            return system_failure(fmt::format("cannot look at {}", state.path_.string()));
+        if ((status.st_mode & S_IXOTH) == 0 &&
+            ::chmod(state.path_.c_str(), (status.st_mode & 07777) | S_IXOTH) != 0)
+            return system_failure(fmt::format("cannot set the mode of {}", state.path_.string()));
+    }
+    GOLDLINK_TRY(make_private(state.run(), 0711));
+    GOLDLINK_TRY_ASSIGN(state.lock_, take_lock(state.run() / "up.lock"));
+    for (const char* daemon : {"target", "pxe", "manager"})
+        GOLDLINK_TRY(make_private(state.path_ / daemon, 0700));
+    return state;
+}
+
+}  // namespace goldlink::up

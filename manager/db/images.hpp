@@ -1,0 +1,55 @@
+// Queries on images, versions and channels. One function a query; run them on a lent connection,
+// in a transaction where several belong together.
+#pragma once
+
+#include "manager/db/connection.hpp"
+#include "manager/db/rows.hpp"
+
+namespace goldlink::manager::db {
+
+Result<std::vector<Image>> list_images(Connection& c, const std::string& after_name, int limit);
+Result<std::optional<Image>> find_image(Connection& c, const std::string& name);
+Result<std::int64_t> count_images(Connection& c);
+// nullopt when the name is taken.
+Result<std::optional<Image>> insert_image(Connection& c, const std::string& name,
+                                          const std::string& note);
+Result<> delete_image(Connection& c, std::int64_t image_id);
+
+// Newest first, of all the images named.
+Result<std::vector<Version>> versions_of(Connection& c, const std::vector<std::int64_t>& image_ids);
+Result<std::vector<Channel>> channels_of(Connection& c, const std::vector<std::int64_t>& image_ids);
+Result<std::optional<Version>> find_version(Connection& c, std::int64_t image_id,
+                                            std::int64_t number);
+Result<std::optional<Version>> find_version_by_id(Connection& c, std::int64_t version_id);
+// Takes the image's next number, state `importing`.
+Result<Version> insert_version(Connection& c, std::int64_t image_id, const std::string& note);
+Result<> set_version_ready(Connection& c, std::int64_t version_id, const std::string& digest,
+                           std::int64_t size_bytes, std::int64_t stored_bytes);
+Result<> set_version_failed(Connection& c, std::int64_t version_id, const std::string& error);
+Result<> delete_version(Connection& c, std::int64_t version_id);
+
+// Points the channel at the version and takes along the links that follow it (discard ones; a kept
+// overlay belongs to the version it was made on).
+Result<> set_channel(Connection& c, std::int64_t image_id, const std::string& channel,
+                     std::int64_t version_id);
+Result<bool> delete_channel(Connection& c, std::int64_t image_id, const std::string& channel);
+
+// Resolves a parsed reference; nullopt when there is no such image, channel or ready version.
+Result<std::optional<ImageTarget>> resolve_channel(Connection& c, const std::string& image,
+                                                   const std::string& channel);
+Result<std::optional<ImageTarget>> resolve_version(Connection& c, const std::string& image,
+                                                   std::int64_t number);
+
+// What stands in the way of a deletion, as people name it: "link of PC-001", "channel production",
+// "group room-a"; at most 20.
+Result<std::vector<std::string>> users_of_image(Connection& c, std::int64_t image_id);
+Result<std::vector<std::string>> users_of_version(Connection& c, std::int64_t version_id);
+Result<std::vector<std::string>> followers_of_channel(Connection& c, std::int64_t image_id,
+                                                      const std::string& channel);
+
+// Digests that no version has any more and whose data the target has still to drop.
+Result<> queue_version_deletion(Connection& c, const std::string& digest);
+Result<std::vector<std::string>> version_deletions(Connection& c);
+Result<> forget_version_deletion(Connection& c, const std::string& digest);
+
+}  // namespace goldlink::manager::db

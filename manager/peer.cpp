@@ -1,0 +1,61 @@
+#include "manager/peer.hpp"
+
+#include <fmt/format.h>
+
+#include "common/http/client.hpp"
+#include "common/json.hpp"
+
+namespace goldlink::manager {
+namespace {
+
+PeerError from_problem(const std::string& name, const http::ClientResponse& response) {
+    PeerError error{response.status, "", fmt::format("the {} answered {}", name, response.status)};
+    if (const auto problem = json::parse_object(response.body)) {
+        if (const auto type = json::optional_string(*problem, "type", 200); type && *type)
+            error.type = **type;
+        if (const auto detail = json::optional_string(*problem, "detail", 4000); detail && *detail)
+            error.detail = **detail;
+    }
+    return error;
+}
+
+PeerResult<std::string> send(const Peer& peer, const http::ClientRequest& request) {
+    http::Client client(peer.address());
+    auto response = client.send(request);
+    if (!response)
+        return tl::unexpected(PeerError{0, "",
+                                        fmt::format("the {} at {} does not answer: {}", peer.name(),
+                                                    peer.address(), response.error().message)});
+    if (response->status < 200 || response->status > 299)
+        return tl::unexpected(from_problem(peer.name(), *response));
+    return std::move(response->body);
+}
+
+}  // namespace
+
+Peer::Peer(std::string name, std::string address)
+    : name_(std::move(name)), address_(std::move(address)) {}
+
+PeerResult<std::string> Peer::call(std::string_view method, std::string_view path,
+                                   const std::string& body,
+                                   std::chrono::milliseconds timeout) const {
+    http::ClientRequest request;
+    request.method = method;
+    request.target = path;
+    request.body = body;
+    request.timeout = timeout;
+    return send(*this, request);
+}
+
+PeerResult<std::string> Peer::put_stream(std::string_view path, std::uint64_t length_bytes,
+                                         Source source) const {
+    http::ClientRequest request;
+    request.method = "PUT";
+    request.target = path;
+    request.content_type = "application/octet-stream";
+    request.body_source = std::move(source);
+    request.body_length = length_bytes;
+    return send(*this, request);
+}
+
+}  // namespace goldlink::manager

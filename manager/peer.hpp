@@ -1,0 +1,49 @@
+// The control API of another daemon (target, pxe): JSON calls over its socket, bounded in time.
+// A connection a call, so any number of threads may use a Peer at once.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <tl/expected.hpp>
+
+#include "common/result.hpp"
+
+namespace goldlink::manager {
+
+struct PeerError {
+    int status = 0;      // the peer's answer; 0: it gave none
+    std::string type;    // the problem's slug, "" without an answer
+    std::string detail;  // for the admin
+    bool no_answer() const { return status == 0; }
+};
+
+template <typename T>
+using PeerResult = tl::expected<T, PeerError>;
+
+class Peer {
+  public:
+    // name: "target", for messages. address: "unix:/path", "host:port".
+    Peer(std::string name, std::string address);
+
+    const std::string& name() const { return name_; }
+    const std::string& address() const { return address_; }
+
+    // The body of a 2xx answer. `body` empty: no request body.
+    PeerResult<std::string> call(std::string_view method, std::string_view path,
+                                 const std::string& body = "",
+                                 std::chrono::milliseconds timeout = std::chrono::seconds(5)) const;
+
+    // Streams `length_bytes` from `source` as the body of a PUT.
+    using Source = std::function<Result<std::size_t>(char* buffer, std::size_t size)>;
+    PeerResult<std::string> put_stream(std::string_view path, std::uint64_t length_bytes,
+                                       Source source) const;
+
+  private:
+    const std::string name_;
+    const std::string address_;
+};
+
+}  // namespace goldlink::manager

@@ -1,0 +1,225 @@
+#include "manager/reconcile/task_sync.hpp"
+
+#include <fmt/format.h>
+
+#include "common/json.hpp"
+#include "common/log.hpp"
+#include "manager/db/history.hpp"
+#include "manager/db/images.hpp"
+#include "manager/db/pool.hpp"
+#include "manager/task_end.hpp"
+
+namespace goldlink::manager {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+constexpr milliseconds kPollEvery{250};
+constexpr seconds kIdle{30};
+constexpr int kMaxRestarts = 2;
+
+struct Progress {
+    std::string state;
+    std::int64_t done_bytes = 0, total_bytes = 0;
+    std::string error;
+    json::object version;
+    json::value findings;
+};
+
+Result<Progress> parse_progress(const std::string& body) {
+    GOLDLINK_TRY_ASSIGN(const json::object object, json::parse_object(body));
+    Progress progress;
+    GOLDLINK_TRY_ASSIGN(progress.state, json::string_field(object, "state", 1, 32));
+    if (const auto done = json::optional_int(object, "done_bytes", 0, INT64_MAX); done)
+        progress.done_bytes = done->value_or(0);
+    if (const auto total = json::optional_int(object, "total_bytes", 0, INT64_MAX); total)
+        progress.total_bytes = total->value_or(0);
+    if (const json::value* error = object.if_contains("error"); error != nullptr) {
+        if (error->is_object()) {
+            const auto message = json::optional_string(error->as_object(), "message", 4000);
+            progress.error = message && *message ? **message : json::serialize(*error);
+        } else if (error->is_string()) {
+            progress.error = std::string(error->as_string());
+        }
+    }
+    if (const json::value* version = object.if_contains("version");
+        version != nullptr && version->is_object())
+        progress.version = version->as_object();
+    if (const json::value* findings = object.if_contains("findings")) progress.findings = *findings;
+    return progress;
+}
+
+// The spool's name of a file means nothing to whoever uploaded it.
+std::string in_users_words(std::string text, const db::Task& task) {
+    if (!task.upload) return text;
+    for (std::size_t at = text.find(*task.upload); at != std::string::npos;
+         at = text.find(*task.upload, at))
+        text.replace(at, task.upload->size(), "the uploaded file");
+    return text;
+}
+
+}  // namespace
+
+Result<> TaskSync::round(db::Connection& c) {
+    if (Clock::now() < next_try_ && next_try_ - Clock::now() <= kPollEvery) return {};
+    away_ = false;
+    GOLDLINK_TRY_ASSIGN(const auto stale, db::stale_uploads(c));
+    for (const db::Task& task : stale)
+        GOLDLINK_TRY(give_up(c, task, "failed",
+                             "the upload was cut off: the manager that took it was stopped"));
+    GOLDLINK_TRY_ASSIGN(const auto tasks, db::active_tasks(c));
+    for (const db::Task& task : tasks) {
+        if (away_) break;
+        GOLDLINK_TRY(task.phase == "start" ? start(c, task) : poll(c, task));
+    }
+    if (!away_) GOLDLINK_TRY(delete_versions(c));
+    next_try_ = Clock::now() + (away_           ? milliseconds(seconds(1))
+                                : tasks.empty() ? milliseconds(kIdle)
+                                                : kPollEvery);
+    return {};
+}
+
+Result<> TaskSync::start(db::Connection& c, const db::Task& task) {
+    if (task.cancel_requested) return give_up(c, task, "cancelled", "cancelled before it began");
+    std::string path;
+    json::object body{{"id", task.id}};
+    if (task.kind == "import") {
+        path = "/imports";
+        body["upload"] = task.upload.value_or("");
+        body["format"] = task.format;
+    } else if (task.kind == "verify") {
+        path = "/versions/" + task.digest.value_or("") + "/verify";
+    } else if (task.kind == "commit") {
+        if (!task.link_id) return give_up(c, task, "failed", "its link was removed");
+        path = "/links/" + *task.link_id + "/commit";
+    } else {
+        return give_up(c, task, "failed",
+                       fmt::format("this manager cannot carry out a task of kind {}", task.kind));
+    }
+    const auto answer = services_.target.call("POST", path, json::serialize(body), seconds(15));
+    if (answer)
+        return db::set_task_phase(c, task.id, "poll", "running",
+                                  task.kind == "import" ? "importing" : "running");
+    if (answer.error().no_answer() || answer.error().status == 503) {
+        away_ = true;
+        return {};
+    }
+    return give_up(c, task, "failed", answer.error().detail);
+}
+
+Result<> TaskSync::poll(db::Connection& c, const db::Task& task) {
+    if (task.cancel_requested) {
+        const auto asked = services_.target.call("DELETE", "/imports/" + task.id, "", seconds(15));
+        if (!asked && asked.error().no_answer()) {
+            away_ = true;
+            return {};
+        }
+        if (!asked && asked.error().status == 404)
+            return give_up(c, task, "cancelled", "cancelled");
+    }
+    const auto answer = services_.target.call("GET", "/imports/" + task.id);
+    if (!answer) {
+        if (answer.error().status != 404) {
+            away_ = true;
+            return {};
+        }
+        return task.cancel_requested ? give_up(c, task, "cancelled", "cancelled") : lost(c, task);
+    }
+    return ended(c, task, *answer);
+}
+
+// Also called while it runs: notes the progress then.
+Result<> TaskSync::ended(db::Connection& c, const db::Task& task, const std::string& state_json) {
+    const auto parsed = parse_progress(state_json);
+    if (!parsed) return give_up(c, task, "failed", parsed.error().message);
+    const Progress& progress = *parsed;
+    if (progress.state == "failed")
+        return give_up(c, task, "failed",
+                       progress.error.empty() ? "the target gave no reason" : progress.error);
+    if (progress.state == "cancelled") return give_up(c, task, "cancelled", "cancelled");
+    if (progress.state != "done") {
+        if (progress.done_bytes == task.done_bytes && progress.total_bytes == task.total_bytes)
+            return {};
+        return db::set_task_progress(c, task.id, progress.done_bytes, progress.total_bytes,
+                                     task.message);
+    }
+    Result<> noted = {};
+    if (task.kind == "verify") {
+        const std::size_t bad =
+            progress.findings.is_array() ? progress.findings.as_array().size() : 0;
+        const json::object result{{"findings", progress.findings.is_array()
+                                                   ? progress.findings
+                                                   : json::value(json::array{})}};
+        noted = db::Pool::in_transaction(c, [&](db::Connection& t) -> Result<> {
+            GOLDLINK_TRY(db::set_task_progress(t, task.id, progress.total_bytes,
+                                               progress.total_bytes, task.message));
+            return end_task_with_findings(
+                t, task, json::serialize(result),
+                bad == 0 ? "every chunk is as it was written" : fmt::format("{} findings", bad));
+        });
+    } else {
+        MadeVersion made;
+        const auto digest = json::string_field(progress.version, "digest", 64, 64);
+        const auto size = json::int_field(progress.version, "size_bytes", 0, INT64_MAX);
+        const auto stored = json::optional_int(progress.version, "stored_bytes", 0, INT64_MAX);
+        if (!digest || !size || !stored)
+            return give_up(c, task, "failed", "the target named no version when it was done");
+        made = {*digest, *size, stored->value_or(0)};
+        noted = db::Pool::in_transaction(c, [&](db::Connection& t) -> Result<> {
+            GOLDLINK_TRY(db::set_task_progress(t, task.id, progress.total_bytes,
+                                               progress.total_bytes, task.message));
+            return end_task_with_version(t, task, made);
+        });
+    }
+    if (noted) clean_up(task);
+    return noted;
+}
+
+Result<> TaskSync::give_up(db::Connection& c, const db::Task& task, const std::string& state,
+                           const std::string& said) {
+    const std::string why = in_users_words(said, task);
+    GOLDLINK_TRY(db::Pool::in_transaction(
+        c, [&](db::Connection& t) { return end_task_without_result(t, task, state, why); }));
+    if (state == "failed") log::warn("{} of {} failed: {}", task.kind, task.subject, why);
+    clean_up(task);
+    return {};
+}
+
+// The target does not know the task any more: it lost its state. Begin again, but not for ever.
+Result<> TaskSync::lost(db::Connection& c, const db::Task& task) {
+    if (++restarts_[task.id] > kMaxRestarts)
+        return give_up(c, task, "failed",
+                       "the target forgot it several times; look at the log of goldlink-target");
+    log::warn("the target does not know {} {} any more; starting it again", task.kind, task.id);
+    return db::set_task_phase(c, task.id, "start", "queued", "starting again");
+}
+
+void TaskSync::clean_up(const db::Task& task) {
+    restarts_.erase(task.id);
+    // What stays because the target is away costs space only: it drops old uploads by itself.
+    (void)services_.target.call("DELETE", "/imports/" + task.id);
+    if (task.upload) (void)services_.target.call("DELETE", "/uploads/" + *task.upload);
+}
+
+Result<> TaskSync::delete_versions(db::Connection& c) {
+    GOLDLINK_TRY_ASSIGN(const auto digests, db::version_deletions(c));
+    for (const std::string& digest : digests) {
+        const auto answer = services_.target.call("DELETE", "/versions/" + digest, "", seconds(30));
+        if (answer || answer.error().status == 404) {
+            GOLDLINK_TRY(db::forget_version_deletion(c, digest));
+            continue;
+        }
+        if (answer.error().no_answer()) {
+            away_ = true;
+            return {};
+        }
+        // 409: a link the registry has just dropped still runs on it; the next round tries again.
+        if (answer.error().status != 409)
+            log::warn("the target does not delete version {}: {}", digest, answer.error().detail);
+    }
+    return {};
+}
+
+}  // namespace goldlink::manager

@@ -1,0 +1,24 @@
+// What REST handlers and background threads share; made by main, outlives them all.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "manager/db/pool.hpp"
+#include "manager/peer.hpp"
+#include "manager/target_status.hpp"
+#include "manager/watch.hpp"
+
+namespace goldlink::manager {
+
+struct Services {
+    db::Pool& pool;
+    Watch& watch;
+    Peer& target;
+    TargetStatus& target_status;
+    Peer* pxe = nullptr;       // none: this manager has no pxe
+    std::string web_dir;       // "" serves no console
+    std::string wake_address;  // "" broadcasts on every interface, else "A.B.C.D:PORT"
+};
+
+}  // namespace goldlink::manager

@@ -1,0 +1,84 @@
+#include "manager/task_end.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "common/json.hpp"
+#include "manager/db/history.hpp"
+#include "manager/db/images.hpp"
+
+namespace goldlink::manager {
+namespace {
+
+Result<> tell(db::Connection& c, const db::Task& task, const std::string& state,
+              json::object data) {
+    data["task"] = task.id;
+    data["subject"] = task.subject;
+    db::NewEvent event;
+    event.kind = fmt::format("{}_{}", task.kind, state);
+    event.link_id = task.link_id;
+    event.data = json::serialize(data);
+    return db::add_event(c, event);
+}
+
+}  // namespace
+
+Result<> end_task_without_result(db::Connection& c, const db::Task& task, const std::string& state,
+                                 const std::string& error) {
+    GOLDLINK_TRY_ASSIGN(const bool ended,
+                        db::end_task(c, task.id, state, state, error, std::nullopt));
+    if (!ended) return {};
+    const bool makes_version = task.kind == "import" || task.kind == "commit";
+    if (makes_version && task.version_id)
+        GOLDLINK_TRY(db::set_version_failed(c, *task.version_id, error));
+    return tell(c, task, state, {{"error", error}});
+}
+
+Result<> end_task_with_version(db::Connection& c, const db::Task& task, const MadeVersion& made) {
+    json::object result{{"digest", made.digest},
+                        {"size_bytes", made.size_bytes},
+                        {"stored_bytes", made.stored_bytes}};
+    std::optional<db::Version> version;
+    if (task.version_id) {
+        GOLDLINK_TRY_ASSIGN(version, db::find_version_by_id(c, *task.version_id));
+    }
+    if (version) {
+        result["image"] = version->image;
+        result["version"] = version->number;
+    }
+    GOLDLINK_TRY_ASSIGN(const bool ended, db::end_task(c, task.id, "done", "done", std::nullopt,
+                                                       json::serialize(result)));
+    if (!ended) return {};
+    if (!version) {
+        // Its image was deleted while it came in: nobody wants the data any more.
+        GOLDLINK_TRY(db::queue_version_deletion(c, made.digest));
+        return tell(c, task, "done", std::move(result));
+    }
+    const std::int64_t image_id = version->image_id;
+    GOLDLINK_TRY(
+        db::set_version_ready(c, version->id, made.digest, made.size_bytes, made.stored_bytes));
+    GOLDLINK_TRY_ASSIGN(const auto channels, db::channels_of(c, {image_id}));
+    const bool has_production =
+        std::any_of(channels.begin(), channels.end(),
+                    [](const db::Channel& channel) { return channel.name == "production"; });
+    GOLDLINK_TRY_ASSIGN(const auto versions, db::versions_of(c, {image_id}));
+    const auto ready =
+        std::count_if(versions.begin(), versions.end(),
+                      [](const db::Version& other) { return other.state == "ready"; });
+    const std::string channel = ready == 1 && !has_production ? "production" : "latest";
+    GOLDLINK_TRY(db::set_channel(c, image_id, channel, version->id));
+    if (task.channel && *task.channel != channel)
+        GOLDLINK_TRY(db::set_channel(c, image_id, *task.channel, version->id));
+    return tell(c, task, "done", std::move(result));
+}
+
+Result<> end_task_with_findings(db::Connection& c, const db::Task& task,
+                                const std::string& result_json, const std::string& message) {
+    GOLDLINK_TRY_ASSIGN(const bool ended,
+                        db::end_task(c, task.id, "done", message, std::nullopt, result_json));
+    if (!ended) return {};
+    return tell(c, task, "done", {{"message", message}});
+}
+
+}  // namespace goldlink::manager

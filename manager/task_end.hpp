@@ -1,0 +1,25 @@
+// How a task ends in the registry: the task, its version, channels and the event in one
+// transaction. Run on a lent connection inside a transaction.
+#pragma once
+
+#include "manager/db/connection.hpp"
+#include "manager/db/rows.hpp"
+
+namespace goldlink::manager {
+
+// The version a finished import or commit made.
+struct MadeVersion {
+    std::string digest;
+    std::int64_t size_bytes = 0, stored_bytes = 0;
+};
+
+// state: failed or cancelled. The version that was to come is marked failed with the error.
+Result<> end_task_without_result(db::Connection& c, const db::Task& task, const std::string& state,
+                                 const std::string& error);
+// Version ready, channel moved: production for an image's first ready version, else latest, and the
+// task's own channel where it names one.
+Result<> end_task_with_version(db::Connection& c, const db::Task& task, const MadeVersion& made);
+Result<> end_task_with_findings(db::Connection& c, const db::Task& task,
+                                const std::string& result_json, const std::string& message);
+
+}  // namespace goldlink::manager

@@ -1,0 +1,224 @@
+#include "pxe/dhcp_server.hpp"
+
+#include <fmt/format.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <array>
+#include <chrono>
+#include <thread>
+
+#include "common/log.hpp"
+#include "pxe/decide.hpp"
+#include "pxe/lease_store.hpp"
+#include "pxe/rate_limit.hpp"
+#include "pxe/solicitations.hpp"
+#include "pxe/udp.hpp"
+
+namespace goldlink::pxe {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr int kPacketsPerWake = 64;
+
+struct Socket {
+    FileDescriptor fd;
+    std::string interface;
+    std::uint16_t port;
+};
+
+}  // namespace
+
+struct DhcpServer::State {
+    State(DhcpOptions given, BootState shared, const BootFiles& boot_files)
+        : options(std::move(given)), boot(shared), files(boot_files) {}
+
+    DhcpOptions options;
+    BootState boot;
+    const BootFiles& files;
+    std::vector<Socket> sockets;
+    std::vector<FileDescriptor> solicitations;
+    FileDescriptor stop;
+    RateLimit log_limit{2, 20};
+    std::thread thread;
+
+    void run();
+    void receive(const Socket& socket);
+    void packet(const Socket& socket, const Datagram& from, Bytes bytes);
+    AddressAnswer address_for(const Packet& request, std::uint16_t port);
+    void record(const Packet& request, const Decision& decision, const BootTable& table);
+    void send(const Socket& socket, const Decision& decision, Ipv4 source);
+    void warn(const std::string& text);
+};
+
+void DhcpServer::State::warn(const std::string& text) {
+    if (!log_limit.allow(Clock::now())) return;
+    if (const auto held_back = log_limit.take_held_back(); held_back > 0)
+        log::warn("dhcp: {} ({} more lines like this were held back)", text, held_back);
+    else
+        log::warn("dhcp: {}", text);
+}
+
+void DhcpServer::State::run() {
+    std::vector<pollfd> watched;
+    for (const Socket& socket : sockets) watched.push_back({socket.fd.get(), POLLIN, 0});
+    for (const FileDescriptor& fd : solicitations) watched.push_back({fd.get(), POLLIN, 0});
+    watched.push_back({stop.get(), POLLIN, 0});
+    const auto is_booting = [this](const Mac& mac) {
+        return boot.boots.is_booting(mac, Clock::now());
+    };
+    for (;;) {
+        if (::poll(watched.data(), watched.size(), -1) < 0) continue;  // EINTR
+        if (watched.back().revents != 0) return;
+        for (std::size_t i = 0; i < sockets.size(); ++i)
+            if (watched[i].revents != 0) receive(sockets[i]);
+        for (std::size_t i = 0; i < solicitations.size(); ++i)
+            if (watched[sockets.size() + i].revents != 0)
+                answer_solicitations(solicitations[i].get(), is_booting);
+    }
+}
+
+void DhcpServer::State::receive(const Socket& socket) {
+    std::array<std::uint8_t, 2048> buffer;
+    for (int i = 0; i < kPacketsPerWake; ++i) {
+        const auto datagram = receive_from(socket.fd.get(), buffer);
+        if (!datagram) {  // an ICMP error of an earlier reply, or the interface went down
+            warn(fmt::format("{}: {}", socket.interface, datagram.error().message));
+            return;
+        }
+        if (!*datagram) return;
+        boot.metrics.dhcp_requests++;
+        packet(socket, **datagram, Bytes(buffer).first((*datagram)->bytes));
+    }
+}
+
+AddressAnswer DhcpServer::State::address_for(const Packet& request, std::uint16_t port) {
+    if (!options.pool || port != kServerPort) return {};
+    const auto now = std::chrono::duration_cast<std::chrono::seconds>(
+        std::chrono::system_clock::now().time_since_epoch());
+    AddressAnswer answer = options.pool->answer(request, now.count());
+    if (!options.pool->take_changed()) return answer;
+    // RFC 2131 section 2.2: an address acknowledged survives our restart.
+    const auto saved = save_leases(options.lease_file, options.pool->leases());
+    if (saved) return answer;
+    warn(fmt::format("no lease is given: {}", saved.error().message));
+    return {};
+}
+
+void DhcpServer::State::packet(const Socket& socket, const Datagram& from, Bytes bytes) {
+    const auto request = parse_packet(bytes);
+    if (!request) {
+        boot.metrics.dhcp_malformed++;
+        warn(fmt::format("{} from {} on {}", request.error().message, from.source.to_string(),
+                         socket.interface));
+        return;
+    }
+    Site site;
+    site.address = from.local;
+    // To a broadcast the kernel names the interface's first address, or none when it just lost it.
+    if (site.address.empty() || site.address == kBroadcast) {
+        const auto here = find_interface(socket.interface);
+        if (!here) return warn(here.error().message);
+        site.address = here->address;
+    }
+    site.http_port = options.http_port;
+    site.boot_files = files.names();
+    const auto table = boot.tables.table();
+    // What the site's own server is asked for tells who has which address.
+    if (request->type == MessageType::request && request->op == 1) {
+        const Ipv4 wanted = request->options.address(option::kRequestedAddress);
+        if (const auto mac = request->mac())
+            boot.boots.learn_address(*mac, wanted.empty() ? request->ciaddr : wanted);
+    }
+    const Arrival arrival{socket.port, from.source};
+    const Decision decision =
+        decide(*request, arrival, site, *table, address_for(*request, socket.port));
+    if (decision.kind == Decision::Kind::ignore) {
+        log::debug("dhcp: {} on {} ignored: {}",
+                   request->mac() ? request->mac()->to_string() : "a packet", socket.interface,
+                   decision.why);
+        return;
+    }
+    // Recorded first: the machine's next step may otherwise get into the log before this one.
+    if (decision.client.kind != ClientKind::other) record(*request, decision, *table);
+    if (decision.reply.type != MessageType::none) send(socket, decision, site.address);
+}
+
+void DhcpServer::State::send(const Socket& socket, const Decision& decision, Ipv4 source) {
+    const auto bytes = encode_packet(decision.reply);
+    if (!bytes) return warn(bytes.error().message);
+    if (const auto sent = send_to(socket.fd.get(), *bytes, decision.destination, source); !sent)
+        return warn(fmt::format("{} of {}", sent.error().message, socket.interface));
+    boot.metrics.dhcp_replies++;
+}
+
+// A boot's events are those of its first packet; what firmware repeats adds none.
+void DhcpServer::State::record(const Packet& request, const Decision& decision,
+                               const BootTable& table) {
+    const auto mac = request.mac();
+    const bool refused = decision.kind == Decision::Kind::refuse;
+    if (refused) boot.metrics.dhcp_refused++;
+    if (!mac || request.type != MessageType::discover) return;
+    const bool ipxe = decision.client.kind == ClientKind::ipxe;
+    const auto seen = boot.boots.dhcp(*mac, ipxe, request.xid, Clock::now());
+    if (!seen.first) return;
+
+    const TableClient* client = table.find(*mac);
+    BootEvent event;
+    event.kind = "dhcp_discover";
+    event.mac = *mac;
+    event.client_id = client != nullptr ? client->id : "";
+    event.boot_id = seen.boot_id;
+    event.data = {{"arch", decision.client.architecture_name()},
+                  {"uuid", decision.client.uuid},
+                  {"stage", ipxe ? "ipxe" : "firmware"}};
+    if (!boot.events.add_unproven(event)) return;
+    event.kind = refused ? "boot_refused" : "dhcp_offer";
+    event.data.emplace_back(refused ? "why" : "file", refused ? decision.why : decision.boot_file);
+    boot.events.add(event);
+    if (refused)
+        warn(fmt::format("{} cannot boot: {}", mac->to_string(), decision.why));
+    else
+        log::info("dhcp: {} ({}{}) is offered {}", mac->to_string(), ipxe ? "iPXE on " : "",
+                  decision.client.architecture_name(), decision.boot_file);
+}
+
+Result<std::unique_ptr<DhcpServer>> DhcpServer::start(DhcpOptions options, BootState shared,
+                                                      const BootFiles& files) {
+    auto state = std::make_unique<State>(std::move(options), shared, files);
+    if (state->options.pool) {
+        GOLDLINK_TRY_ASSIGN(const auto leases, load_leases(state->options.lease_file));
+        state->options.pool->restore(leases);
+    }
+    for (const std::string& name : state->options.interfaces) {
+        GOLDLINK_TRY(find_interface(name));
+        for (const std::uint16_t port : {kServerPort, kBootServerPort}) {
+            GOLDLINK_TRY_ASSIGN(FileDescriptor fd, open_udp({{}, port}, name, true));
+            state->sockets.push_back({std::move(fd), name, port});
+        }
+        // Only a convenience: a host without IPv6 boots machines all the same.
+        if (auto fd = open_solicitations(name))
+            state->solicitations.push_back(std::move(*fd));
+        else
+            log::info("dhcp: {}; where no router answers on {}, iPXE waits some seconds for IPv6",
+                      fd.error().message, name);
+    }
+    state->stop = FileDescriptor(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+    if (!state->stop) return system_failure("cannot set up the DHCP thread");
+    State* const raw = state.get();
+    state->thread = std::thread([raw] { raw->run(); });
+    return std::unique_ptr<DhcpServer>(new DhcpServer(std::move(state)));
+}
+
+DhcpServer::DhcpServer(std::unique_ptr<State> state) : state_(std::move(state)) {}
+
+DhcpServer::~DhcpServer() {
+    const std::uint64_t one = 1;
+    [[maybe_unused]] const auto n = ::write(state_->stop.get(), &one, sizeof one);
+    state_->thread.join();
+}
+
+}  // namespace goldlink::pxe

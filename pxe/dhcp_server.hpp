@@ -1,0 +1,39 @@
+// The DHCP service: receives on UDP 67 and 4011 of each interface, validates, decides (decide.hpp),
+// sends. One thread. As ProxyDHCP it stands beside the site's server; with a LeasePool it is the
+// site's server.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "common/result.hpp"
+#include "pxe/boot_files.hpp"
+#include "pxe/leases.hpp"
+#include "pxe/script_service.hpp"
+
+namespace goldlink::pxe {
+
+struct DhcpOptions {
+    std::vector<std::string> interfaces;
+    std::uint16_t http_port = 0;
+    std::optional<LeasePool> pool;  // then `lease_file` holds what it gave out
+    std::filesystem::path lease_file;
+};
+
+class DhcpServer {
+  public:
+    // Opens every socket before it returns. `state` and `files` outlive the server.
+    static Result<std::unique_ptr<DhcpServer>> start(DhcpOptions options, BootState state,
+                                                     const BootFiles& files);
+    ~DhcpServer();  // ends its thread
+
+  private:
+    struct State;
+    explicit DhcpServer(std::unique_ptr<State> state);
+    std::unique_ptr<State> state_;
+};
+
+}  // namespace goldlink::pxe

@@ -1,0 +1,17 @@
+// Where the leases of `--mode dhcp` are kept over a restart: one small JSON file, replaced whole.
+// The DHCP thread's only.
+#pragma once
+
+#include <filesystem>
+#include <vector>
+
+#include "common/result.hpp"
+#include "pxe/leases.hpp"
+
+namespace goldlink::pxe {
+
+// A missing file is no leases; one that cannot be understood is an error.
+Result<std::vector<Lease>> load_leases(const std::filesystem::path& file);
+Result<> save_leases(const std::filesystem::path& file, const std::vector<Lease>& leases);
+
+}  // namespace goldlink::pxe

@@ -1,0 +1,56 @@
+// What the control API's routes work on, and how they answer. Each add_..._routes appends the
+// routes of one resource; handlers run on connection threads of the HTTP server, many at once.
+#pragma once
+
+#include <chrono>
+#include <string>
+#include <vector>
+
+#include "common/http/server.hpp"
+#include "target/control/link_table.hpp"
+#include "target/control/task_queue.hpp"
+#include "target/control/upload_spool.hpp"
+#include "target/iscsi/portal.hpp"
+
+namespace boost::json {
+class value;
+}
+
+namespace goldlink::control {
+
+struct ControlContext {
+    LinkTable& links;
+    store::ImageStore& store;
+    TaskQueue& tasks;
+    UploadSpool& uploads;
+    EventLog& events;
+    iscsi::PortalSet& portals;
+    std::filesystem::path overlay_folder;
+    std::string advertised_portal;  // "": chosen from the portals' addresses
+    std::string io_kind;            // "io_uring" or "threads"
+    std::chrono::steady_clock::time_point started;
+};
+
+void add_link_routes(std::vector<http::Route>& routes, ControlContext& context);
+void add_store_routes(std::vector<http::Route>& routes, ControlContext& context);
+void add_status_routes(std::vector<http::Route>& routes, ControlContext& context);
+
+// Does a task of the queue (import, commit, verify, export).
+Result<std::string> run_task(const TaskRequest& request, store::Progress& progress,
+                             LinkTable& links, store::ImageStore& store, UploadSpool& uploads);
+
+http::Response respond_json(int status, const boost::json::value& body);
+http::Response respond_text(int status, std::string json_text);
+http::Response respond(const OperationError& error);
+// The body as an object; an empty body is an empty object.
+Result<boost::json::object> body_object(const http::Request& request);
+
+// Where clients reach this target: `advertised`, else the first portal; where that listens on every
+// address, the one from which `client_address` (may be "") is reached.
+std::string portal_for(const std::vector<std::string>& portals, const std::string& advertised,
+                       const std::string& client_address);
+
+// Prometheus text format.
+std::string render_metrics(ControlContext& context);
+
+}  // namespace goldlink::control

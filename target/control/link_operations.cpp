@@ -1,0 +1,417 @@
+// What the control API does to links: create and change, remove, boot, reset, commit.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <boost/json.hpp>
+#include <condition_variable>
+
+#include "common/check.hpp"
+#include "common/hex.hpp"
+#include "common/log.hpp"
+#include "target/control/link_table.hpp"
+
+namespace goldlink::control {
+namespace {
+
+constexpr std::chrono::seconds kCloseWait{10};
+constexpr std::size_t kRamShares = 16;
+constexpr std::size_t kBootSecretLength = 16;  // what Windows takes at most
+
+tl::unexpected<OperationError> refuse(ErrorKind kind, std::string_view type, std::string message) {
+    return tl::unexpected(OperationError{{kind, std::move(message), 0}, std::string(type), {}});
+}
+tl::unexpected<OperationError> refuse(Error error) {
+    return tl::unexpected(OperationError{std::move(error), "", {}});
+}
+tl::unexpected<OperationError> no_such_link(std::string_view id) {
+    return refuse(ErrorKind::not_found, "no-such-link", fmt::format("there is no link {}", id));
+}
+
+std::string initiators_of(const LinkReport& report) {
+    std::string names;
+    for (const LiveSession& session : report.sessions)
+        names += (names.empty() ? "" : ", ") + session.info.initiator_name + " at " +
+                 session.info.address;
+    return names;
+}
+
+const DiskDefinition* find_disk(const LinkDefinition& definition, std::uint16_t lun) {
+    for (const DiskDefinition& disk : definition.disks)
+        if (disk.lun == lun) return &disk;
+    return nullptr;
+}
+
+// What the initiator would notice on the running generation: only possible with nobody logged in.
+bool changes_structure(const LinkDefinition& old, const LinkDefinition& wanted) {
+    if (old.iqn != wanted.iqn || old.disks.size() != wanted.disks.size()) return true;
+    for (const DiskDefinition& before : old.disks) {
+        const DiskDefinition* after = find_disk(wanted, before.lun);
+        if (after == nullptr || after->policy != before.policy) return true;
+        if (before.policy != disk::Policy::discard && after->version != before.version) return true;
+    }
+    return false;
+}
+
+bool carries_overlay(const GenerationState& generation) {
+    return std::any_of(generation.disks.begin(), generation.disks.end(),
+                       [](const DiskState& disk) { return disk.policy != disk::Policy::discard; });
+}
+
+bool differs_from_current(const GenerationState& current, const LinkDefinition& wanted) {
+    for (const DiskState& disk : current.disks) {
+        const DiskDefinition* definition = find_disk(wanted, disk.lun);
+        if (definition == nullptr || definition->version != disk.version ||
+            definition->policy != disk.policy || definition->quota_bytes != disk.quota_bytes)
+            return true;
+    }
+    return current.disks.size() != wanted.disks.size();
+}
+
+}  // namespace
+
+Result<> LinkTable::run_on(const LinkPointer& link,
+                           const std::function<Result<>(LiveLink&)>& work) {
+    Result<> result;
+    link->live->reactor().run_and_wait([&] { result = work(*link->live); });
+    return result;
+}
+
+OperationResult<> LinkTable::save() {
+    if (auto saved = file_.save(); !saved)
+        return refuse(
+            std::move(saved).error().with_context("the change is in force but not saved"));
+    return {};
+}
+
+OperationResult<LinkTable::LinkPointer> LinkTable::reserve(const LinkDefinition& definition) {
+    const std::lock_guard lock(mutex_);
+    for (const auto& [id, link] : links_)
+        if (id != definition.id && link->state.definition.iqn == definition.iqn)
+            return refuse(ErrorKind::conflict, "iqn-in-use",
+                          fmt::format("{} is the name of link {} already", definition.iqn, id));
+    const auto it = links_.find(definition.id);
+    if (it != links_.end()) {
+        const std::uint64_t held = it->second->state.definition.revision;
+        if (definition.revision < held)
+            return refuse(ErrorKind::conflict, "stale-revision",
+                          fmt::format("link {} is at revision {}, later than the {} given",
+                                      definition.id, held, definition.revision));
+        return it->second;
+    }
+    if (links_.size() >= kMaxLinks)
+        return refuse(ErrorKind::exhausted, "too-many-links",
+                      fmt::format("this target has its most links, {}", kMaxLinks));
+    LinkPointer link = make_link(definition.id);
+    link->state.definition = definition;
+    return link;
+}
+
+OperationResult<LinkView> LinkTable::put(const LinkDefinition& definition) {
+    for (;;) {
+        auto reserved = reserve(definition);
+        if (!reserved) return tl::unexpected(std::move(reserved).error());
+        const LinkPointer link = *reserved;
+        const std::lock_guard operation(link->operation);
+        {
+            const std::lock_guard lock(mutex_);
+            if (link->removed) continue;  // removed while we waited for our turn: made anew
+            revision_ = std::max(revision_, definition.revision);
+        }
+        if (auto applied = apply(link, definition); !applied)
+            return tl::unexpected(std::move(applied).error());
+        if (auto saved = save(); !saved) return tl::unexpected(std::move(saved).error());
+        return view_of(link);
+    }
+}
+
+Result<UnitsPlan> LinkTable::plan(const LinkPointer& link, const GenerationState& generation) {
+    std::string iqn;
+    std::size_t links = 0;
+    {
+        const std::lock_guard lock(mutex_);
+        iqn = link->state.definition.iqn;
+        links = links_.size();
+    }
+    GOLDLINK_TRY_ASSIGN(UnitsPlan made, plan_units(store_, link->id, iqn, generation));
+    // A fair share, of a sixteenth at most: what an overlay has taken it keeps until its end.
+    made.ram_budget_bytes = settings_.ram_budget_bytes / std::max<std::size_t>(links, kRamShares);
+    return made;
+}
+
+OperationResult<> LinkTable::check_usable(const LinkPointer& link) {
+    {
+        const std::lock_guard lock(mutex_);
+        if (link->removed || link->state.current.number == 0) return no_such_link(link->id);
+    }
+    if (link->committing)
+        return refuse(
+            ErrorKind::conflict, "commit-running",
+            fmt::format("a commit of link {} is running; wait for its end or cancel it", link->id));
+    return {};
+}
+
+// Opens `generation` as the link's current one; when that fails the link is listed with its
+// problem.
+void LinkTable::open_current(const LinkPointer& link, const GenerationState& generation,
+                             bool unless_open) {
+    const LinkState state = state_of(link);
+    auto plan = this->plan(link, generation);
+    const auto opened = run_on(link, [&](LiveLink& live) -> Result<> {
+        Result<> result;
+        if (!plan)
+            result = Failure(plan.error());
+        else
+            result = unless_open ? live.open_current(*plan) : live.replace_current(*plan);
+        if (!result) live.set_problem(generation, result.error().message);
+        return result;
+    });
+    if (!opened)
+        log::error("link {} ({}) is not ready: {}", link->id, state.definition.iqn,
+                   opened.error().message);
+    const std::lock_guard lock(mutex_);
+    link->state.current = generation;
+    list(link);
+}
+
+OperationResult<> LinkTable::check_change(const LinkState& old, const LinkDefinition& wanted,
+                                          const LinkReport& report, const LinkPointer& link) {
+    if (!report.sessions.empty())
+        return refuse(
+            ErrorKind::conflict, "link-in-use",
+            fmt::format(
+                "link {} is in use by {}; its name, disks and policies can change only when "
+                "nobody is logged in",
+                link->id, initiators_of(report)));
+    std::string blocked;
+    link->live->reactor().run_and_wait([&] {
+        if (!link->live->units()) return;
+        for (const auto& disk : link->live->units()->disks()) {
+            const DiskDefinition* after = find_disk(wanted, disk->state.lun);
+            const bool carried = after != nullptr && after->policy == disk->state.policy &&
+                                 after->version == disk->state.version;
+            if (disk->state.policy != disk::Policy::discard && !carried &&
+                disk->disk->usage().used_bytes > 0)
+                blocked = fmt::format(
+                    "the {} overlay of lun {} of link {} holds {} bytes over version {}",
+                    to_string(disk->state.policy), disk->state.lun, old.definition.id,
+                    disk->disk->usage().used_bytes, disk->state.version);
+        }
+    });
+    if (!blocked.empty())
+        return refuse(ErrorKind::conflict, "overlay-has-blocks",
+                      blocked + "; reset the link first, which drops them, or commit them");
+    return {};
+}
+
+OperationResult<> LinkTable::apply(const LinkPointer& link, const LinkDefinition& wanted) {
+    const LinkState old = state_of(link);
+    if (old.current.number == 0) {
+        open_current(link, plan_generation(wanted, nullptr, 1, true), false);
+        return {};
+    }
+    if (auto usable = check_usable(link); !usable) return usable;
+    LinkReport report;
+    link->live->reactor().run_and_wait([&] { report = link->live->report(); });
+    const bool structure = changes_structure(old.definition, wanted);
+    if (structure) {
+        if (auto allowed = check_change(old, wanted, report, link); !allowed) return allowed;
+    }
+    {
+        const std::lock_guard lock(mutex_);
+        link->state.definition = wanted;
+        if (structure) link->state.pending.reset();
+        list(link);
+    }
+    if (structure) {
+        (void)run_on(link, [](LiveLink& live) -> Result<> {
+            live.drop_pending();
+            return {};
+        });
+        open_current(link, plan_generation(wanted, &old.current, old.next_number(), false), false);
+    } else if (!report.open) {
+        // What was wrong may be mended: the same generation again, or the version wanted instead.
+        const bool replan = differs_from_current(old.current, wanted);
+        open_current(
+            link,
+            replan ? plan_generation(wanted, &old.current, old.next_number(), false) : old.current,
+            true);
+    } else if (!old.current.logged_in && report.sessions.empty() &&
+               differs_from_current(old.current, wanted)) {
+        // Nobody has ever seen the current generation: it may as well be of the version wanted now.
+        open_current(link, plan_generation(wanted, &old.current, old.next_number(), false), false);
+    }
+    return {};
+}
+
+OperationResult<std::vector<LinkTable::SetProblem>> LinkTable::put_all(
+    std::uint64_t revision, const std::vector<LinkDefinition>& definitions) {
+    std::vector<std::string> gone;
+    {
+        const std::lock_guard lock(mutex_);
+        if (revision < revision_)
+            return refuse(ErrorKind::conflict, "stale-revision",
+                          fmt::format("this target is at revision {}, later than the {} given",
+                                      revision_, revision));
+        for (const auto& [id, link] : links_)
+            if (std::none_of(
+                    definitions.begin(), definitions.end(),
+                    [&id](const LinkDefinition& definition) { return definition.id == id; }))
+                gone.push_back(id);
+    }
+    std::vector<SetProblem> problems;
+    for (const std::string& id : gone)
+        if (auto removed = remove(id); !removed) problems.push_back({id, removed.error().error});
+    for (const LinkDefinition& definition : definitions) {
+        auto reserved = reserve(definition);
+        if (!reserved) {
+            problems.push_back({definition.id, reserved.error().error});
+            continue;
+        }
+        const std::lock_guard operation((*reserved)->operation);
+        {
+            const std::lock_guard lock(mutex_);
+            if ((*reserved)->removed) continue;  // by another caller, later than this set
+        }
+        if (auto applied = apply(*reserved, definition); !applied)
+            problems.push_back({definition.id, applied.error().error});
+    }
+    {
+        const std::lock_guard lock(mutex_);
+        revision_ = std::max(revision_, revision);
+    }
+    if (auto saved = save(); !saved) return tl::unexpected(std::move(saved).error());
+    return problems;
+}
+
+OperationResult<> LinkTable::remove(std::string_view id) {
+    const LinkPointer link = find(id);
+    if (!link) return {};
+    const std::lock_guard operation(link->operation);
+    if (link->committing) return check_usable(link);
+    {
+        const std::lock_guard lock(mutex_);
+        if (std::exchange(link->removed, true)) return {};
+        unlist(*link);
+        links_.erase(link->id);
+        --links_per_reactor_[link->reactor];
+    }
+    // Lives on after a wait that was too short.
+    struct Closing {
+        std::mutex mutex;
+        std::condition_variable changed;
+        bool closed = false;
+    };
+    auto closing = std::make_shared<Closing>();
+    link->live->reactor().post([this, link, closing] {
+        link->live->close(iscsi::SessionEnd::removed, [this, link, closing] {
+            background_.post([this, link_id = link->id] {
+                std::error_code ignored;
+                for (const auto& root : {settings_.root, settings_.ram_root}) {
+                    if (root.empty()) continue;
+                    for (const auto& entry :
+                         std::filesystem::directory_iterator(root / link_id, ignored))
+                        (void)disk::LinkDisk::destroy(entry.path(), {});
+                    std::filesystem::remove_all(root / link_id, ignored);
+                }
+            });
+            const std::lock_guard lock(closing->mutex);
+            closing->closed = true;
+            closing->changed.notify_all();
+        });
+    });
+    auto saved = save();
+    std::unique_lock lock(closing->mutex);
+    if (!closing->changed.wait_for(lock, kCloseWait, [&closing] { return closing->closed; }))
+        log::warn("link {} is removed, but its sessions have not ended within {} s", link->id,
+                  kCloseWait.count());
+    return saved;
+}
+
+OperationResult<BootAnswer> LinkTable::boot(std::string_view id, const BootRequest& request) {
+    const LinkPointer link = find(id);
+    if (!link) return no_such_link(id);
+    const std::lock_guard operation(link->operation);
+    if (auto usable = check_usable(link); !usable) return tl::unexpected(std::move(usable).error());
+    const LinkState state = state_of(link);
+    GenerationState generation =
+        plan_generation(state.definition, &state.current, state.next_number(), false);
+    generation.boot_id = request.boot_id;
+    generation.initiator = request.initiator;
+    generation.username = fmt::format("{}-{}", link->id.substr(0, 8), generation.number);
+    generation.secret = random_secret(kBootSecretLength);
+    auto plan = this->plan(link, generation);
+    Result<> prepared;
+    if (plan)
+        prepared = run_on(link, [&](LiveLink& live) { return live.prepare(*plan); });
+    else
+        prepared = Failure(plan.error());
+    if (!prepared)
+        return refuse(std::move(prepared).error().with_context(
+            fmt::format("link {} ({}) cannot boot", link->id, state.definition.iqn)));
+    {
+        const std::lock_guard lock(mutex_);
+        link->state.pending = generation;
+        list(link);
+    }
+    if (auto saved = save(); !saved) return tl::unexpected(std::move(saved).error());
+    return BootAnswer{std::move(generation), state.definition.iqn};
+}
+
+OperationResult<> LinkTable::reset(std::string_view id, bool force) {
+    const LinkPointer link = find(id);
+    if (!link) return no_such_link(id);
+    const std::lock_guard operation(link->operation);
+    if (auto usable = check_usable(link); !usable) return usable;
+    LinkReport report;
+    link->live->reactor().run_and_wait([&] { report = link->live->report(); });
+    if (!report.sessions.empty() && !force)
+        return refuse(
+            ErrorKind::conflict, "link-in-use",
+            fmt::format(
+                "link {} is in use by {}; shut it down first, or reset with force, which pulls "
+                "the disk from under it",
+                link->id, initiators_of(report)));
+    const LinkState state = state_of(link);
+    // The boot's credential ends with its overlay: a system that still holds the old disk in memory
+    // must not come back to the new one.
+    const GenerationState generation =
+        plan_generation(state.definition, &state.current, state.next_number(), true);
+    auto plan = this->plan(link, generation);
+    // A prepared boot that carries an overlay on would bring back what is dropped here.
+    const bool drop_pending = carries_overlay(generation);
+    Result<> replaced;
+    if (plan)
+        replaced = run_on(link, [&](LiveLink& live) {
+            if (drop_pending) live.drop_pending();
+            return live.replace_current(*plan);
+        });
+    else
+        replaced = Failure(plan.error());
+    if (!replaced)
+        return refuse(std::move(replaced).error().with_context(
+            fmt::format("link {} is not reset", link->id)));
+    {
+        const std::lock_guard lock(mutex_);
+        link->state.current = generation;
+        if (drop_pending) link->state.pending.reset();
+        list(link);
+    }
+    return save();
+}
+
+void LinkTable::retry_problems() {
+    std::vector<LinkPointer> links;
+    {
+        const std::lock_guard lock(mutex_);
+        for (const auto& [id, link] : links_) links.push_back(link);
+    }
+    for (const LinkPointer& link : links) {
+        const std::lock_guard operation(link->operation);
+        if (!check_usable(link)) continue;
+        LinkReport report;
+        link->live->reactor().run_and_wait([&] { report = link->live->report(); });
+        if (!report.open) open_current(link, state_of(link).current, true);
+    }
+}
+
+}  // namespace goldlink::control

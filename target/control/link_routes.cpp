@@ -1,0 +1,200 @@
+#include <fmt/format.h>
+
+#include <boost/json.hpp>
+
+#include "common/hex.hpp"
+#include "common/json.hpp"
+#include "target/control/control_context.hpp"
+
+namespace goldlink::control {
+namespace {
+
+constexpr std::size_t kMaxSetBytes = 64 << 20;  // kMaxLinks definitions
+
+json::object view_json(const LinkView& view) {
+    json::object o = view.state.definition.to_json(false);
+    const LinkReport& report = view.report;
+    o["generation"] = report.generation;
+    o["pending_generation"] = nullptr;
+    if (report.pending_generation) o["pending_generation"] = *report.pending_generation;
+    o["boot_id"] = nullptr;
+    if (!view.state.current.boot_id.empty()) o["boot_id"] = view.state.current.boot_id;
+    json::array sessions;
+    for (const LiveSession& session : report.sessions)
+        sessions.push_back(json::object{{"initiator_name", session.info.initiator_name},
+                                        {"address", session.info.address},
+                                        {"since", session.since},
+                                        {"isid", isid_text(session.info.isid)}});
+    o["sessions"] = std::move(sessions);
+    o["overlay"] = json::object{{"used_bytes", report.overlay.used_bytes},
+                                {"quota_bytes", report.overlay.quota_bytes},
+                                {"ram_bytes", report.overlay.ram_bytes},
+                                {"journal_bytes", report.overlay.journal_bytes}};
+    o["reads"] = json::object{{"cache_hits", report.reads.cache_hits},
+                              {"cache_misses", report.reads.cache_misses}};
+    o["ready"] = report.ready;
+    o["problem"] = nullptr;
+    if (!report.problem.empty()) o["problem"] = report.problem;
+    // What the running generation is made of; the definition may want another version next.
+    json::array running;
+    for (const DiskState& disk : view.state.current.disks)
+        running.push_back(json::object{
+            {"lun", disk.lun}, {"version", disk.version}, {"policy", to_string(disk.policy)}});
+    o["running"] = std::move(running);
+    return o;
+}
+
+Result<LinkDefinition> parse_link(const http::Request& request) {
+    GOLDLINK_TRY_ASSIGN(const json::object body, json::parse_object(request.body));
+    return LinkDefinition::parse(body, request.params.at("id"));
+}
+
+http::Response put_link(ControlContext& context, const http::Request& request) {
+    auto definition = parse_link(request);
+    if (!definition) return http::problem(definition.error());
+    auto view = context.links.put(*definition);
+    if (!view) return respond(view.error());
+    return respond_json(200, view_json(*view));
+}
+
+Result<std::vector<LinkDefinition>> parse_set(const json::object& body, std::uint64_t& revision) {
+    GOLDLINK_TRY(json::only_fields(body, {"revision", "links"}));
+    GOLDLINK_TRY_ASSIGN(const auto number, json::int_field(body, "revision", 0, INT64_MAX));
+    revision = static_cast<std::uint64_t>(number);
+    GOLDLINK_TRY_ASSIGN(const json::array items, json::array_field(body, "links", kMaxLinks));
+    std::vector<LinkDefinition> definitions;
+    std::map<std::string, std::string> names;  // of ids and iqns
+    for (const json::value& item : items) {
+        if (!item.is_object())
+            return failure(ErrorKind::invalid, "field 'links' must hold objects");
+        auto definition = LinkDefinition::parse(item.get_object());
+        if (!definition)
+            return Failure(std::move(definition)
+                               .error()
+                               .with_context(fmt::format("link {}", definitions.size())));
+        for (const std::string& name : {definition->id, definition->iqn})
+            if (!names.emplace(name, definition->id).second)
+                return failure(ErrorKind::invalid, fmt::format("{} is given to two links", name));
+        definitions.push_back(std::move(*definition));
+    }
+    return definitions;
+}
+
+http::Response put_links(ControlContext& context, const http::Request& request) {
+    const auto body = json::parse_object(request.body);
+    if (!body) return http::problem(body.error());
+    std::uint64_t revision = 0;
+    const auto definitions = parse_set(*body, revision);
+    if (!definitions) return http::problem(definitions.error());
+    const auto problems = context.links.put_all(revision, *definitions);
+    if (!problems) return respond(problems.error());
+    json::array array;
+    for (const auto& problem : *problems)
+        array.push_back(json::object{{"link_id", problem.link_id},
+                                     {"kind", to_string(problem.error.kind)},
+                                     {"message", problem.error.message}});
+    return respond_json(200, json::object{{"revision", revision},
+                                          {"links", context.links.size()},
+                                          {"problems", std::move(array)}});
+}
+
+http::Response get_links(ControlContext& context) {
+    json::array array;
+    for (const LinkView& view : context.links.view_all()) array.push_back(view_json(view));
+    return respond_json(200, array);
+}
+
+http::Response get_link(ControlContext& context, const http::Request& request) {
+    const auto view = context.links.view(request.params.at("id"));
+    if (!view)
+        return http::problem(404, "no-such-link", "No such link",
+                             fmt::format("there is no link {}", request.params.at("id")));
+    return respond_json(200, view_json(*view));
+}
+
+http::Response delete_link(ControlContext& context, const http::Request& request) {
+    const auto removed = context.links.remove(request.params.at("id"));
+    if (!removed) return respond(removed.error());
+    return respond_text(204, "");
+}
+
+struct BootBody {
+    BootRequest request;
+    std::string client_address;
+};
+
+Result<BootBody> parse_boot(const http::Request& request) {
+    GOLDLINK_TRY_ASSIGN(const json::object body, body_object(request));
+    GOLDLINK_TRY(json::only_fields(body, {"boot_id", "initiator", "client_address"}));
+    BootBody boot;
+    GOLDLINK_TRY_ASSIGN(boot.request.boot_id, json::string_field(body, "boot_id", 1, 64));
+    if (!is_uuid(boot.request.boot_id))
+        return failure(ErrorKind::invalid, "field 'boot_id' must be a UUID");
+    GOLDLINK_TRY_ASSIGN(const auto initiator, json::optional_string(body, "initiator", 223));
+    if (initiator) {
+        GOLDLINK_TRY(check_initiator_name(*initiator));
+        boot.request.initiator = *initiator;
+    }
+    GOLDLINK_TRY_ASSIGN(const auto address, json::optional_string(body, "client_address", 64));
+    boot.client_address = address.value_or("");
+    return boot;
+}
+
+http::Response post_boot(ControlContext& context, const http::Request& request) {
+    const auto boot = parse_boot(request);
+    if (!boot) return http::problem(boot.error());
+    const auto answer = context.links.boot(request.params.at("id"), boot->request);
+    if (!answer) return respond(answer.error());
+    const DiskState& disk = answer->generation.disks.front();
+    return respond_json(
+        200, json::object{{"generation", answer->generation.number},
+                          {"iqn", answer->iqn},
+                          {"portal", portal_for(context.portals.addresses(),
+                                                context.advertised_portal, boot->client_address)},
+                          {"lun", disk.lun},
+                          {"username", answer->generation.username},
+                          {"secret", answer->generation.secret},
+                          {"policy", to_string(disk.policy)},
+                          {"version", disk.version}});
+}
+
+http::Response post_reset(ControlContext& context, const http::Request& request) {
+    const auto body = body_object(request);
+    if (!body) return http::problem(body.error());
+    if (auto known = json::only_fields(*body, {"force"}); !known)
+        return http::problem(known.error());
+    const auto force = json::optional_bool(*body, "force");
+    if (!force) return http::problem(force.error());
+    const auto reset = context.links.reset(request.params.at("id"), force->value_or(false));
+    if (!reset) return respond(reset.error());
+    return get_link(context, request);
+}
+
+http::Response post_commit(ControlContext& context, const http::Request& request) {
+    const auto body = body_object(request);
+    if (!body) return http::problem(body.error());
+    if (auto known = json::only_fields(*body, {"id"}); !known) return http::problem(known.error());
+    const auto id = json::string_field(*body, "id", 1, 64);
+    if (!id) return http::problem(id.error());
+    if (!context.links.view(request.params.at("id"))) return get_link(context, request);
+    auto report = context.tasks.add({*id, "commit", {{"link", request.params.at("id")}}});
+    if (!report) return http::problem(report.error());
+    return respond_text(202, std::move(*report));
+}
+
+}  // namespace
+
+void add_link_routes(std::vector<http::Route>& routes, ControlContext& c) {
+    using http::Request;
+    routes.push_back({"PUT", "/links", [&c](Request& r) { return put_links(c, r); }, kMaxSetBytes});
+    routes.push_back({"GET", "/links", [&c](Request&) { return get_links(c); }});
+    routes.push_back({"PUT", "/links/{id}", [&c](Request& r) { return put_link(c, r); }});
+    routes.push_back({"GET", "/links/{id}", [&c](Request& r) { return get_link(c, r); }});
+    routes.push_back({"DELETE", "/links/{id}", [&c](Request& r) { return delete_link(c, r); }});
+    routes.push_back({"POST", "/links/{id}/boots", [&c](Request& r) { return post_boot(c, r); }});
+    routes.push_back({"POST", "/links/{id}/reset", [&c](Request& r) { return post_reset(c, r); }});
+    routes.push_back(
+        {"POST", "/links/{id}/commit", [&c](Request& r) { return post_commit(c, r); }});
+}
+
+}  // namespace goldlink::control

@@ -1,0 +1,63 @@
+// LinkState: a link as it is persisted: its definition, the generation that runs and the one that a
+// boot has prepared beside it. Values only; pure planning of what the next generation is made of.
+//
+// A disk of policy discard has a new overlay in each generation; keep and super carry theirs on. An
+// overlay is named by lun and the generation that made it ("lun0-g4"), so that a restart between a
+// login and its persisting finds the same overlay again and no acknowledged write is lost.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "target/control/link_definition.hpp"
+
+namespace goldlink::control {
+
+struct DiskState {
+    std::uint16_t lun = 0;
+    std::string version;
+    disk::Policy policy = disk::Policy::discard;
+    std::uint64_t quota_bytes = 0;
+    std::string overlay;  // folder name below the link's
+
+    bool operator==(const DiskState&) const = default;
+};
+
+struct GenerationState {
+    std::uint64_t number = 0;
+    std::string boot_id;    // "" when no boot made it (created, reset)
+    std::string initiator;  // the boot's initiator name; "" when not stated
+    std::string username;   // the boot's one-time credential; "" when no boot made it
+    std::string secret;
+    std::vector<DiskState> disks;
+    // What has happened in it already, so that a reconnect is told from a boot's stages.
+    bool logged_in = false;
+    bool os_logged_in = false;
+    bool written = false;
+};
+
+struct LinkState {
+    LinkDefinition definition;
+    GenerationState current;
+    std::optional<GenerationState> pending;
+
+    bool refers_to(std::string_view version) const;
+    std::uint64_t next_number() const;
+
+    boost::json::object to_json() const;  // with secrets: for the state file
+    static Result<LinkState> parse(const boost::json::object& o);
+};
+
+// The generation after `previous` for a definition: `fresh` gives every disk a new overlay, else
+// keep and super disks of unchanged policy and version carry theirs on.
+GenerationState plan_generation(const LinkDefinition& definition, const GenerationState* previous,
+                                std::uint64_t number, bool fresh);
+
+// Stable for the life of a link: drive letters and drivers hang on it.
+std::string serial_number(std::string_view link_id, std::uint16_t lun);  // 20 characters
+std::uint64_t naa_identifier(std::string_view link_id,
+                             std::uint16_t lun);  // NAA 3h, locally assigned
+
+}  // namespace goldlink::control

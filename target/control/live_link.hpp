@@ -1,0 +1,120 @@
+// LiveLink: one link on its reactor: the generation that runs, the one a boot prepared, those that
+// end, and their sessions. Everything here happens on the link's reactor, but for the constructor.
+//
+// Invariants: a generation ends only when a session of a newer one has logged in, on reset or on
+// removal. Units are closed when their last session has ended and no task is left in them; only
+// then is their overlay given up for deletion.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "target/control/open_units.hpp"
+#include "target/iscsi/directory.hpp"
+#include "target/reactor/reactor.hpp"
+
+namespace boost::json {
+class object;
+}
+
+namespace goldlink::control {
+
+// What a live link tells its owner; called on the reactor, must not wait for one.
+struct LiveLinkListener {
+    // The pending generation of this number is the current one from now on.
+    std::function<void(std::uint64_t number)> generation_started;
+    // Something of the current generation's life changed: logged_in, os_logged_in, written.
+    std::function<void(const GenerationState& state)> stage_reached;
+    std::function<void(std::string_view kind, const GenerationState& state,
+                       boost::json::object data)>
+        event;
+    // A login came this far, but no further.
+    std::function<void(const iscsi::SessionInfo& info, std::string_view why)> refused;
+    // Nothing refers to these overlays any more; their files can go.
+    std::function<void(std::vector<std::string> overlays)> overlays_released;
+};
+
+struct LiveSession {
+    iscsi::SessionInfo info;
+    std::string since;  // RFC 3339
+    iscsi::SessionControl* control = nullptr;
+    bool ending = false;
+};
+
+struct LinkReport {
+    std::uint64_t generation = 0;
+    std::optional<std::uint64_t> pending_generation;
+    std::vector<LiveSession> sessions;  // `control` unset
+    disk::OverlayUsage overlay;
+    disk::ReadCounters reads;
+    bool open = false;   // the current generation has its units
+    bool ready = false;  // and takes logins
+    std::string problem;
+};
+
+class LiveLink final : public iscsi::LinkEndpoint, public std::enable_shared_from_this<LiveLink> {
+  public:
+    LiveLink(reactor::Reactor& reactor, const OverlaySettings& settings, LiveLinkListener listener);
+
+    reactor::Reactor& reactor() const { return reactor_; }
+
+    // Makes `plan` the running generation; sessions of the one before are ended. On error nothing
+    // has changed.
+    Result<> replace_current(const UnitsPlan& plan);
+    // States that the current generation cannot be served; logins are refused with the reason.
+    void set_problem(const GenerationState& state, std::string problem);
+    // Opens `plan` beside the running generation, in place of an earlier pending one.
+    Result<> prepare(const UnitsPlan& plan);
+    void drop_pending();
+    // Like replace_current, but leaves a generation alone that is open already.
+    Result<> open_current(const UnitsPlan& plan) {
+        return current_.units ? Result<>() : replace_current(plan);
+    }
+    // While held, logins are refused (commit).
+    void hold(bool held) { held_ = held; }
+    // Ends all sessions and closes everything; `closed` is called when that is done.
+    void close(iscsi::SessionEnd why, std::function<void()> closed);
+
+    LinkReport report() const;
+    const std::shared_ptr<OpenUnits>& units() const { return current_.units; }
+
+    scsi::Device* session_started(const iscsi::SessionInfo& info,
+                                  iscsi::SessionControl& control) override;
+    void session_ended(iscsi::SessionControl& control, iscsi::SessionEnd why) override;
+    void first_write(iscsi::SessionControl& control) override;
+
+  private:
+    struct Generation {
+        GenerationState state;
+        std::shared_ptr<OpenUnits> units;
+        std::string problem;
+        std::vector<LiveSession> sessions;
+    };
+
+    Result<std::shared_ptr<OpenUnits>> open(const UnitsPlan& plan);
+    void promote_pending();
+    void retire_current(iscsi::SessionEnd why);
+    void close_retired();
+    bool is_used(std::string_view overlay) const;
+    Generation* generation_of(const iscsi::SessionControl& control);
+    void note_login(Generation& generation, const iscsi::SessionInfo& info);
+
+    reactor::Reactor& reactor_;
+    const OverlaySettings& settings_;
+    LiveLinkListener listener_;
+    Generation current_;
+    std::optional<Generation> pending_;
+    std::vector<Generation> retired_;
+    bool held_ = false;
+    bool closed_ = false;
+    bool retry_armed_ = false;
+    std::function<void()> on_closed_;
+};
+
+std::string_view to_string(iscsi::SessionEnd why);
+std::string isid_text(std::uint64_t isid);  // "400027230001"
+
+}  // namespace goldlink::control

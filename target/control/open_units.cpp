@@ -1,0 +1,124 @@
+#include "target/control/open_units.hpp"
+
+#include <fmt/format.h>
+
+namespace goldlink::control {
+
+std::filesystem::path OverlaySettings::folder(std::string_view link_id,
+                                              std::string_view overlay) const {
+    return root / link_id / overlay;
+}
+
+std::filesystem::path OverlaySettings::ram_folder(std::string_view link_id,
+                                                  std::string_view overlay) const {
+    return ram_root.empty() ? std::filesystem::path() : ram_root / link_id / overlay;
+}
+
+Result<UnitsPlan> plan_units(store::ImageStore& store, std::string_view link_id,
+                             std::string_view iqn, const GenerationState& generation) {
+    UnitsPlan plan{std::string(link_id), std::string(iqn), generation, {}, 0};
+    for (const DiskState& disk : generation.disks) {
+        auto version = store.open_version(disk.version);
+        if (!version)
+            return Failure(std::move(version).error().with_context(
+                fmt::format("cannot open version {} of lun {}", disk.version, disk.lun)));
+        plan.versions.push_back(std::move(*version));
+    }
+    return plan;
+}
+
+namespace {
+
+Result<std::shared_ptr<OpenDisk>> open_disk(const UnitsPlan& plan, std::size_t index,
+                                            const OverlaySettings& settings, reactor::IoRing& ring,
+                                            const OpenUnits::SpaceWarning& on_space_warning) {
+    const DiskState& state = plan.generation.disks[index];
+    disk::LinkDiskOptions options;
+    options.version = plan.versions[index];
+    options.policy = state.policy;
+    options.folder = settings.folder(plan.link_id, state.overlay);
+    options.quota_bytes = state.quota_bytes;
+    options.reserve_bytes = settings.reserve_bytes;
+    if (state.policy == disk::Policy::discard) {
+        options.ram_folder = settings.ram_folder(plan.link_id, state.overlay);
+        options.ram_budget_bytes = plan.ram_budget_bytes;
+    }
+    auto opened = disk::LinkDisk::open(std::move(options), ring);
+    if (!opened)
+        return Failure(std::move(opened).error().with_context(
+            fmt::format("cannot open overlay {} of lun {}", state.overlay, state.lun)));
+    auto disk = std::make_shared<OpenDisk>();
+    disk->state = state;
+    disk->disk = std::move(*opened);
+    disk->disk->on_space_warning = [on_space_warning, lun = state.lun](int percent) {
+        on_space_warning(lun, percent);
+    };
+    return disk;
+}
+
+std::shared_ptr<OpenDisk> shared_disk(const std::shared_ptr<OpenUnits>& running,
+                                      const DiskState& state) {
+    if (!running) return nullptr;
+    for (const auto& disk : running->disks())
+        if (disk->state.lun == state.lun && disk->state.overlay == state.overlay) return disk;
+    return nullptr;
+}
+
+}  // namespace
+
+Result<std::shared_ptr<OpenUnits>> OpenUnits::open(const UnitsPlan& plan,
+                                                   const OverlaySettings& settings,
+                                                   reactor::IoRing& ring,
+                                                   const std::shared_ptr<OpenUnits>& running,
+                                                   const SpaceWarning& on_space_warning) {
+    auto units = std::make_shared<OpenUnits>();
+    std::size_t shared = 0;
+    for (std::size_t i = 0; i < plan.generation.disks.size(); ++i) {
+        auto disk = shared_disk(running, plan.generation.disks[i]);
+        if (disk) {
+            ++shared;
+        } else {
+            GOLDLINK_TRY_ASSIGN(disk, open_disk(plan, i, settings, ring, on_space_warning));
+        }
+        units->disks_.push_back(std::move(disk));
+    }
+    if (running && running->iqn_ == plan.iqn && shared == units->disks_.size() &&
+        shared == running->disks_.size())
+        return running;
+    units->iqn_ = plan.iqn;
+    std::vector<scsi::LogicalUnitDefinition> definitions;
+    for (const auto& disk : units->disks_) {
+        scsi::LogicalUnitDefinition definition;
+        definition.lun = disk->state.lun;
+        definition.identity.serial = serial_number(plan.link_id, disk->state.lun);
+        definition.identity.naa = naa_identifier(plan.link_id, disk->state.lun);
+        definition.disk = std::shared_ptr<disk::Disk>(disk, disk->disk.get());
+        definitions.push_back(std::move(definition));
+    }
+    units->device_ = std::make_unique<scsi::Device>(plan.iqn, std::move(definitions));
+    return units;
+}
+
+disk::OverlayUsage OpenUnits::usage() const {
+    disk::OverlayUsage sum;
+    for (const auto& disk : disks_) {
+        const disk::OverlayUsage one = disk->disk->usage();
+        sum.used_bytes += one.used_bytes;
+        sum.quota_bytes += one.quota_bytes;
+        sum.ram_bytes += one.ram_bytes;
+        sum.journal_bytes += one.journal_bytes;
+    }
+    return sum;
+}
+
+disk::ReadCounters OpenUnits::counters() const {
+    disk::ReadCounters sum;
+    for (const auto& disk : disks_) {
+        const disk::ReadCounters one = disk->disk->counters();
+        sum.cache_hits += one.cache_hits;
+        sum.cache_misses += one.cache_misses;
+    }
+    return sum;
+}
+
+}  // namespace goldlink::control

@@ -1,0 +1,68 @@
+// OpenUnits: the logical units of one generation, open: a SCSI device over its link disks. Made,
+// used and destroyed on the link's reactor; versions are opened before, off the reactor, by
+// plan_units.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "target/control/link_state.hpp"
+#include "target/scsi/device.hpp"
+
+namespace goldlink::control {
+
+// Where overlays live and what they may take; the same for all links.
+struct OverlaySettings {
+    std::filesystem::path root;          // root/{link id}/{overlay}
+    std::filesystem::path ram_root;      // the same below a tmpfs, or empty
+    std::uint64_t ram_budget_bytes = 0;  // of all discard disks together
+    std::uint64_t reserve_bytes = 256ULL << 20;
+
+    std::filesystem::path folder(std::string_view link_id, std::string_view overlay) const;
+    std::filesystem::path ram_folder(std::string_view link_id, std::string_view overlay) const;
+};
+
+struct UnitsPlan {
+    std::string link_id;
+    std::string iqn;
+    GenerationState generation;
+    std::vector<std::shared_ptr<const store::Version>> versions;  // one a disk
+    std::uint64_t ram_budget_bytes = 0;                           // of each discard disk
+};
+
+// May block (reads the store's index): not on a reactor. The error names the version.
+Result<UnitsPlan> plan_units(store::ImageStore& store, std::string_view link_id,
+                             std::string_view iqn, const GenerationState& generation);
+
+struct OpenDisk {  // closes its disk when the last generation that uses it lets go
+    DiskState state;
+    std::unique_ptr<disk::LinkDisk> disk;
+    ~OpenDisk() { disk->close(); }
+};
+
+class OpenUnits {
+  public:
+    using SpaceWarning = std::function<void(std::uint16_t lun, int percent)>;
+
+    // Disks whose overlay `running` has open already (keep, super) are shared with it; when all
+    // are, so is the device, unless the target's name changed. Null `running`: none.
+    static Result<std::shared_ptr<OpenUnits>> open(const UnitsPlan& plan,
+                                                   const OverlaySettings& settings,
+                                                   reactor::IoRing& ring,
+                                                   const std::shared_ptr<OpenUnits>& running,
+                                                   const SpaceWarning& on_space_warning);
+
+    scsi::Device& device() { return *device_; }
+    const std::vector<std::shared_ptr<OpenDisk>>& disks() const { return disks_; }
+    disk::OverlayUsage usage() const;  // of all disks together
+    disk::ReadCounters counters() const;
+
+  private:
+    std::string iqn_;
+    std::vector<std::shared_ptr<OpenDisk>> disks_;
+    std::unique_ptr<scsi::Device> device_;  // before the disks it uses are let go
+};
+
+}  // namespace goldlink::control

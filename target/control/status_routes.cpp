@@ -1,0 +1,130 @@
+// Status, metrics, events.
+#include <fmt/format.h>
+
+#include <boost/json.hpp>
+
+#include "common/json.hpp"
+#include "target/control/control_context.hpp"
+
+namespace goldlink::control {
+namespace {
+
+std::uint64_t uptime_seconds(const ControlContext& context) {
+    return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::seconds>(
+                                          std::chrono::steady_clock::now() - context.started)
+                                          .count());
+}
+
+http::Response get_status(ControlContext& context) {
+    json::array portals;
+    for (const std::string& portal : context.portals.addresses()) portals.emplace_back(portal);
+    return respond_json(
+        200, json::object{
+                 {"version", GOLDLINK_VERSION},
+                 {"portals", std::move(portals)},
+                 {"revision", context.links.revision()},
+                 {"links", context.links.size()},
+                 {"sessions", context.portals.session_count()},
+                 {"store", json::object{{"free_bytes", context.store.free_bytes()}}},
+                 {"overlay", json::object{{"free_bytes", free_bytes_at(context.overlay_folder)}}},
+                 {"io", context.io_kind},
+                 {"uptime_seconds", uptime_seconds(context)}});
+}
+
+// One metric family; its samples differ in their labels.
+class Family {
+  public:
+    Family(std::string& out, std::string_view name, std::string_view type, std::string_view help)
+        : out_(out), name_(name) {
+        out_ += fmt::format("# HELP {} {}\n# TYPE {} {}\n", name, help, name, type);
+    }
+    void add(std::string_view labels, std::uint64_t value) {
+        out_ += fmt::format("{}{} {}\n", name_, labels, value);
+    }
+
+  private:
+    std::string& out_;
+    std::string_view name_;
+};
+
+struct PortalMetric {
+    std::string_view name;
+    std::string_view type;
+    std::string_view help;
+    std::uint64_t iscsi::PortalCounters::*counter;
+};
+
+constexpr PortalMetric kPortalMetrics[] = {
+    {"goldlink_sessions", "gauge", "iSCSI sessions in full feature phase",
+     &iscsi::PortalCounters::sessions},
+    {"goldlink_connections_accepted_total", "counter", "Connections accepted",
+     &iscsi::PortalCounters::connections_accepted},
+    {"goldlink_connections_refused_total", "counter", "Connections over a limit",
+     &iscsi::PortalCounters::connections_refused},
+    {"goldlink_logins_total", "counter", "Logins that reached full feature phase",
+     &iscsi::PortalCounters::logins},
+    {"goldlink_logins_refused_total", "counter", "Logins refused or timed out",
+     &iscsi::PortalCounters::logins_refused},
+    {"goldlink_commands_total", "counter", "SCSI commands", &iscsi::PortalCounters::commands},
+    {"goldlink_read_bytes_total", "counter", "Bytes sent to initiators",
+     &iscsi::PortalCounters::data_in_bytes},
+    {"goldlink_written_bytes_total", "counter", "Bytes taken from initiators",
+     &iscsi::PortalCounters::data_out_bytes},
+    {"goldlink_rejects_total", "counter", "Reject PDUs sent", &iscsi::PortalCounters::rejects},
+    {"goldlink_digest_errors_total", "counter", "PDUs with a wrong digest",
+     &iscsi::PortalCounters::digest_errors},
+    {"goldlink_task_management_total", "counter", "Task management requests",
+     &iscsi::PortalCounters::task_management},
+};
+
+}  // namespace
+
+std::string render_metrics(ControlContext& context) {
+    std::string out;
+    const std::vector<iscsi::PortalCounters> counters = context.portals.counters();
+    for (const PortalMetric& metric : kPortalMetrics) {
+        Family family(out, metric.name, metric.type, metric.help);
+        for (std::size_t i = 0; i < counters.size(); ++i)
+            family.add(fmt::format("{{reactor=\"{}\"}}", i), counters[i].*metric.counter);
+    }
+    std::uint64_t ready = 0;
+    disk::OverlayUsage overlay;
+    disk::ReadCounters reads;
+    const std::vector<LinkView> views = context.links.view_all();
+    for (const LinkView& view : views) {
+        ready += view.report.ready ? 1 : 0;
+        overlay.used_bytes += view.report.overlay.used_bytes;
+        overlay.ram_bytes += view.report.overlay.ram_bytes;
+        reads.cache_hits += view.report.reads.cache_hits;
+        reads.cache_misses += view.report.reads.cache_misses;
+    }
+    Family(out, "goldlink_links", "gauge", "Links this target knows").add("", views.size());
+    Family(out, "goldlink_links_ready", "gauge", "Links that take logins").add("", ready);
+    Family(out, "goldlink_overlay_used_bytes", "gauge", "Overlay slots in use, all links")
+        .add("", overlay.used_bytes);
+    Family(out, "goldlink_overlay_ram_bytes", "gauge", "Of which in memory")
+        .add("", overlay.ram_bytes);
+    Family image(out, "goldlink_image_reads_total", "counter",
+                 "Image reads of running generations, by page cache");
+    image.add("{cache=\"hit\"}", reads.cache_hits);
+    image.add("{cache=\"miss\"}", reads.cache_misses);
+    Family free(out, "goldlink_free_bytes", "gauge", "Free space on the filesystem");
+    free.add("{of=\"store\"}", context.store.free_bytes());
+    free.add("{of=\"overlay\"}", free_bytes_at(context.overlay_folder));
+    Family(out, "goldlink_uptime_seconds", "gauge", "Since the start")
+        .add("", uptime_seconds(context));
+    return out;
+}
+
+void add_status_routes(std::vector<http::Route>& routes, ControlContext& c) {
+    using http::Request;
+    routes.push_back({"GET", "/status", [&c](Request&) { return get_status(c); }});
+    routes.push_back({"GET", "/metrics", [&c](Request&) {
+                          http::Response response = respond_text(200, render_metrics(c));
+                          response.content_type = "text/plain; version=0.0.4";
+                          return response;
+                      }});
+    routes.push_back({"GET", "/events", [&c](Request& r) { return serve_events(c.events, r); }});
+}
+
+}  // namespace goldlink::control

@@ -1,0 +1,93 @@
+// TaskQueue: long work with progress: imports, commits, verifications, exports. Runs on a few
+// threads of its own; every task has the caller's id, and adding the same id again is the same
+// task.
+//
+// Requests and results are persisted: what a restart interrupted runs again from its start (every
+// kind of task can), the last kKeepEnded results stay readable. Threads: any that may block.
+#pragma once
+
+#include <condition_variable>
+#include <deque>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "common/event_log.hpp"
+#include "target/control/state_file.hpp"
+#include "target/store/image_store.hpp"
+
+namespace goldlink::control {
+
+struct TaskRequest {
+    std::string id;    // a UUID
+    std::string kind;  // "import", "commit", "verify", "export"
+    std::map<std::string, std::string> arguments;
+};
+
+class TaskQueue {
+  public:
+    static constexpr std::size_t kKeepEnded = 500;
+    static constexpr std::size_t kMaxWaiting = 1000;
+
+    // Does one task; returns the JSON text of the members that its report gains
+    // ("\"version\":{...}").
+    using Runner =
+        std::function<Result<std::string>(const TaskRequest& request, store::Progress& progress)>;
+
+    TaskQueue(std::filesystem::path file, Runner runner, EventLog& events, unsigned threads = 2);
+    ~TaskQueue();  // stop()
+
+    Result<> load();  // before start
+    void start();
+    // Running tasks are told to stop; they are queued again by the next load().
+    void stop();
+
+    // The task's report as JSON; of the existing task when the id is known already. conflict when
+    // it is known for something else.
+    Result<std::string> add(TaskRequest request);
+    std::optional<std::string> report(const std::string& id) const;
+    std::vector<std::string> reports() const;
+    // Cancels a task that has not ended, forgets one that has.
+    Result<> remove(const std::string& id);
+
+  private:
+    enum class State { waiting, running, done, failed, cancelled };
+    struct Task {
+        TaskRequest request;
+        State state = State::waiting;
+        store::Progress progress;
+        bool cancelled = false;  // by remove(), not by stop()
+        std::string result;
+        Error error;
+        std::uint64_t order = 0;
+    };
+    using TaskPointer = std::shared_ptr<Task>;
+
+    void run();
+    void finish(const TaskPointer& task, Result<std::string> outcome);
+    std::string report_of(const Task& task) const;
+    std::string snapshot() const;
+    void forget_oldest();
+    void save_or_log();
+
+    Runner runner_;
+    EventLog& events_;
+    unsigned thread_count_;
+    mutable std::mutex mutex_;  // guards all below but threads_ and file_
+    std::condition_variable changed_;
+    std::map<std::string, TaskPointer> tasks_;
+    std::deque<TaskPointer> waiting_;
+    std::uint64_t next_order_ = 0;
+    bool stopping_ = false;
+    std::vector<std::thread> threads_;
+    std::filesystem::path path_;
+    StateFile file_;
+};
+
+}  // namespace goldlink::control

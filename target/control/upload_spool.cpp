@@ -1,0 +1,163 @@
+#include "target/control/upload_spool.hpp"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <vector>
+
+#include "common/file.hpp"
+#include "common/hex.hpp"
+
+namespace goldlink::control {
+namespace {
+
+constexpr std::size_t kBlockBytes = 64 * 1024;
+constexpr std::size_t kBufferBytes = 16 * kBlockBytes;
+constexpr std::uint64_t kCheckEveryBytes = 64 << 20;
+
+Result<> check_name(std::string_view name) {
+    const auto allowed = [](char c) {
+        return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+               c == '-' || c == '_' || c == '.';
+    };
+    if (name.empty() || name.size() > 128 || name.front() == '.' ||
+        !std::all_of(name.begin(), name.end(), allowed))
+        return failure(
+            ErrorKind::invalid,
+            fmt::format(
+                "upload name '{}' must have 1 to 128 letters, digits, '-', '_' or '.', and not "
+                "start with a dot",
+                name.substr(0, 128)));
+    return {};
+}
+
+bool is_zero(const char* block, std::size_t size) {
+    return block[0] == 0 && std::memcmp(block, block + 1, size - 1) == 0;
+}
+
+Result<> write_at(int fd, const char* data, std::size_t size, std::uint64_t offset_bytes) {
+    while (size > 0) {
+        const ssize_t n = ::pwrite(fd, data, size, static_cast<off_t>(offset_bytes));
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) return system_failure("cannot write the upload");
+        data += n;
+        size -= static_cast<std::size_t>(n);
+        offset_bytes += static_cast<std::uint64_t>(n);
+    }
+    return {};
+}
+
+// Whole blocks of zeroes are left out.
+Result<> write_sparse(int fd, const char* data, std::size_t size, std::uint64_t offset_bytes) {
+    for (std::size_t done = 0; done < size;) {
+        std::size_t run = 0;
+        while (done + run < size) {
+            const std::size_t block = std::min(kBlockBytes, size - done - run);
+            if (is_zero(data + done + run, block)) break;
+            run += block;
+        }
+        if (run > 0) GOLDLINK_TRY(write_at(fd, data + done, run, offset_bytes + done));
+        done += run;
+        if (done < size) done += std::min(kBlockBytes, size - done);
+    }
+    return {};
+}
+
+}  // namespace
+
+std::uint64_t free_bytes_at(const std::filesystem::path& path) {
+    struct statvfs info {};
+    if (::statvfs(path.c_str(), &info) != 0) return 0;
+    return static_cast<std::uint64_t>(info.f_bavail) * info.f_frsize;
+}
+
+Result<> UploadSpool::open() {
+    GOLDLINK_TRY(make_directories(folder_));
+    std::error_code error;
+    for (const auto& entry : std::filesystem::directory_iterator(folder_, error))
+        if (entry.path().filename().string().starts_with("."))
+            std::filesystem::remove(entry.path(), error);
+    return {};
+}
+
+Result<> UploadSpool::check_space(std::uint64_t coming_bytes) const {
+    const std::uint64_t free = free_bytes_at(folder_);
+    if (free >= reserve_bytes_ && free - reserve_bytes_ >= coming_bytes) return {};
+    return failure(
+        ErrorKind::exhausted,
+        fmt::format(
+            "no space for the upload in {}: {} bytes are free, {} of them are kept in reserve and "
+            "{} more are coming; free some, or delete versions that are no longer needed",
+            folder_.string(), free, reserve_bytes_, coming_bytes));
+}
+
+Result<std::uint64_t> UploadSpool::copy(http::BodyReader& body, int fd) const {
+    std::vector<char> buffer(kBufferBytes);
+    std::uint64_t total = 0;
+    std::uint64_t next_check = kCheckEveryBytes;
+    for (;;) {
+        std::size_t filled = 0;
+        while (filled < buffer.size()) {
+            GOLDLINK_TRY_ASSIGN(const std::size_t n, body.read(std::span(buffer).subspan(filled)));
+            if (n == 0) break;
+            filled += n;
+        }
+        if (filled > 0) GOLDLINK_TRY(write_sparse(fd, buffer.data(), filled, total));
+        total += filled;
+        if (filled < buffer.size()) break;
+        if (total >= next_check) {
+            GOLDLINK_TRY(check_space(0));
+            next_check = total + kCheckEveryBytes;
+        }
+    }
+    if (::ftruncate(fd, static_cast<off_t>(total)) != 0)
+        return system_failure("cannot set the upload's length");
+    if (::fdatasync(fd) != 0) return system_failure("cannot sync the upload");
+    return total;
+}
+
+Result<std::uint64_t> UploadSpool::receive(std::string_view name, http::BodyReader& body) {
+    GOLDLINK_TRY(check_name(name));
+    GOLDLINK_TRY(check_space(body.declared_length()));
+    const std::filesystem::path part = folder_ / ("." + std::string(name) + "." + random_uuid());
+    FileDescriptor fd(::open(part.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+    if (!fd) return system_failure(fmt::format("cannot create {}", part.string()));
+    auto received = copy(body, fd.get());
+    std::error_code error;
+    if (received) {
+        std::filesystem::rename(part, folder_ / name, error);
+        if (error)
+            received =
+                system_failure(fmt::format("cannot name the upload {}", name), error.value());
+    }
+    if (!received) {
+        std::error_code ignored;
+        std::filesystem::remove(part, ignored);
+        return Failure(
+            std::move(received).error().with_context(fmt::format("upload {} is dropped", name)));
+    }
+    return received;
+}
+
+Result<> UploadSpool::remove(std::string_view name) {
+    GOLDLINK_TRY(check_name(name));
+    std::error_code error;
+    std::filesystem::remove(folder_ / name, error);
+    if (error) return system_failure(fmt::format("cannot delete upload {}", name), error.value());
+    return {};
+}
+
+Result<std::filesystem::path> UploadSpool::find(std::string_view name) const {
+    GOLDLINK_TRY(check_name(name));
+    std::error_code error;
+    if (!std::filesystem::is_regular_file(folder_ / name, error))
+        return failure(ErrorKind::not_found, fmt::format("there is no upload named {}", name));
+    return folder_ / name;
+}
+
+}  // namespace goldlink::control

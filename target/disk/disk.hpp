@@ -1,0 +1,73 @@
+// Disk: the seam between SCSI and what stores blocks (overlay over version, blank, fault injector).
+//
+// Thread: every call and every completion of one Disk happens on the reactor that owns it.
+// A DiskRequest belongs to its submitter and must stay in place until it completes; the data it
+// points at likewise. Requests in flight may complete in any order; the submitter keeps apart
+// those that must not pass each other.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+namespace goldlink::disk {
+
+enum class Operation : std::uint8_t {
+    read,          // fills data
+    write,         // stores data; fua makes it durable as flush does
+    unmap,         // the range reads as zero afterwards; gives its space back
+    write_zeroes,  // like unmap, but a promise that it reads as zero (they are the same for us)
+    flush,         // what was acknowledged is durable by the policy's rules; range ignored
+};
+
+enum class Outcome : std::uint8_t {
+    ok,
+    medium_error,  // unreadable or corrupt chunk: sense 03/11/00
+    write_failed,  // the overlay's storage refused: sense 03/0C/00
+    out_of_space,  // quota or reserve reached: sense 07/27/07
+    out_of_range,  // past the end: sense 05/21/00
+    gone,          // the disk was closed under the request: sense 02/04/00
+};
+
+struct Request {
+    Operation operation = Operation::read;
+    bool fua = false;
+    Outcome outcome = Outcome::ok;
+    std::uint64_t offset_bytes = 0;  // multiple of 512
+    std::uint64_t length_bytes = 0;  // multiple of 512; data has this many bytes for read and write
+    std::uint8_t* data = nullptr;
+    // Called once when submit() returned pending, with outcome set. Never called inline.
+    void (*complete)(Request& request) noexcept = nullptr;
+    void* owner = nullptr;          // the submitter's, untouched by the disk
+    Request* next = nullptr;        // the disk's, while pending
+    std::uint64_t scratch[4] = {};  // the disk's, while pending
+};
+
+enum class Submit : bool {
+    pending = false,  // complete will be called later
+    done = true,      // finished inline: outcome is set, complete will not be called
+};
+
+struct Geometry {
+    std::uint64_t size_bytes = 0;             // multiple of 512
+    std::uint32_t logical_block_bytes = 512;  // 512 or 4096
+    std::uint32_t physical_block_bytes = 4096;
+    bool read_only = false;
+    bool thin = true;  // unmap gives space back; reads as zero (LBPRZ)
+};
+
+// What GET LBA STATUS reports of a run of blocks.
+struct Extent {
+    std::uint64_t length_bytes = 0;
+    bool mapped = true;
+};
+
+class Disk {
+  public:
+    virtual ~Disk() = default;
+    virtual const Geometry& geometry() const = 0;
+    virtual Submit submit(Request& request) noexcept = 0;
+    // The run that starts at offset_bytes, at most max_bytes long. Never touches storage.
+    virtual Extent extent_at(std::uint64_t offset_bytes, std::uint64_t max_bytes) const = 0;
+};
+
+}  // namespace goldlink::disk

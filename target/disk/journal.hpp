@@ -1,0 +1,57 @@
+// Journal: the file of records (format: journal_record.hpp), appended without a system call where
+// the file can be mapped. One thread. An append is in the page cache when it returns, so it
+// survives this process; sync through the ring makes it survive the machine.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <memory>
+
+#include "target/disk/journal_record.hpp"
+#include "target/disk/storage.hpp"
+
+namespace goldlink::disk {
+
+class Journal {
+  public:
+    // An empty journal, replacing what has that name. Not yet durable.
+    static Result<std::unique_ptr<Journal>> create(Storage& storage,
+                                                   const std::filesystem::path& path,
+                                                   const JournalHeader& header);
+    // Reads the header and finds the end; the records come by for_each().
+    static Result<std::unique_ptr<Journal>> open(Storage& storage,
+                                                 const std::filesystem::path& path);
+    ~Journal();
+
+    // In order. For the time between open() and the first append.
+    Result<> for_each(
+        const std::function<Result<>(std::uint64_t index, const Record& record)>& visit) const;
+
+    // Makes room for `count` more records; 0 or -errno. An append that was not reserved is a bug.
+    int reserve(std::uint64_t count);
+    int append(const Record& record);
+
+    const JournalHeader& header() const { return header_; }
+    std::uint64_t count() const { return count_; }
+    std::uint64_t size_bytes() const { return kJournalHeaderBytes + count_ * kRecordBytes; }
+    int fd() const { return fd_; }
+
+  private:
+    Journal(Storage& storage, int fd) : storage_(storage), fd_(fd) {}
+    int write_all(const std::uint8_t* data, std::size_t length, std::uint64_t offset);
+
+    // Address space, not memory. Records past it are written with a system call each.
+    static constexpr std::uint64_t kMapBytes = 256ull << 20;
+    static constexpr std::uint64_t kGrowBytes = 256ull << 10;
+
+    Storage& storage_;
+    int fd_;
+    JournalHeader header_;
+    std::uint64_t count_ = 0;
+    std::uint64_t allocated_bytes_ = 0;
+    std::uint64_t prepared_bytes_ = 0;  // of the mapping
+    bool map_tried_ = false;
+    std::uint8_t* mapped_ = nullptr;
+};
+
+}  // namespace goldlink::disk

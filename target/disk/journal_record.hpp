@@ -1,0 +1,80 @@
+// The journal's bytes. Pure. Little endian.
+//
+// File "journal":
+//   header, 4,096 bytes:      offset  length
+//     magic "GLovrly\n"          0       8
+//     format version = 1         8       4
+//     policy                    12       4   0 discard, 1 keep, 2 super
+//     size of the disk          16       8   bytes
+//     slots in the RAM file     24       4   slot numbers below are in slots-ram, others in slots
+//     seed                      28       4   random; part of each record's check
+//     base version's digest     32      64   hex
+//     boot id of the machine    96      40   text, zero padded
+//     zero                     136    3956
+//     CRC32C of the above     4092       4
+//   records of 16 bytes, up to the first that is not valid:
+//     block                      0       4
+//     slot, or count of blocks   4       4
+//     CRC32C of the block        8       4   0 under discard, which never checks it
+//     type                      12       1
+//     check                     13       3   CRC32C of the 13 bytes above, the record's index, the
+//     seed
+//
+// A `mark` says: all records below the 64-bit index in its first 8 bytes, and the blocks they
+// speak of, are durable. A record at or above the last mark's index counts after a power loss only
+// if the slot's bytes have its CRC. The check holds the index and the seed, so bytes of an older
+// file in the same place never pass.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "common/result.hpp"
+
+namespace goldlink::disk {
+
+inline constexpr std::size_t kJournalHeaderBytes = 4096;
+inline constexpr std::size_t kRecordBytes = 16;
+
+std::uint32_t crc32c(const std::uint8_t* data, std::size_t length, std::uint32_t seed = 0);
+
+struct JournalHeader {
+    std::uint32_t policy = 0;
+    std::uint64_t size_bytes = 0;
+    std::uint32_t ram_slots = 0;
+    std::uint32_t seed = 0;
+    std::string version_digest;
+    std::string boot_id;
+
+    std::array<std::uint8_t, kJournalHeaderBytes> encode() const;
+    // `name` is for messages.
+    static Result<JournalHeader> decode(const std::uint8_t* bytes, const std::string& name);
+};
+
+struct Record {
+    enum class Type : std::uint8_t {
+        write = 1,   // block is in slot
+        zeroes = 2,  // `slot` blocks from `block` are zero
+        mark = 3,
+        sync_failed = 4,  // the storage refused to make data durable: trust CRCs alone from here
+        snapshot = 5,     // block is in slot; from a checkpoint, whose mark covers it
+    };
+    Type type = Type::write;
+    std::uint32_t block = 0;
+    std::uint32_t slot = 0;
+    std::uint32_t crc = 0;
+
+    static Record mark_of(std::uint64_t index) {
+        return {Type::mark, static_cast<std::uint32_t>(index),
+                static_cast<std::uint32_t>(index >> 32), 0};
+    }
+    std::uint64_t marked_index() const { return block | std::uint64_t{slot} << 32; }
+
+    void encode(std::uint8_t* bytes, std::uint64_t index, std::uint32_t seed) const;
+    static std::optional<Record> decode(const std::uint8_t* bytes, std::uint64_t index,
+                                        std::uint32_t seed);
+};
+
+}  // namespace goldlink::disk

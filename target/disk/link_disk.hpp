@@ -1,0 +1,63 @@
+// LinkDisk: what a link's LUN is made of: an overlay over a version. Opened, used and closed on the
+// link's reactor; opening an existing overlay replays its journal and may block for some
+// milliseconds (stated in ARCHITECTURE.md).
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "common/result.hpp"
+#include "target/disk/disk.hpp"
+#include "target/reactor/io_ring.hpp"
+#include "target/store/image_store.hpp"
+
+namespace goldlink::disk {
+
+enum class Policy : std::uint8_t { discard, keep, super };
+
+struct LinkDiskOptions {
+    std::shared_ptr<const store::Version> version;  // base; must not be null
+    Policy policy = Policy::discard;
+    std::filesystem::path folder;        // this generation's overlay folder; made if missing
+    std::filesystem::path ram_folder;    // for discard: tmpfs folder of the same purpose, or empty
+    std::uint64_t quota_bytes = 0;       // of overlay slots; 0: as large as the disk
+    std::uint64_t ram_budget_bytes = 0;  // for discard, before it spills to `folder`
+    std::uint64_t reserve_bytes = 256ull << 20;  // free space to leave on the overlay filesystem
+};
+
+struct OverlayUsage {
+    std::uint64_t used_bytes = 0;  // slots in use
+    std::uint64_t quota_bytes = 0;
+    std::uint64_t ram_bytes = 0;  // of which in tmpfs
+    std::uint64_t journal_bytes = 0;
+};
+
+struct ReadCounters {
+    std::uint64_t cache_hits = 0, cache_misses = 0;
+};
+
+class LinkDisk : public Disk {
+  public:
+    // Opens the overlay in `folder`, or makes a new one when there is none. An overlay made over
+    // another version or of another policy is a conflict error.
+    static Result<std::unique_ptr<LinkDisk>> open(LinkDiskOptions options, reactor::IoRing& ring);
+
+    virtual OverlayUsage usage() const = 0;
+    virtual ReadCounters counters() const = 0;
+    // Chunk indexes with at least one overlay block, ascending (for commit).
+    virtual std::vector<std::uint64_t> changed_chunks() const = 0;
+    // Set once by the owner: called on the reactor at 80 % of quota or of free space, and when
+    // full.
+    std::function<void(int percent)> on_space_warning;
+    // Waits for nothing: no request may be in flight. Keeps the files.
+    virtual void close() = 0;
+    // Removes an overlay's files; O(1) for the caller as far as the filesystem allows.
+    static Result<> destroy(const std::filesystem::path& folder,
+                            const std::filesystem::path& ram_folder);
+};
+
+}  // namespace goldlink::disk

@@ -1,0 +1,484 @@
+#include "target/disk/overlay.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <random>
+
+#include "common/check.hpp"
+#include "common/log.hpp"
+
+namespace goldlink::disk {
+
+namespace {
+
+constexpr std::uint32_t kChunkBlocks = store::kChunkBytes / kBlockBytes;
+constexpr std::uint32_t kCheckpointStepBlocks = 64;  // map entries copied per append
+constexpr std::size_t kCommonReserve = 512;
+
+Overlay::Refusal refusal_of(int error) {
+    return error == -ENOSPC || error == -EDQUOT || error == -EFBIG ? Overlay::Refusal::space
+                                                                   : Overlay::Refusal::failed;
+}
+
+std::uint64_t blocks_of(std::uint64_t bytes) { return (bytes + kBlockBytes - 1) / kBlockBytes; }
+
+}  // namespace
+
+Overlay::Overlay(Storage& storage, const LinkDiskOptions& options, const OverlayTuning& tuning)
+    : storage_(storage),
+      tuning_(tuning),
+      folder_(options.folder),
+      ram_folder_(options.policy == Policy::discard ? options.ram_folder : std::filesystem::path()),
+      version_(options.version),
+      policy_(options.policy),
+      durable_(options.policy != Policy::discard),
+      quota_blocks_(options.quota_bytes == 0 ? blocks_of(options.version->size_bytes())
+                                             : options.quota_bytes / kBlockBytes),
+      reserve_bytes_(options.reserve_bytes),
+      ram_slots_(ram_folder_.empty() ? 0
+                                     : static_cast<std::uint32_t>(std::min<std::uint64_t>(
+                                           options.ram_budget_bytes / kBlockBytes, kMaxSlots / 2))),
+      map_(static_cast<std::uint32_t>(blocks_of(options.version->size_bytes()))) {}
+
+Overlay::~Overlay() {
+    if (folder_fd_ >= 0) storage_.close(folder_fd_);
+}
+
+std::filesystem::path Overlay::journal_folder() const {
+    return ram_folder_.empty() ? folder_ : ram_folder_;
+}
+
+JournalHeader Overlay::make_header() const {
+    JournalHeader header;
+    header.policy = static_cast<std::uint32_t>(policy_);
+    header.size_bytes = version_->size_bytes();
+    header.ram_slots = ram_slots_;
+    header.seed = std::random_device()();
+    header.version_digest = version_->digest();
+    header.boot_id = storage_.boot_id();
+    return header;
+}
+
+Result<std::unique_ptr<Overlay>> Overlay::open(Storage& storage, const LinkDiskOptions& options,
+                                               const OverlayTuning& tuning) {
+    CHECK(options.version != nullptr, "an overlay without a version");
+    if (blocks_of(options.version->size_bytes()) > 0xffffffffu)
+        return failure(ErrorKind::invalid, "the disk is larger than an overlay can be");
+    std::unique_ptr<Overlay> overlay(new Overlay(storage, options, tuning));
+    for (const auto* folder : {&overlay->folder_, &overlay->ram_folder_}) {
+        if (folder->empty()) continue;
+        if (const int error = storage.make_folder(*folder); error < 0)
+            return system_failure(fmt::format("cannot create folder {}", folder->string()), -error);
+    }
+    overlay->folder_fd_ = storage.open_folder(overlay->journal_folder());
+    if (overlay->folder_fd_ < 0)
+        return system_failure(
+            fmt::format("cannot open folder {}", overlay->journal_folder().string()),
+            -overlay->folder_fd_);
+    const auto path = overlay->journal_folder() / "journal";
+    storage.remove(path.string() + ".new");  // a checkpoint that did not end
+    if (!storage.exists(path)) {
+        GOLDLINK_TRY(overlay->create());
+        return overlay;
+    }
+    auto journal = Journal::open(storage, path);
+    if (!journal && !overlay->durable_ && journal.error().kind == ErrorKind::corrupt) {
+        // Nothing of a discard overlay is ever synced: this is what a power loss left of it.
+        log::info("{}: the discard overlay begins empty", journal.error().message);
+        GOLDLINK_TRY(overlay->create());
+        return overlay;
+    }
+    if (!journal) return Failure(std::move(journal).error());
+    GOLDLINK_TRY(overlay->load(std::move(*journal)));
+    return overlay;
+}
+
+Result<> Overlay::create() {
+    GOLDLINK_TRY_ASSIGN(
+        slots_, Slots::open(storage_, {folder_, ram_folder_, ram_slots_, reserve_bytes_, true}));
+    GOLDLINK_TRY(compact());
+    return {};
+}
+
+Result<> Overlay::load(std::unique_ptr<Journal> journal) {
+    const JournalHeader& header = journal->header();
+    const auto name = journal_folder().string();
+    if (header.version_digest != version_->digest() || header.size_bytes != version_->size_bytes())
+        return failure(
+            ErrorKind::conflict,
+            fmt::format("the overlay in {} was made over version {}, not {}; reset the link to "
+                        "drop it",
+                        name, header.version_digest, version_->digest()));
+    if (header.policy != static_cast<std::uint32_t>(policy_))
+        return failure(
+            ErrorKind::conflict,
+            fmt::format("the overlay in {} was made with another policy; reset the link to drop it",
+                        name));
+    const bool same_boot = !header.boot_id.empty() && header.boot_id == storage_.boot_id();
+    if (!durable_ && !same_boot) {
+        log::info("the machine was started anew: the discard overlay in {} begins empty", name);
+        journal.reset();
+        return create();
+    }
+    ram_slots_ = header.ram_slots;
+    journal_ = std::move(journal);
+    GOLDLINK_TRY_ASSIGN(
+        slots_, Slots::open(storage_, {folder_, ram_folder_, ram_slots_, reserve_bytes_, false}));
+    return replay(same_boot);
+}
+
+// ---- Replay
+
+// Whether a record above the last mark speaks of data that is there. After a failed sync the kernel
+// takes pages for clean that never reached the disk: `rewrite` makes them dirty again.
+Result<bool> Overlay::replay_counts(const Record& record, bool rewrite) {
+    std::vector<std::uint8_t> data(kBlockBytes);
+    if (!slots_->read(record.slot, data.data()) || crc32c(data.data(), data.size()) != record.crc)
+        return false;
+    if (rewrite) GOLDLINK_TRY(slots_->write(record.slot, data.data()));
+    return true;
+}
+
+Result<> Overlay::replay(bool same_boot) {
+    std::uint64_t marked = 0;
+    bool failed = false;
+    GOLDLINK_TRY(journal_->for_each([&](std::uint64_t index, const Record& record) -> Result<> {
+        if (record.type == Record::Type::mark) marked = std::min(record.marked_index(), index);
+        if (record.type == Record::Type::sync_failed) failed = true;
+        return {};
+    }));
+    const bool check_crc = durable_ && (!same_boot || failed);
+    if (durable_) {
+        // A mark, or a new journal's name, may have been in memory alone when the process was
+        // killed; slots it frees must not be used before it is durable.
+        for (const int fd : {journal_->fd(), folder_fd_})
+            if (const int error = storage_.sync(fd); error < 0)
+                return system_failure(
+                    fmt::format("cannot sync the overlay in {}", folder_.string()), -error);
+    }
+    flushed_records_ = marked;
+    const auto malformed = [this] {
+        return failure(
+            ErrorKind::corrupt,
+            fmt::format("the overlay in {} contradicts itself; reset the link to drop it",
+                        folder_.string()));
+    };
+    GOLDLINK_TRY(journal_->for_each([&](std::uint64_t index, const Record& record) -> Result<> {
+        const bool above_mark = index >= marked;
+        replaying_marked_ = !above_mark;
+        switch (record.type) {
+            case Record::Type::mark:
+            case Record::Type::sync_failed:
+                return {};
+            case Record::Type::zeroes:
+                if (record.block >= map_.block_count() ||
+                    record.slot > map_.block_count() - record.block)
+                    return malformed();
+                apply_zero(record.block, record.slot);
+                return {};
+            case Record::Type::write:
+            case Record::Type::snapshot: {
+                if (record.block >= map_.block_count()) return malformed();
+                if (above_mark && check_crc && record.type == Record::Type::write) {
+                    GOLDLINK_TRY_ASSIGN(const bool counts, replay_counts(record, failed));
+                    if (!counts) return {};
+                }
+                const BlockState before = map_.get(record.block);
+                const bool own = before.has_slot() && before.slot() == record.slot;
+                // A slot that waits for a mark to be free is taken still.
+                if (!own && !slots_->mark_taken(record.slot)) {
+                    if (above_mark && check_crc) return {};
+                    return malformed();
+                }
+                if (!before.has_slot()) ++used_blocks_;
+                if (above_mark && durable_ && !own) make_fresh(record.slot);
+                apply_write(record.block, record.slot);
+                return {};
+            }
+        }
+        return malformed();
+    }));
+    replaying_marked_ = false;
+    slots_dirty_ = true;
+    checkpoint_at_records_ = std::max(tuning_.min_checkpoint_records, used_blocks_ * 4);
+    if (!same_boot || failed) {
+        // What counts now was read back from the disk: say so, with this boot's id.
+        for (const std::uint32_t slot : std::exchange(freed_, {})) slots_->release(slot);
+        for (const std::uint32_t slot : std::exchange(fresh_, {}))
+            fresh_bits_[slot / 64] &= ~(1ull << (slot % 64));
+        GOLDLINK_TRY(compact());
+    }
+    return {};
+}
+
+// Writes the map as a new journal and puts it in place, durably for durable overlays. Blocks.
+Result<> Overlay::compact() {
+    const auto path = journal_folder() / "journal", temporary = journal_folder() / "journal.new";
+    const auto refused = [&](int error) {
+        return system_failure(fmt::format("cannot write {}", temporary.string()), -error);
+    };
+    GOLDLINK_TRY_ASSIGN(next_, Journal::create(storage_, temporary, make_header()));
+    checkpoint_block_ = 0;
+    while (checkpoint_block_ < map_.block_count()) {
+        advance_checkpoint(kCheckpointStepBlocks);
+        if (!next_) return refused(-ENOSPC);
+    }
+    if (durable_) {
+        if (const int error = storage_.sync(slots_->disk_fd()); error < 0) return refused(error);
+        if (const int error = next_->reserve(1); error < 0) return refused(error);
+        if (const int error = next_->append(Record::mark_of(next_->count())); error < 0)
+            return refused(error);
+        if (const int error = storage_.sync(next_->fd()); error < 0) return refused(error);
+    }
+    GOLDLINK_TRY(install_checkpoint());
+    if (durable_) {
+        if (const int error = storage_.sync(folder_fd_); error < 0) return refused(error);
+    }
+    flushed_records_ = journal_->count();
+    return {};
+}
+
+// ---- Changes
+
+Overlay::Refusal Overlay::reserve(std::uint64_t blocks) {
+    if (sync_failed_) return Refusal::failed;
+    if (const int error = journal_->reserve(blocks + kCommonReserve); error < 0)
+        return refusal_of(error);
+    if (next_ && next_->reserve(blocks + kCommonReserve) < 0) drop_next();
+    return Refusal::none;
+}
+
+Overlay::Target Overlay::choose(std::uint32_t block, bool in_place) {
+    const BlockState state = map_.get(block);
+    if (state.has_slot() && in_place && (!durable_ || is_fresh(state.slot())))
+        return {Refusal::none, state.slot(), true};
+    if (!state.has_slot() && used_blocks_ >= quota_blocks_) return {Refusal::space, 0, false};
+    if (const auto slot = slots_->take()) {
+        if (!state.has_slot()) ++used_blocks_;
+        return {Refusal::none, *slot, false};
+    }
+    // A full filesystem does not refuse overwrites; only 512-byte atomicity is left to them then.
+    if (state.has_slot() && in_place) return {Refusal::none, state.slot(), true};
+    return {Refusal::space, 0, false};
+}
+
+void Overlay::abandoned(std::uint32_t block, const Target& target) {
+    if (target.in_place) return;
+    slots_->release(target.slot);
+    if (!map_.get(block).has_slot()) --used_blocks_;
+}
+
+Overlay::Refusal Overlay::recorded(std::uint32_t block, const Target& target, std::uint32_t crc) {
+    slots_dirty_ = true;
+    if (target.in_place && !durable_) return Refusal::none;  // the journal says so already
+    const Refusal refusal = append({Record::Type::write, block, target.slot, durable_ ? crc : 0});
+    if (refusal != Refusal::none) {
+        abandoned(block, target);
+        return refusal;
+    }
+    if (durable_ && !target.in_place) make_fresh(target.slot);
+    apply_write(block, target.slot);
+    step_checkpoint();
+    return Refusal::none;
+}
+
+Overlay::Refusal Overlay::zeroed(std::uint32_t block, std::uint32_t count) {
+    const Refusal refusal = append({Record::Type::zeroes, block, count, 0});
+    if (refusal != Refusal::none) return refusal;
+    apply_zero(block, count);
+    step_checkpoint();
+    return Refusal::none;
+}
+
+Overlay::Refusal Overlay::append(const Record& record) {
+    if (sync_failed_) return Refusal::failed;
+    if (const int error = journal_->append(record); error < 0) return refusal_of(error);
+    if (next_ && !next_broken_ && next_->append(record) < 0) drop_next();
+    return Refusal::none;
+}
+
+// Only when the map holds what was appended: else the checkpoint would undo it.
+void Overlay::step_checkpoint() {
+    if (next_)
+        advance_checkpoint(kCheckpointStepBlocks);
+    else
+        maybe_begin_checkpoint();
+}
+
+void Overlay::apply_write(std::uint32_t block, std::uint32_t slot) {
+    const BlockState before = map_.get(block);
+    if (before.has_slot() && before.slot() != slot) free_slot(before.slot());
+    map_.set(block, BlockState::in_slot(slot));
+}
+
+bool Overlay::base_is_zero(std::uint64_t chunk) const {
+    return version_->location(chunk) == store::kZeroChunk;
+}
+
+void Overlay::zero_block(std::uint32_t block) {
+    const BlockState before = map_.get(block);
+    if (before.has_slot()) {
+        free_slot(before.slot());
+        --used_blocks_;
+    }
+    map_.set(block, base_is_zero(block / kChunkBlocks) ? BlockState::base() : BlockState::zero());
+}
+
+void Overlay::apply_zero(std::uint32_t block, std::uint32_t count) {
+    constexpr std::uint32_t kLeaf = OverlayMap::kLeafBlocks;
+    const std::uint64_t end = std::uint64_t{block} + count;
+    for (std::uint64_t at = block; at < end;) {
+        const auto leaf = static_cast<std::uint32_t>(at / kLeaf);
+        const bool whole = at % kLeaf == 0 && end - at >= kLeaf;
+        if (whole && map_.leaf_is_zero(leaf)) {
+            at += kLeaf;
+        } else if (whole && map_.leaf_is_base(leaf)) {
+            // Zero where the version is not; where it is zero too the default says enough.
+            bool base_zero = true;
+            for (std::uint64_t chunk = at / kChunkBlocks;
+                 chunk < (at + kLeaf) / kChunkBlocks && base_zero; ++chunk)
+                base_zero = base_is_zero(chunk);
+            if (!base_zero) map_.set_leaf_zero(leaf);
+            at += kLeaf;
+        } else {
+            zero_block(static_cast<std::uint32_t>(at));
+            ++at;
+        }
+    }
+}
+
+// ---- Slots written or freed since the last mark
+
+bool Overlay::is_fresh(std::uint32_t slot) const {
+    return slot / 64 < fresh_bits_.size() && (fresh_bits_[slot / 64] >> (slot % 64) & 1) != 0;
+}
+
+void Overlay::make_fresh(std::uint32_t slot) {
+    if (is_fresh(slot)) return;
+    if (slot / 64 >= fresh_bits_.size()) fresh_bits_.resize(slot / 64 + 64);
+    fresh_bits_[slot / 64] |= 1ull << (slot % 64);
+    fresh_.push_back(slot);
+}
+
+void Overlay::free_slot(std::uint32_t slot) {
+    if (!durable_ || replaying_marked_ || is_fresh(slot))
+        slots_->release(slot);
+    else
+        freed_.push_back(slot);
+}
+
+bool Overlay::wants_flush() const {
+    return durable_ && !sync_failed_ &&
+           (freed_.size() >= tuning_.many_freed_slots ||
+            (next_ && checkpoint_block_ >= map_.block_count()));
+}
+
+// ---- Flush
+
+Overlay::Flush Overlay::begin_flush() {
+    Flush flush;
+    flush.records = journal_->count();
+    flush.with_checkpoint = next_ && checkpoint_block_ >= map_.block_count();
+    flush.next_records = next_ ? next_->count() : 0;
+    next_in_flush_ = flush.with_checkpoint;
+    flush.slots_dirty = std::exchange(slots_dirty_, false);
+    for (const std::uint32_t slot : fresh_) fresh_bits_[slot / 64] &= ~(1ull << (slot % 64));
+    fresh_.clear();
+    freed_before_flush_.insert(freed_before_flush_.end(), freed_.begin(), freed_.end());
+    freed_.clear();
+    return flush;
+}
+
+Overlay::Refusal Overlay::mark(const Flush& flush) {
+    if (const int error = journal_->reserve(1); error < 0) return refusal_of(error);
+    if (const int error = journal_->append(Record::mark_of(flush.records)); error < 0)
+        return refusal_of(error);
+    if (flush.with_checkpoint && next_ &&
+        (next_->reserve(1) < 0 || next_->append(Record::mark_of(flush.next_records)) < 0))
+        drop_next();
+    return Refusal::none;
+}
+
+// Gives a checkpoint up; a later one begins afresh. Its descriptor stays while a flush may sync it.
+void Overlay::drop_next() {
+    checkpoint_at_records_ = (journal_ ? journal_->count() : 0) + tuning_.min_checkpoint_records;
+    next_broken_ = next_in_flush_;
+    if (!next_in_flush_) next_.reset();
+}
+
+Result<> Overlay::install_checkpoint() {
+    if (next_broken_) return failure(ErrorKind::exhausted, "no room for an overlay's next journal");
+    const auto path = journal_folder() / "journal", temporary = journal_folder() / "journal.new";
+    if (const int error = storage_.rename(temporary, path); error < 0)
+        return system_failure(fmt::format("cannot replace {}", path.string()), -error);
+    journal_ = std::move(next_);
+    flushed_records_ = 0;
+    checkpoint_at_records_ = std::max(tuning_.min_checkpoint_records, journal_->count() * 4);
+    return {};
+}
+
+void Overlay::end_flush(const Flush& flush, bool ok) {
+    next_in_flush_ = false;
+    if (next_broken_) {
+        next_broken_ = false;
+        next_.reset();
+    }
+    if (!ok) {
+        // After a failed sync the kernel may have dropped what it could not write: nothing written
+        // since the last mark can be relied on any more, so nothing new is accepted either.
+        sync_failed_ = true;
+        if (journal_->reserve(1) == 0) (void)journal_->append({Record::Type::sync_failed, 0, 0, 0});
+        return;
+    }
+    flushed_records_ = (flush.with_checkpoint ? flush.next_records : flush.records) + 1;
+    for (const std::uint32_t slot : std::exchange(freed_before_flush_, {})) slots_->release(slot);
+}
+
+// ---- Checkpoint
+
+void Overlay::maybe_begin_checkpoint() {
+    if (journal_->count() < checkpoint_at_records_) return;
+    auto next = Journal::create(storage_, journal_folder() / "journal.new", make_header());
+    if (!next || (*next)->reserve(2 * kCommonReserve) < 0) {
+        checkpoint_at_records_ += tuning_.min_checkpoint_records;  // no room for it now
+        return;
+    }
+    next_ = std::move(*next);
+    checkpoint_block_ = 0;
+}
+
+void Overlay::advance_checkpoint(std::uint32_t blocks) {
+    constexpr std::uint32_t kLeaf = OverlayMap::kLeafBlocks;
+    const std::uint32_t end = map_.block_count();
+    for (std::uint32_t steps = 0; steps < blocks && checkpoint_block_ < end; ++steps) {
+        const std::uint32_t block = checkpoint_block_, leaf = block / kLeaf;
+        const auto leaf_end = static_cast<std::uint32_t>(
+            std::min<std::uint64_t>((std::uint64_t{leaf} + 1) * kLeaf, end));
+        Record record;
+        if (map_.leaf_is_base(leaf)) {
+            checkpoint_block_ = leaf_end;
+            continue;
+        }
+        if (map_.leaf_is_zero(leaf)) {
+            record = {Record::Type::zeroes, block, leaf_end - block, 0};
+            checkpoint_block_ = leaf_end;
+        } else {
+            const BlockState state = map_.get(block);
+            ++checkpoint_block_;
+            if (state.is_base()) continue;
+            record = state.is_zero() ? Record{Record::Type::zeroes, block, 1, 0}
+                                     : Record{Record::Type::snapshot, block, state.slot(), 0};
+        }
+        if (next_->reserve(kCommonReserve) < 0 || next_->append(record) < 0) return drop_next();
+    }
+    if (checkpoint_block_ >= end && !durable_ && journal_) {
+        if (auto installed = install_checkpoint(); !installed) {
+            log::warn("{}", installed.error().message);
+            drop_next();
+        }
+    }
+}
+
+}  // namespace goldlink::disk

@@ -1,0 +1,145 @@
+// Overlay: the state of one link's copy-on-write layer: map, slots and journal, kept in step. It
+// decides where a block is to be written and records that it was; moving the data is LinkDisk's.
+//
+// Rules for `keep` and `super` (durable overlays), which make a power loss harmless:
+// - A slot that a mark covers is never overwritten: the block's next write takes another slot, and
+//   the old one is free when a later mark is durable. So a block written since the last flush
+//   reads as before or as written, never as a mixture.
+// - Slots written since the last flush began are "fresh": those are overwritten in place.
+// Under `discard` every overwrite is in place and nothing is ever synced; the journal is there for
+// the process being killed, which page cache and tmpfs survive. A machine that starts anew finds a
+// discard overlay gone.
+// One thread.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "target/disk/journal.hpp"
+#include "target/disk/link_disk.hpp"
+#include "target/disk/overlay_map.hpp"
+#include "target/disk/slots.hpp"
+
+namespace goldlink::disk {
+
+// When housekeeping happens; the simulation makes it frequent.
+struct OverlayTuning {
+    std::uint64_t min_checkpoint_records = 256 * 1024;  // 4 MiB of journal
+    std::size_t many_freed_slots = 16384;               // 64 MiB waiting for a flush to be free
+};
+
+class Overlay {
+  public:
+    // Opens what is there, or makes it. Replays, checks CRCs after a power loss, and compacts.
+    static Result<std::unique_ptr<Overlay>> open(Storage& storage, const LinkDiskOptions& options,
+                                                 const OverlayTuning& tuning);
+    ~Overlay();
+
+    const OverlayMap& map() const { return map_; }
+    const Slots& slots() const { return *slots_; }
+    bool durable() const { return durable_; }
+    std::uint64_t used_blocks() const { return used_blocks_; }
+    std::uint64_t quota_blocks() const { return quota_blocks_; }
+    std::uint64_t journal_bytes() const { return journal_->size_bytes(); }
+
+    enum class Refusal : std::uint8_t { none, space, failed };
+    // Where to write `block` now: its own slot when `in_place` and allowed, else a new one, which
+    // must then go to recorded() or abandoned().
+    struct Target {
+        Refusal refusal = Refusal::none;
+        std::uint32_t slot = 0;
+        bool in_place = false;
+    };
+    Target choose(std::uint32_t block, bool in_place);
+    // The slot's data is in the page cache. `crc` is ignored under discard.
+    Refusal recorded(std::uint32_t block, const Target& target, std::uint32_t crc);
+    void abandoned(std::uint32_t block, const Target& target);
+    // `count` blocks from `block` read as zero from now on.
+    Refusal zeroed(std::uint32_t block, std::uint32_t count);
+    // Room for the records of a request that writes `blocks` blocks, before its data is moved.
+    Refusal reserve(std::uint64_t blocks);
+
+    // A flush, run by LinkDisk: begin_flush; sync of slots_fd() when slots_dirty; mark; sync of
+    // journal_fds(); then, when checkpoint_ready(), install_checkpoint and sync of folder_fd();
+    // end_flush, with `with_checkpoint` set to whether it was installed. One at a time. A flush
+    // that finds no room for its mark is given up instead: nothing failed, nothing is durable.
+    bool has_unflushed() const { return durable_ && journal_->count() > flushed_records_; }
+    struct Flush {
+        std::uint64_t records = 0;  // the mark will cover these
+        std::uint64_t next_records = 0;
+        bool slots_dirty = false;
+        bool with_checkpoint = false;
+    };
+    Flush begin_flush();
+    Refusal mark(const Flush& flush);
+    Result<> install_checkpoint();
+    void end_flush(const Flush& flush, bool ok);
+    void give_up_flush() { next_in_flush_ = false; }
+    void drop_checkpoint() { next_broken_ = next_ != nullptr; }
+    int slots_fd() const { return slots_->disk_fd(); }
+    int journal_fd() const { return journal_->fd(); }
+    int next_journal_fd() const { return next_ ? next_->fd() : -1; }
+    int folder_fd() const { return folder_fd_; }
+    bool sync_failed() const { return sync_failed_; }
+    // Slots wait for a flush to be used again: worth one when nobody else asks.
+    bool wants_flush() const;
+
+  private:
+    Overlay(Storage& storage, const LinkDiskOptions& options, const OverlayTuning& tuning);
+
+    Result<> create();
+    Result<> load(std::unique_ptr<Journal> journal);
+    Result<> replay(bool same_boot);
+    Result<bool> replay_counts(const Record& record, bool rewrite);
+    Result<> compact();
+    JournalHeader make_header() const;
+    std::filesystem::path journal_folder() const;
+    Refusal append(const Record& record);
+    void apply_write(std::uint32_t block, std::uint32_t slot);
+    void apply_zero(std::uint32_t block, std::uint32_t count);
+    void zero_block(std::uint32_t block);
+    void free_slot(std::uint32_t slot);
+    bool is_fresh(std::uint32_t slot) const;
+    void make_fresh(std::uint32_t slot);
+    bool base_is_zero(std::uint64_t chunk) const;
+
+    void drop_next();
+    void step_checkpoint();
+    void maybe_begin_checkpoint();
+    void advance_checkpoint(std::uint32_t blocks);
+
+    Storage& storage_;
+    const OverlayTuning tuning_;
+    const std::filesystem::path folder_, ram_folder_;
+    const std::shared_ptr<const store::Version> version_;
+    const Policy policy_;
+    const bool durable_;
+    const std::uint64_t quota_blocks_;
+    const std::uint64_t reserve_bytes_;
+    std::uint32_t ram_slots_;
+
+    OverlayMap map_;
+    std::unique_ptr<Slots> slots_;
+    std::unique_ptr<Journal> journal_;
+    int folder_fd_ = -1;
+    std::uint64_t used_blocks_ = 0;
+
+    std::vector<std::uint64_t> fresh_bits_;  // by slot
+    std::vector<std::uint32_t> fresh_;       // the slots whose bit is set
+    std::vector<std::uint32_t> freed_;  // since the last flush began: free at the next one's end
+    std::vector<std::uint32_t> freed_before_flush_;  // free when the running one ends
+    std::uint64_t flushed_records_ = 0;
+    bool slots_dirty_ = false;
+    bool sync_failed_ = false;
+    bool replaying_marked_ = false;  // a freed slot is free at once
+
+    // A checkpoint: a second journal that gets every record too, and the map leaf by leaf.
+    std::unique_ptr<Journal> next_;
+    bool next_in_flush_ = false;          // its descriptor may be in use by the ring
+    bool next_broken_ = false;            // to be given up when the flush ends
+    std::uint32_t checkpoint_block_ = 0;  // the map below is in it
+    std::uint64_t checkpoint_at_records_ = 0;
+};
+
+}  // namespace goldlink::disk

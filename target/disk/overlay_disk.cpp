@@ -1,0 +1,442 @@
+#include "target/disk/overlay_disk.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "common/check.hpp"
+#include "target/disk/overlay_disk_pending.hpp"
+
+namespace goldlink::disk {
+
+using store::kChunkBytes;
+
+OverlayDisk::OverlayDisk(std::unique_ptr<Overlay> overlay, LinkDiskOptions options,
+                         reactor::IoRing& ring, Storage& storage)
+    : options_(std::move(options)),
+      overlay_(std::move(overlay)),
+      ring_(ring),
+      storage_(storage),
+      edges_(2 * kBlockBytes) {
+    geometry_.size_bytes = options_.version->size_bytes();
+    const std::uint64_t chunks = (geometry_.size_bytes + kChunkBytes - 1) / kChunkBytes;
+    for (std::uint64_t chunk = 0; chunk < chunks; ++chunk) {
+        const auto location = options_.version->location(chunk);
+        if (location == store::kZeroChunk) continue;
+        base_in_memory_ = storage_.memory_backed(options_.version->pack_fd(location));
+        break;
+    }
+}
+
+Submit OverlayDisk::submit(Request& request) noexcept {
+    if (closed_) {
+        request.outcome = Outcome::gone;
+        return Submit::done;
+    }
+    if (request.operation == Operation::flush) return start_flush(request);
+    if (request.offset_bytes > geometry_.size_bytes ||
+        request.length_bytes > geometry_.size_bytes - request.offset_bytes) {
+        request.outcome = Outcome::out_of_range;
+        return Submit::done;
+    }
+    if (request.length_bytes == 0) {
+        request.outcome = Outcome::ok;
+        return Submit::done;
+    }
+    if ((!active_.empty() || waiting_head_ != nullptr) && must_wait(request)) {
+        request.next = nullptr;
+        (waiting_tail_ != nullptr ? waiting_tail_->next : waiting_head_) = &request;
+        waiting_tail_ = &request;
+        return Submit::pending;
+    }
+    return start(request);
+}
+
+Submit OverlayDisk::start(Request& request) noexcept {
+    return request.operation == Operation::read ? start_read(request) : start_write(request);
+}
+
+Submit OverlayDisk::finish(Request& request, Outcome outcome) noexcept {
+    request.outcome = outcome;
+    if (outcome != Outcome::ok || !request.fua || request.operation == Operation::read ||
+        !overlay_->durable())
+        return Submit::done;
+    return start_flush(request);  // FUA: durable before it is acknowledged
+}
+
+// ---- Reading
+
+// Goes over a range of the disk: zeros and mapped slots are filled in, what lies in files is handed
+// to `on_piece` in runs as long as they come.
+template <typename OnPiece>
+void OverlayDisk::for_each_piece(std::uint64_t offset, std::uint8_t* data, std::uint64_t length,
+                                 OnPiece&& on_piece) {
+    const OverlayMap& map = overlay_->map();
+    Piece piece;
+    const auto add = [&](int fd, std::uint64_t at, std::uint64_t run, bool memory_backed,
+                         bool of_base) {
+        if (piece.fd == fd && piece.offset_bytes + piece.length_bytes == at &&
+            piece.data + piece.length_bytes == data) {
+            piece.length_bytes += run;
+            return;
+        }
+        if (piece.length_bytes > 0) on_piece(piece);
+        piece = {fd, at, data, run, memory_backed, of_base};
+    };
+    while (length > 0) {
+        const auto block = static_cast<std::uint32_t>(offset / kBlockBytes);
+        const BlockState state = map.get(block);
+        std::uint64_t run = std::min(length, kBlockBytes - offset % kBlockBytes);
+        if (state.is_base()) {
+            const std::uint64_t in_chunk = offset % kChunkBytes;
+            const std::uint64_t limit = std::min(length, kChunkBytes - in_chunk);
+            if (map.leaf_is_base(block / OverlayMap::kLeafBlocks)) run = limit;
+            for (std::uint32_t next = block + 1; run < limit && map.get(next).is_base(); ++next)
+                run = std::min(limit, run + kBlockBytes);
+            const auto location = options_.version->location(offset / kChunkBytes);
+            if (location == store::kZeroChunk) {
+                std::memset(data, 0, run);
+            } else {
+                add(options_.version->pack_fd(location),
+                    store::Version::slot_offset_bytes(location) + in_chunk, run, base_in_memory_,
+                    true);
+            }
+        } else if (state.is_zero()) {
+            std::memset(data, 0, run);
+        } else {
+            const SlotPlace place = overlay_->slots().place(state.slot());
+            const std::uint64_t in_block = offset % kBlockBytes;
+            if (place.mapped != nullptr)
+                std::memcpy(data, place.mapped + in_block, run);
+            else
+                add(place.fd, place.offset_bytes + in_block, run, place.memory_backed, false);
+        }
+        offset += run;
+        data += run;
+        length -= run;
+    }
+    if (piece.length_bytes > 0) on_piece(piece);
+}
+
+// Reads what memory has; on `missed` the piece is what is left.
+OverlayDisk::Progress OverlayDisk::read_now(Piece& piece) noexcept {
+    const iovec vector{piece.data, piece.length_bytes};
+    const std::int64_t n =
+        storage_.read_cached(piece.fd, &vector, 1, piece.offset_bytes, piece.memory_backed);
+    const bool whole = n == static_cast<std::int64_t>(piece.length_bytes);
+    if (piece.of_base) ++(whole ? counters_.cache_hits : counters_.cache_misses);
+    if (whole) return Progress::done;
+    if (n > 0) {
+        piece.data += n;
+        piece.offset_bytes += static_cast<std::uint64_t>(n);
+        piece.length_bytes -= static_cast<std::uint64_t>(n);
+        return Progress::missed;
+    }
+    return n == -EAGAIN ? Progress::missed : Progress::failed;
+}
+
+// Reads a range into `data`; what is not in memory becomes transfers of `pending`.
+OverlayDisk::Progress OverlayDisk::read_all(std::uint64_t offset, std::uint8_t* data,
+                                            std::uint64_t length, Request& request,
+                                            PendingRequest*& pending) noexcept {
+    bool failed = false;
+    for_each_piece(offset, data, length, [&](Piece piece) {
+        switch (read_now(piece)) {
+            case Progress::done:
+                break;
+            case Progress::failed:
+                failed = true;
+                break;
+            case Progress::missed:
+                if (pending == nullptr) pending = &make_pending(request);
+                add_transfer(*pending, piece, false);
+                break;
+        }
+    });
+    if (pending != nullptr && failed) pending->outcome = Outcome::medium_error;
+    if (pending != nullptr && pending->used > 0) return Progress::missed;
+    return failed ? Progress::failed : Progress::done;
+}
+
+Submit OverlayDisk::start_read(Request& request) noexcept {
+    PendingRequest* pending = nullptr;
+    switch (read_all(request.offset_bytes, request.data, request.length_bytes, request, pending)) {
+        case Progress::done:
+            return finish(request, Outcome::ok);
+        case Progress::failed:
+            return finish(request, Outcome::medium_error);
+        case Progress::missed:
+            break;
+    }
+    pending->phase = PendingRequest::Phase::read;
+    return send(*pending);
+}
+
+// ---- Order
+
+bool OverlayDisk::must_wait(const Request& request) const noexcept {
+    const BlockRange mine = blocks_of(request);
+    const bool changes = mutates(request);
+    for (const PendingRequest* other : active_)
+        if ((changes || other->mutates) && mine.first <= other->last_block &&
+            other->first_block <= mine.last)
+            return true;
+    for (const Request* other = waiting_head_; other != nullptr; other = other->next) {
+        const BlockRange theirs = blocks_of(*other);
+        if ((changes || mutates(*other)) && mine.first <= theirs.last && theirs.first <= mine.last)
+            return true;
+    }
+    return false;
+}
+
+// Starts those that wait for nothing any more, in order; the ones that end at once join `finished`.
+void OverlayDisk::run_waiting(Request*& finished) noexcept {
+    Request* rest = waiting_head_;
+    waiting_head_ = waiting_tail_ = nullptr;
+    while (rest != nullptr) {
+        Request& request = *rest;
+        rest = request.next;
+        request.next = nullptr;
+        if (must_wait(request)) {
+            (waiting_tail_ != nullptr ? waiting_tail_->next : waiting_head_) = &request;
+            waiting_tail_ = &request;
+        } else if (start(request) == Submit::done) {
+            request.next = finished;
+            finished = &request;
+        }
+    }
+}
+
+void OverlayDisk::complete_all(Request* finished) noexcept {
+    while (finished != nullptr) {
+        Request& request = *finished;
+        finished = std::exchange(request.next, nullptr);
+        request.complete(request);
+    }
+}
+
+// ---- Requests that storage is waited for
+
+OverlayDisk::PendingRequest& OverlayDisk::make_pending(Request& request) noexcept {
+    if (idle_.empty()) {
+        pool_.push_back(std::make_unique<PendingRequest>());
+        idle_.push_back(pool_.back().get());
+    }
+    PendingRequest& pending = *idle_.back();
+    idle_.pop_back();
+    const BlockRange range = blocks_of(request);
+    pending.disk = this;
+    pending.request = &request;
+    pending.first_block = range.first;
+    pending.last_block = range.last;
+    pending.mutates = mutates(request);
+    pending.outcome = Outcome::ok;
+    pending.used = pending.running = 0;
+    active_.push_back(&pending);
+    return pending;
+}
+
+void OverlayDisk::add_transfer(PendingRequest& pending, const Piece& piece, bool write) noexcept {
+    if (pending.used == pending.transfers.size())
+        pending.transfers.push_back(std::make_unique<Transfer>());
+    Transfer& transfer = *pending.transfers[pending.used++];
+    transfer.pending = &pending;
+    transfer.piece = piece;
+    transfer.left_bytes = piece.length_bytes;
+    transfer.retries = 0;
+    transfer.outcome = Outcome::ok;
+    transfer.blocks.clear();
+    transfer.vectors.assign(1, iovec{piece.data, piece.length_bytes});
+    transfer.operation = {};
+    transfer.operation.kind =
+        write ? reactor::IoOperation::Kind::write : reactor::IoOperation::Kind::read;
+    transfer.operation.fd = piece.fd;
+    transfer.operation.owner = &transfer;
+    transfer.operation.complete = [](reactor::IoOperation& operation) noexcept {
+        auto& done = *static_cast<Transfer*>(operation.owner);
+        done.pending->disk->on_transfer(done);
+    };
+}
+
+Submit OverlayDisk::send(PendingRequest& pending) noexcept {
+    CHECK(pending.used > 0, "a pending request waits for nothing");
+    pending.running = pending.used;
+    for (std::size_t i = 0; i < pending.used; ++i) {
+        Transfer& transfer = *pending.transfers[i];
+        transfer.operation.offset_bytes = transfer.piece.offset_bytes;
+        transfer.operation.vectors = transfer.vectors.data();
+        transfer.operation.vector_count = static_cast<unsigned>(transfer.vectors.size());
+        ring_.submit(transfer.operation);
+    }
+    return Submit::pending;
+}
+
+void OverlayDisk::on_transfer(Transfer& transfer) noexcept {
+    constexpr unsigned kMaxRetries = 64;
+    PendingRequest& pending = *transfer.pending;
+    const bool write = transfer.operation.kind == reactor::IoOperation::Kind::write;
+    const std::int64_t n = transfer.operation.result;
+    bool again = false;
+    if (n > 0) {
+        auto moved = static_cast<std::uint64_t>(n);
+        transfer.left_bytes -= std::min(moved, transfer.left_bytes);
+        transfer.piece.offset_bytes += moved;
+        std::size_t whole = 0;
+        while (whole < transfer.vectors.size() && moved >= transfer.vectors[whole].iov_len)
+            moved -= transfer.vectors[whole++].iov_len;
+        transfer.vectors.erase(transfer.vectors.begin(),
+                               transfer.vectors.begin() + static_cast<std::ptrdiff_t>(whole));
+        if (moved > 0) {
+            transfer.vectors.front().iov_base =
+                static_cast<std::uint8_t*>(transfer.vectors.front().iov_base) + moved;
+            transfer.vectors.front().iov_len -= moved;
+        }
+        again = transfer.left_bytes > 0;
+    } else if ((n == -EAGAIN || n == -EINTR) && transfer.retries++ < kMaxRetries) {
+        again = true;
+    } else if (write && (n == -ENOSPC || n == -EDQUOT)) {
+        transfer.outcome = Outcome::out_of_space;
+    } else {
+        transfer.outcome = write ? Outcome::write_failed : Outcome::medium_error;
+    }
+    if (again) {
+        transfer.operation.offset_bytes = transfer.piece.offset_bytes;
+        transfer.operation.vectors = transfer.vectors.data();
+        transfer.operation.vector_count = static_cast<unsigned>(transfer.vectors.size());
+        ring_.submit(transfer.operation);
+        return;
+    }
+    if (transfer.outcome != Outcome::ok) pending.outcome = transfer.outcome;
+    if (--pending.running == 0) on_all_transfers(pending);
+}
+
+void OverlayDisk::on_all_transfers(PendingRequest& pending) noexcept {
+    Request& request = *pending.request;
+    switch (pending.phase) {
+        case PendingRequest::Phase::read:
+            break;
+        case PendingRequest::Phase::load_edges:
+            if (pending.outcome != Outcome::ok) break;
+            pending.used = 0;
+            if (write_blocks(request, &pending) == Submit::pending) return;
+            pending.outcome = request.outcome;
+            break;
+        case PendingRequest::Phase::write:
+            for (std::size_t i = 0; i < pending.used; ++i) {
+                const Transfer& transfer = *pending.transfers[i];
+                if (transfer.outcome != Outcome::ok) {
+                    abandon(transfer.blocks, 0);
+                } else if (const Outcome outcome = record(transfer.blocks);
+                           outcome != Outcome::ok) {
+                    pending.outcome = outcome;
+                }
+            }
+            check_space();
+            break;
+    }
+    retire(pending, pending.outcome);
+}
+
+void OverlayDisk::retire(PendingRequest& pending, Outcome outcome) noexcept {
+    Request& request = *pending.request;
+    active_.erase(std::find(active_.begin(), active_.end(), &pending));
+    idle_.push_back(&pending);
+    Request* finished = nullptr;
+    if (finish(request, outcome) == Submit::done) {
+        request.next = nullptr;
+        finished = &request;
+    }
+    run_waiting(finished);
+    maybe_flush();
+    complete_all(finished);  // may destroy this disk
+}
+
+// ---- What is there
+
+Extent OverlayDisk::extent_at(std::uint64_t offset_bytes, std::uint64_t max_bytes) const {
+    const OverlayMap& map = overlay_->map();
+    const std::uint64_t end =
+        offset_bytes + std::min(max_bytes, geometry_.size_bytes - offset_bytes);
+    const auto mapped_at = [&](std::uint64_t offset, std::uint64_t& run_end) {
+        const auto block = static_cast<std::uint32_t>(offset / kBlockBytes);
+        const std::uint32_t leaf = block / OverlayMap::kLeafBlocks;
+        const std::uint64_t leaf_end =
+            (std::uint64_t{leaf} + 1) * OverlayMap::kLeafBlocks * kBlockBytes;
+        run_end = (std::uint64_t{block} + 1) * kBlockBytes;
+        if (map.leaf_is_zero(leaf)) run_end = leaf_end;
+        const BlockState state = map.get(block);
+        if (!state.is_base()) return state.has_slot();
+        if (map.leaf_is_base(leaf)) run_end = (offset / kChunkBytes + 1) * kChunkBytes;
+        return options_.version->location(offset / kChunkBytes) != store::kZeroChunk;
+    };
+    Extent extent;
+    std::uint64_t at = offset_bytes, run_end = at;
+    if (at >= end) return extent;
+    extent.mapped = mapped_at(at, run_end);
+    while (at < end && mapped_at(at, run_end) == extent.mapped) at = std::min(run_end, end);
+    extent.length_bytes = at - offset_bytes;
+    return extent;
+}
+
+OverlayUsage OverlayDisk::usage() const {
+    return {overlay_->used_blocks() * kBlockBytes, overlay_->quota_blocks() * kBlockBytes,
+            overlay_->slots().ram_bytes(), overlay_->journal_bytes()};
+}
+
+std::vector<std::uint64_t> OverlayDisk::changed_chunks() const {
+    constexpr std::uint32_t kChunkBlocks = kChunkBytes / kBlockBytes;
+    const OverlayMap& map = overlay_->map();
+    std::vector<std::uint64_t> changed;
+    for (std::uint32_t block = 0; block < map.block_count();) {
+        if (map.leaf_is_base(block / OverlayMap::kLeafBlocks)) {
+            const std::uint64_t next =
+                std::uint64_t{block / OverlayMap::kLeafBlocks + 1} * OverlayMap::kLeafBlocks;
+            if (next >= map.block_count()) break;
+            block = static_cast<std::uint32_t>(next);
+            continue;
+        }
+        const std::uint64_t chunk = block / kChunkBlocks;
+        const std::uint64_t end =
+            std::min<std::uint64_t>((chunk + 1) * kChunkBlocks, map.block_count());
+        const bool base_zero = options_.version->location(chunk) == store::kZeroChunk;
+        for (std::uint32_t at = block; at < end; ++at) {
+            const BlockState state = map.get(at);
+            if (state.is_base() || (state.is_zero() && base_zero)) continue;
+            changed.push_back(chunk);
+            break;
+        }
+        if (end >= map.block_count()) break;
+        block = static_cast<std::uint32_t>(end);
+    }
+    return changed;
+}
+
+// ---- Opening
+
+Result<std::unique_ptr<LinkDisk>> open_link_disk(LinkDiskOptions options, reactor::IoRing& ring,
+                                                 Storage& storage, const OverlayTuning& tuning) {
+    GOLDLINK_TRY_ASSIGN(auto overlay, Overlay::open(storage, options, tuning));
+    return std::make_unique<OverlayDisk>(std::move(overlay), std::move(options), ring, storage);
+}
+
+Result<std::unique_ptr<LinkDisk>> LinkDisk::open(LinkDiskOptions options, reactor::IoRing& ring) {
+    return open_link_disk(std::move(options), ring, posix_storage());
+}
+
+Result<> LinkDisk::destroy(const std::filesystem::path& folder,
+                           const std::filesystem::path& ram_folder) {
+    for (const auto* path : {&ram_folder, &folder}) {
+        if (path->empty()) continue;
+        // The journal first: what is left of an interrupted removal is no overlay any more.
+        std::error_code error;
+        for (const char* name : {"journal", "journal.new", "slots-ram", "slots"}) {
+            std::filesystem::remove(*path / name, error);
+            if (error)
+                return system_failure("cannot remove " + (*path / name).string(), error.value());
+        }
+        std::filesystem::remove(*path, error);  // unless somebody else keeps files there
+    }
+    return {};
+}
+
+}  // namespace goldlink::disk

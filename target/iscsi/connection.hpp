@@ -1,0 +1,87 @@
+// Connection: one TCP connection without its socket: the stream, the login phase, then the session.
+// Pure; bytes come in through direct_space()/consume(), go out through output(), time is an
+// argument. The socket (socket_connection.hpp) and the tests drive it.
+//
+// One thread. Once closing(), the owner sends what output() still holds and closes; it may destroy
+// the object when finished(), which waits for the commands that the device still has.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "target/iscsi/environment.hpp"
+#include "target/iscsi/login.hpp"
+#include "target/iscsi/session.hpp"
+#include "target/iscsi/stream.hpp"
+
+namespace goldlink::iscsi {
+
+class Connection final : private PduSink {
+  public:
+    Connection(Environment& environment, Transport& transport, std::string peer_address,
+               PortalAddresses portals);
+    ~Connection() override;
+    Connection(const Connection&) = delete;
+    Connection& operator=(const Connection&) = delete;
+
+    // Input. Bytes for direct_space() come before bytes for consume(). consume() takes fewer than
+    // given only when input_paused() or closing().
+    MutableBytes direct_space() { return stream_.direct_space(); }
+    void direct_received(std::size_t bytes) { stream_.direct_received(bytes); }
+    std::size_t consume(Bytes staged) { return stream_.consume(staged); }
+    bool expects_large_data() const { return stream_.expects_large_data(); }
+    bool input_paused() const {
+        return predecessor_ != nullptr || (session_ && session_->input_paused());
+    }
+
+    OutputQueue& output() { return output_; }
+
+    bool logged_in() const { return session_ != nullptr; }
+    bool closing() const { return closing_ || (session_ && session_->ending()); }
+    bool finished() const { return closing() && (!session_ || session_->drained()); }
+
+    void tick(std::uint64_t now_ms) {
+        if (session_) session_->tick(now_ms);
+    }
+    void transport_lost(SessionEnd why);  // nothing more can be sent or received
+    void login_timed_out();
+    void request_logout() {
+        if (session_) session_->request_logout();
+    }
+    void end(SessionEnd why);
+
+    // For the session that this connection waited for.
+    void predecessor_gone();
+    void predecessor_taken();
+
+  private:
+    PduSink::Placement place_data(Bhs bhs) override;
+    bool receive(const Pdu& pdu) override;
+    void framing_error(FramingError error, Bhs bhs) override;
+
+    void login_request(const Pdu& pdu);
+    void complete_login();
+    void start_session();
+    void refuse(LoginStatus status, std::string_view why);
+    void respond(const LoginAnswer& answer, std::uint16_t tsih);
+
+    Environment& environment_;
+    Transport& transport_;
+    OutputQueue output_;
+    PduStream stream_;
+    PortalAddresses portals_;
+    std::unique_ptr<Login> login_;  // null after it
+    std::unique_ptr<Session> session_;
+    Session* predecessor_ = nullptr;  // ends before this login may complete
+    bool closing_ = false;
+
+    // Of the login request that is being answered.
+    LoginAnswer answer_;
+    std::array<std::uint8_t, kBhsBytes> request_{};
+    std::uint16_t tsih_ = 0;
+    std::uint32_t stat_sn_ = 1;
+};
+
+}  // namespace goldlink::iscsi

@@ -1,0 +1,79 @@
+#include "target/iscsi/portal_reactor.hpp"
+
+#include <openssl/rand.h>
+
+#include <chrono>
+
+#include "common/check.hpp"
+
+namespace goldlink::iscsi {
+
+namespace {
+
+void random_bytes(MutableBytes bytes) {
+    CHECK(RAND_bytes(bytes.data(), static_cast<int>(bytes.size())) == 1,
+          "the system's random generator fails");
+}
+
+}  // namespace
+
+std::uint64_t clock_ms() {
+    const auto since = std::chrono::steady_clock::now().time_since_epoch();
+    return static_cast<std::uint64_t>(
+        std::chrono::duration_cast<std::chrono::milliseconds>(since).count());
+}
+
+PortalReactor::PortalReactor(reactor::Reactor& reactor, Directory& directory,
+                             const PortalOptions& options, Admission& admission)
+    : reactor_(reactor),
+      options_(options),
+      admission_(admission),
+      environment_(directory, &random_bytes, reactor.index()),
+      staging_(kStagingBytes),
+      timer_(reactor.context()) {
+    environment_.ping_interval_ms = options.ping_interval_ms;
+    environment_.ping_timeout_ms = options.ping_timeout_ms;
+    schedule_tick();
+}
+
+void PortalReactor::adopt(AcceptedSocket accepted) {
+    SocketConnection& connection = connections_.emplace_front(*this, std::move(accepted));
+    connection.self = connections_.begin();
+    connection.start();
+}
+
+void PortalReactor::remove(SocketConnection& connection) {
+    admission_.release(connection.host());
+    connections_.erase(connection.self);
+    if (connections_.empty() && emptied_) std::exchange(emptied_, nullptr)();
+}
+
+void PortalReactor::request_logouts() {
+    for (SocketConnection& connection : connections_) connection.request_logout();
+}
+
+void PortalReactor::end_all(SessionEnd why) {
+    for (SocketConnection& connection : connections_) connection.end(why);
+}
+
+void PortalReactor::when_empty(std::function<void()> emptied) {
+    if (connections_.empty()) return emptied();
+    emptied_ = std::move(emptied);
+}
+
+void PortalReactor::schedule_tick() {
+    timer_.expires_after(kTick);
+    timer_.async_wait([this](const boost::system::error_code& error) {
+        if (!error) tick();
+    });
+}
+
+void PortalReactor::tick() {
+    const std::uint64_t now_ms = clock_ms();
+    // A connection's tick never destroys it: that happens at the end of the turn.
+    for (SocketConnection& connection : connections_) connection.tick(now_ms);
+    if (on_tick) on_tick(now_ms);
+    schedule_tick();
+}
+
+}  // namespace goldlink::iscsi

@@ -1,0 +1,79 @@
+#include "target/iscsi/session_table.hpp"
+
+#include <algorithm>
+
+#include "common/check.hpp"
+#include "target/iscsi/session.hpp"
+
+namespace goldlink::iscsi {
+
+namespace {
+
+std::string key_of(std::string_view target, std::string_view initiator) {
+    std::string key(target);
+    key.push_back('\0');
+    key.append(initiator);
+    return key;
+}
+
+}  // namespace
+
+const SessionTable::Peers* SessionTable::peers(std::string_view target,
+                                               std::string_view initiator) const {
+    const auto found = by_names_.find(key_of(target, initiator));
+    return found == by_names_.end() ? nullptr : &found->second;
+}
+
+void SessionTable::add(Session& session) {
+    by_names_[key_of(session.target_name(), session.initiator_name())].push_back(&session);
+    ++size_;
+}
+
+void SessionTable::remove(Session& session) {
+    const auto found = by_names_.find(key_of(session.target_name(), session.initiator_name()));
+    CHECK(found != by_names_.end(), "a session is removed that was not added");
+    CHECK(std::erase(found->second, &session) == 1, "a session is removed that was not added");
+    if (found->second.empty()) by_names_.erase(found);
+    --size_;
+}
+
+Session* SessionTable::find_isid(std::string_view target, std::string_view initiator,
+                                 std::uint64_t isid) const {
+    if (const Peers* all = peers(target, initiator))
+        for (Session* session : *all)
+            if (session->isid() == isid) return session;
+    return nullptr;
+}
+
+Session* SessionTable::find_tsih(std::string_view target, std::string_view initiator,
+                                 std::uint16_t tsih) const {
+    if (const Peers* all = peers(target, initiator))
+        for (Session* session : *all)
+            if (session->tsih() == tsih) return session;
+    return nullptr;
+}
+
+bool SessionTable::has_live_successor(const Session& session) const {
+    const Peers* all = peers(session.target_name(), session.initiator_name());
+    if (all == nullptr) return false;
+    // add() appends, so what stands after it began later.
+    const auto self = std::find(all->begin(), all->end(), &session);
+    return std::any_of(self == all->end() ? self : self + 1, all->end(),
+                       [](const Session* other) { return other->answers_pings(); });
+}
+
+std::uint16_t SessionTable::new_tsih(std::string_view target, std::string_view initiator) {
+    do {
+        ++last_tsih_;
+    } while (last_tsih_ == 0 || find_tsih(target, initiator, last_tsih_) != nullptr);
+    return last_tsih_;
+}
+
+void SessionTable::for_each_of_target(std::string_view target,
+                                      const std::function<void(Session&)>& visit) const {
+    for (const auto& [key, all] : by_names_)
+        if (std::string_view(key).substr(0, target.size() + 1) == key_of(target, ""))
+            for (Session* session : all) visit(*session);
+}
+
+}  // namespace goldlink::iscsi

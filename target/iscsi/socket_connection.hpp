@@ -1,0 +1,72 @@
+// SocketConnection: a Connection on its TCP socket: non-blocking recvmsg into the reactor's shared
+// staging buffer or straight into a command's buffer, one sendmsg for a batch of replies, back
+// pressure, an orderly close. Lives on the link's reactor, owned by its PortalReactor.
+#pragma once
+
+#include <cstdint>
+#include <list>
+#include <string>
+#include <vector>
+
+#include "common/file.hpp"
+#include "target/iscsi/connection.hpp"
+#include "target/reactor/poller.hpp"
+#include "target/reactor/reactor.hpp"
+
+namespace goldlink::iscsi {
+
+class PortalReactor;
+
+// A connection on its way to its reactor.
+struct AcceptedSocket {
+    FileDescriptor socket;
+    std::string host;  // what admission counts by
+    std::string peer;  // "10.0.0.7:41234"
+    PortalAddresses portals;
+    std::uint64_t accepted_ms = 0;
+    std::vector<std::uint8_t> received;  // the first login request, as far as it was read
+};
+
+class SocketConnection final : public Transport, public reactor::Pollable, public reactor::TurnEnd {
+  public:
+    SocketConnection(PortalReactor& owner, AcceptedSocket accepted);
+    ~SocketConnection() override;
+
+    void start();
+    void tick(std::uint64_t now_ms);
+    void request_logout();
+    void end(SessionEnd why);  // closes at once, without waiting for the peer
+
+    std::list<SocketConnection>::iterator self;  // in the owner's list
+    const std::string& host() const { return host_; }
+
+  private:
+    // Transport
+    void output_pending() override;
+    void flush() override;
+    // reactor
+    void ready(bool readable, bool writable) override;
+    void turn_ended() override;
+
+    void receive();
+    void take(Bytes staged);
+    void settle();
+    void lost(SessionEnd why);
+    void close_socket();
+    void drain_until_closed();
+
+    PortalReactor& owner_;
+    FileDescriptor socket_;
+    std::string host_;
+    std::uint64_t accepted_ms_;
+    std::uint64_t closing_since_ms_ = 0;
+    std::vector<std::uint8_t> backlog_;  // received, but input is paused
+    bool watched_ = false;
+    bool watches_input_ = true;
+    bool watches_output_ = false;
+    bool broken_ = false;     // sending failed
+    bool lingering_ = false;  // our side is shut down; waiting for the peer's
+    Connection connection_;
+};
+
+}  // namespace goldlink::iscsi

@@ -1,0 +1,208 @@
+// goldlink-target: serves disks over iSCSI. Puts the parts together, in the order in which they
+// depend on each other, and takes them apart the other way round.
+#include <fmt/format.h>
+#include <sched.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+
+#include "common/file.hpp"
+#include "common/http/server.hpp"
+#include "common/log.hpp"
+#include "common/signals.hpp"
+#include "target/control/control_context.hpp"
+#include "target/reactor/io_ring.hpp"
+#include "target/reactor/reactor.hpp"
+
+namespace goldlink {
+namespace {
+
+struct Options {
+    std::string state_dir = "/var/lib/goldlink/target";
+    std::vector<std::string> control;
+    std::vector<std::string> portals;
+    std::string advertise;
+    unsigned reactors = 0;
+    std::string ram_dir;
+    std::uint64_t ram_budget_bytes = 0;
+    std::uint64_t reserve_bytes = 1ULL << 30;
+    std::string log_level = "info";
+};
+
+std::vector<int> usable_cores() {
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    std::vector<int> cores;
+    if (::sched_getaffinity(0, sizeof set, &set) == 0)
+        for (unsigned core = 0; core < CPU_SETSIZE; ++core)
+            if (CPU_ISSET(core, &set)) cores.push_back(static_cast<int>(core));
+    if (cores.empty()) cores.push_back(-1);
+    return cores;
+}
+
+// Sessions, packs and overlays each hold descriptors.
+void raise_descriptor_limit() {
+    rlimit limit{};
+    if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+    limit.rlim_cur = limit.rlim_max;
+    ::setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+// The control API has no authentication of its own: the socket's mode is its guard.
+Result<> check_control_address(const std::string& address) {
+    if (address.starts_with("unix:")) return {};
+    for (const std::string_view local : {"127.0.0.1:", "[::1]:", "localhost:"})
+        if (address.starts_with(local)) return {};
+    return failure(
+        ErrorKind::denied,
+        fmt::format(
+            "--control {} would let anyone on the network control this target; use unix:/path, or "
+            "a loopback address",
+            address));
+}
+
+class Reactors {
+  public:
+    explicit Reactors(unsigned count) {
+        const std::vector<int> cores = usable_cores();
+        if (count == 0) count = static_cast<unsigned>(cores.size());
+        for (unsigned i = 0; i < count; ++i) {
+            // More reactors than cores are for tests: they float.
+            const int core = count <= cores.size() ? cores[i] : -1;
+            reactors_.push_back(std::make_unique<reactor::Reactor>(i, core));
+            reactors_.back()->start();
+        }
+    }
+    std::vector<reactor::Reactor*> pointers() const {
+        std::vector<reactor::Reactor*> all;
+        for (const auto& one : reactors_) all.push_back(one.get());
+        return all;
+    }
+    std::string io_kind() const {
+        std::string kind;
+        reactors_.front()->run_and_wait([&] { kind = reactors_.front()->ring().kind(); });
+        return kind;
+    }
+
+  private:
+    std::vector<std::unique_ptr<reactor::Reactor>> reactors_;
+};
+
+Result<> serve(const Options& options) {
+    const std::filesystem::path state_dir = options.state_dir;
+    for (const std::string& address : options.control) GOLDLINK_TRY(check_control_address(address));
+    GOLDLINK_TRY(make_directories(state_dir));
+    ::chmod(state_dir.c_str(), 0750);
+
+    GOLDLINK_TRY_ASSIGN(const auto store, store::ImageStore::open(state_dir / "store"));
+    GOLDLINK_TRY_ASSIGN(const auto events, EventLog::open(state_dir / "events.jsonl"));
+    const Reactors reactors(options.reactors);
+
+    control::OverlaySettings overlays;
+    overlays.root = state_dir / "overlays";
+    overlays.reserve_bytes = options.reserve_bytes;
+    if (!options.ram_dir.empty() && options.ram_budget_bytes > 0) {
+        overlays.ram_root = options.ram_dir;
+        overlays.ram_budget_bytes = options.ram_budget_bytes;
+    }
+    control::LinkTable links(state_dir, overlays, *store, *events, reactors.pointers());
+    control::UploadSpool uploads(state_dir / "uploads", options.reserve_bytes);
+    GOLDLINK_TRY(uploads.open());
+    control::TaskQueue tasks(
+        state_dir / "tasks.json",
+        [&](const control::TaskRequest& request, store::Progress& progress) {
+            return control::run_task(request, progress, links, *store, uploads);
+        },
+        *events);
+    GOLDLINK_TRY(tasks.load());
+    GOLDLINK_TRY(links.load());  // from here on everything ends by the steps at the bottom
+
+    iscsi::PortalSet portals(reactors.pointers(), links);
+    Result<> listening;
+    for (const std::string& address : options.portals)
+        if (listening) listening = portals.listen(address);
+
+    control::ControlContext context{links,
+                                    *store,
+                                    tasks,
+                                    uploads,
+                                    *events,
+                                    portals,
+                                    overlays.root,
+                                    options.advertise,
+                                    reactors.io_kind(),
+                                    std::chrono::steady_clock::now()};
+    std::vector<http::Route> routes;
+    control::add_link_routes(routes, context);
+    control::add_store_routes(routes, context);
+    control::add_status_routes(routes, context);
+    http::Server server(std::move(routes), {.server_name = "goldlink-target"});
+    for (const std::string& address : options.control)
+        if (listening) listening = server.listen(address);
+
+    if (listening) {
+        tasks.start();
+        log::info("serving {} links at {}, I/O by {}", links.size(),
+                  fmt::join(portals.addresses(), ", "), context.io_kind);
+        std::puts("ready");
+        std::fflush(stdout);
+        log::info("ending on signal {}", wait_for_termination());
+    }
+    events->close();
+    server.stop();
+    tasks.stop();
+    portals.stop();
+    links.close();
+    return listening;
+}
+
+int run(int argc, char** argv) {
+    Options options;
+    CLI::App app(
+        "Serves diskless machines their disks over iSCSI: copy-on-write overlays over golden "
+        "images.",
+        "goldlink-target");
+    app.set_version_flag("--version", GOLDLINK_VERSION);
+    app.add_option("--state-dir", options.state_dir, "Folder of images, overlays and state")
+        ->capture_default_str();
+    app.add_option(
+        "--control", options.control,
+        "Where the control API listens: unix:/path (repeatable) [unix:STATE_DIR/target.sock]");
+    app.add_option("--portal", options.portals,
+                   "Address and port for initiators (repeatable) [0.0.0.0:3260]");
+    app.add_option("--advertise", options.advertise,
+                   "Address and port to tell booting machines, when it differs from the portal's");
+    app.add_option("--reactors", options.reactors,
+                   "Threads that serve, each on a core of its own [one per core]")
+        ->check(CLI::Range(0U, 256U));
+    app.add_option("--ram-dir", options.ram_dir,
+                   "tmpfs folder for the first part of discard overlays");
+    app.add_option("--ram-budget", options.ram_budget_bytes,
+                   "Bytes that all overlays together may take there")
+        ->transform(CLI::AsSizeValue(false));
+    app.add_option("--reserve", options.reserve_bytes, "Bytes to leave free on the disk [1 GiB]")
+        ->transform(CLI::AsSizeValue(false));
+    app.add_option("--log-level", options.log_level, "debug, info, warn or error")
+        ->check(CLI::IsMember({"debug", "info", "warn", "error"}))
+        ->capture_default_str();
+    CLI11_PARSE(app, argc, argv);
+    if (options.control.empty())
+        options.control.push_back("unix:" + options.state_dir + "/target.sock");
+    if (options.portals.empty()) options.portals.push_back("0.0.0.0:3260");
+
+    block_termination_signals();
+    init_log("goldlink-target", options.log_level);
+    raise_descriptor_limit();
+    if (const auto served = serve(options); !served) {
+        log::error("{}", served.error().message);
+        return 1;
+    }
+    return 0;
+}
+
+}  // namespace
+}  // namespace goldlink
+
+int main(int argc, char** argv) { return goldlink::run(argc, argv); }

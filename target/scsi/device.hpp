@@ -1,0 +1,97 @@
+// Device: a SCSI target device with its logical units, one per link. Pure: CDBs in, disk requests
+// and results out; no sockets, clock or files. One thread: the link's reactor.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "target/scsi/task.hpp"
+
+namespace goldlink::scsi {
+
+// Who the device says it is, the same at every boot of a link (Windows keeps drivers and drive
+// letters by it).
+struct Identity {
+    std::string vendor = "GOLDLINK";  // 8 characters, space padded
+    std::string product = "DISK";     // 16 characters
+    std::string revision = "0001";    // 4 characters
+    std::string serial;               // VPD 80, at most 36 characters
+    std::uint64_t naa = 0;            // NAA locally assigned (3h in the top nibble)
+};
+
+struct LogicalUnitDefinition {
+    std::uint16_t lun = 0;  // 0..255
+    Identity identity;
+    std::shared_ptr<disk::Disk> disk;  // used on the device's reactor only
+};
+
+// What a task management function does (RFC 7143 11.5.1).
+enum class TaskManagement : std::uint8_t {
+    abort_task = 1,
+    abort_task_set = 2,
+    clear_aca = 3,
+    clear_task_set = 4,
+    logical_unit_reset = 5,
+    target_warm_reset = 6,
+    target_cold_reset = 7,
+    task_reassign = 8,
+};
+
+enum class TaskManagementAnswer : std::uint8_t {  // RFC 7143 11.6.1
+    complete = 0,
+    task_does_not_exist = 1,
+    lun_does_not_exist = 2,
+    task_still_allegiant = 3,
+    reassign_not_supported = 4,
+    not_supported = 5,
+    authorization_failed = 6,
+    rejected = 255,
+};
+
+// One initiator port's view of the device: unit attentions, reservations, its tasks.
+class Nexus;
+struct DeviceState;
+
+enum class Step : bool { pending = false, finished = true };
+
+class Device {
+  public:
+    // `target_name` is the iSCSI name, for the SCSI name string designators of VPD 83.
+    Device(std::string target_name, std::vector<LogicalUnitDefinition> units);
+    ~Device();
+    Device(const Device&) = delete;
+    Device& operator=(const Device&) = delete;
+
+    // A session begins and ends. `initiator_port` is "InitiatorName,i,0xISID" (RFC 7143 4.4.1); a
+    // reinstated session of the same port gets the same reservations. A nexus must have no task
+    // left when it ends. Several sessions may hold nexuses at once.
+    Nexus* open_nexus(std::string_view initiator_port, std::uint16_t portal_group_tag);
+    void close_nexus(Nexus* nexus);
+
+    // Steps 2 and 4 of a task's life (task.hpp). After Step::finished the task's status is final
+    // and it has left the task set; after pending, `complete` will be called.
+    Step prepare(Task& task) noexcept;
+    Step execute(Task& task) noexcept;
+    // A prepared task whose data never came (connection lost, aborted): leave the task set.
+    void abandon(Task& task) noexcept;
+
+    // Marks the affected tasks `aborted` (they still complete, and send nothing); raises the unit
+    // attentions that SAM-5 asks for on other nexuses. `referenced` is the task of ABORT TASK.
+    TaskManagementAnswer manage(Nexus& nexus, TaskManagement function, std::uint64_t lun,
+                                Task* referenced) noexcept;
+
+    std::size_t tasks_in_flight() const;
+
+  private:
+    std::unique_ptr<DeviceState> state_;
+};
+
+// Encodes sense data as SPC-4 4.5 (fixed 70h, or descriptor 72h when `descriptor`), at most
+// 64 bytes; returns the length.
+std::size_t encode_sense(const Sense& sense, bool descriptor, std::span<std::uint8_t, 64> out);
+
+}  // namespace goldlink::scsi

@@ -1,0 +1,64 @@
+#include "target/scsi/task_set.hpp"
+
+namespace goldlink::scsi {
+
+namespace {
+
+bool touches_same_blocks(const Task& a, const Task& b) {
+    // UNMAP names its blocks in its data, so until it ends it counts as touching all.
+    constexpr std::uint8_t kUnmap = 0x42;
+    if (a.cdb[0] == kUnmap || b.cdb[0] == kUnmap) return true;
+    return a.lba < b.lba + b.block_count && b.lba < a.lba + a.block_count;
+}
+
+bool is_exclusive(const Task& task) { return (row_of(task).traits & kExclusive) != 0; }
+
+// `older` says whether `other` stands before `task` in the set.
+bool holds_up(const Task& other, const Task& task, bool older) {
+    if (older && task.attribute != TaskAttribute::head_of_queue) {
+        if (task.attribute == TaskAttribute::ordered) return true;
+        if (other.attribute == TaskAttribute::ordered ||
+            other.attribute == TaskAttribute::head_of_queue)
+            return true;
+    }
+    if (!is_exclusive(task) && !is_exclusive(other)) return false;
+    const bool comes_first =
+        other.phase == TaskPhase::started || (older && other.phase == TaskPhase::waiting);
+    return comes_first && touches_same_blocks(other, task);
+}
+
+}  // namespace
+
+bool may_start(const LogicalUnit& unit, const Task& task) {
+    bool older = true;
+    for (const Task* other = unit.first_task; other != nullptr; other = other->next) {
+        if (other == &task) {
+            older = false;
+        } else if (holds_up(*other, task, older)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+void release_waiting(LogicalUnit& unit) noexcept {
+    if (unit.releasing) return;  // the loop below sees what the inner call would
+    unit.releasing = true;
+    for (Task* task = unit.first_task; task != nullptr && unit.waiting != 0;) {
+        if (task->phase != TaskPhase::waiting ||
+            !(task->aborted || unit.constrained == 0 || may_start(unit, *task))) {
+            task = task->next;
+            continue;
+        }
+        --unit.waiting;
+        if (start_task(unit, *task) == Step::finished) {
+            task->complete(*task);
+            task = unit.first_task;  // the set has changed, in ways only the session knows
+        } else {
+            task = task->next;
+        }
+    }
+    unit.releasing = false;
+}
+
+}  // namespace goldlink::scsi

@@ -1,0 +1,98 @@
+// ChunkIndex: the store's LMDB environment (index/), which says what is where and who needs it.
+// Crash safety is LMDB's own: a transaction is there whole or not at all.
+//
+// Tables, integers little endian:
+//   chunks    digest (32)      -> slot u64, version count u32, xor of version numbers u32
+//   orphans   digest (32)      -> nothing; chunks that no version refers to (yet)
+//   free      slot u64         -> nothing; slots below meta.next_slot that hold no chunk
+//   versions  digest (32)      -> number u32, zero u32, size u64, stored chunks u64, unique chunks
+//   u64 meta      name             -> u64: next_slot, next_version, unclean
+//
+// The xor of the numbers of the versions that use a chunk is, when there is just one, that
+// version's number: so each version's count of chunks of its own stays exact without a scan.
+// Threads: any; a Transaction stays on the thread that began it, one writes at a time.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string_view>
+#include <vector>
+
+#include "common/result.hpp"
+#include "target/store/digest.hpp"
+
+struct MDB_env;
+struct MDB_txn;
+
+namespace goldlink::store {
+
+struct ChunkRecord {
+    std::uint64_t slot = 0;
+    std::uint32_t version_count = 0;
+    std::uint32_t versions_xor = 0;
+};
+
+struct VersionRecord {
+    std::uint32_t number = 0;
+    std::uint64_t size_bytes = 0;
+    std::uint64_t stored_chunks = 0;
+    std::uint64_t unique_chunks = 0;
+};
+
+class ChunkIndex {
+  public:
+    class Transaction {
+      public:
+        Transaction(Transaction&& other) noexcept;
+        Transaction& operator=(Transaction&&) = delete;
+        ~Transaction();  // aborts what was not committed
+        Result<> commit();
+
+        Result<std::optional<ChunkRecord>> chunk(const Digest& digest) const;
+        Result<> put_chunk(const Digest& digest, const ChunkRecord& record);
+        Result<> erase_chunk(const Digest& digest);
+        Result<> for_each_chunk(
+            const std::function<Result<>(const Digest&, const ChunkRecord&)>& visit) const;
+
+        Result<> put_orphan(const Digest& digest);
+        Result<> erase_orphan(const Digest& digest);
+        Result<std::vector<Digest>> orphans(std::size_t at_most) const;
+
+        Result<> put_free(std::uint64_t slot);
+        Result<> erase_free(std::uint64_t slot);
+        Result<> clear_free();
+        Result<> for_each_free(const std::function<void(std::uint64_t slot)>& visit) const;
+
+        Result<std::optional<VersionRecord>> version(const Digest& digest) const;
+        Result<> put_version(const Digest& digest, const VersionRecord& record);
+        Result<> erase_version(const Digest& digest);
+        Result<std::vector<std::pair<Digest, VersionRecord>>> versions() const;
+
+        Result<std::uint64_t> meta(std::string_view name) const;  // 0 when never set
+        Result<> put_meta(std::string_view name, std::uint64_t value);
+
+      private:
+        friend class ChunkIndex;
+        Transaction(const ChunkIndex& index, MDB_txn* txn) : index_(&index), txn_(txn) {}
+
+        const ChunkIndex* index_;
+        MDB_txn* txn_;
+    };
+
+    static Result<std::unique_ptr<ChunkIndex>> open(const std::filesystem::path& folder);
+    ~ChunkIndex();
+
+    Result<Transaction> begin_read() const;
+    Result<Transaction> begin_write();
+
+  private:
+    ChunkIndex() = default;
+
+    MDB_env* env_ = nullptr;
+    unsigned chunks_ = 0, orphans_ = 0, free_ = 0, versions_ = 0, meta_ = 0;
+};
+
+}  // namespace goldlink::store

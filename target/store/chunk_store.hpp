@@ -1,0 +1,73 @@
+// ChunkStore: packs and index together: where new chunks go, when unused ones leave, and how a
+// store that was killed while being written to is put in order.
+//
+// Rules that keep it whole:
+// - A chunk's data is synced before the index names it; the index forgets it before its slot is
+//   punched or taken again.
+// - A chunk no version refers to is an orphan. Orphans leave when nobody writes (a writer may be
+//   about to refer to one), at the latest at the next open.
+// - meta.unclean is set while anybody writes. A store opened with it set gets its free slots
+//   counted anew from the chunks, and the space of the free ones given back.
+// Threads: any.
+#pragma once
+
+#include <atomic>
+#include <filesystem>
+#include <memory>
+#include <mutex>
+#include <set>
+
+#include "target/store/chunk_index.hpp"
+#include "target/store/packs.hpp"
+
+namespace goldlink::store {
+
+class ChunkStore {
+  public:
+    static Result<std::unique_ptr<ChunkStore>> open(const std::filesystem::path& folder);
+
+    Packs& packs() { return packs_; }
+    ChunkIndex& index() { return *index_; }
+
+    // Held by whoever adds chunks or drops versions. The last one to leave sweeps the orphans.
+    class Writing {
+      public:
+        Writing(Writing&& other) noexcept : store_(std::exchange(other.store_, nullptr)) {}
+        Writing& operator=(Writing&&) = delete;
+        ~Writing();
+
+      private:
+        friend class ChunkStore;
+        explicit Writing(ChunkStore& store) : store_(&store) {}
+        ChunkStore* store_;
+    };
+    Result<Writing> begin_writing();
+
+    std::uint64_t take_slot();
+    // Slots that were taken and are named by no chunk of the index, nor ever were.
+    void give_back(const std::vector<std::uint64_t>& slots);
+    std::uint64_t next_slot() const;  // above every slot in use
+
+  private:
+    ChunkStore(std::filesystem::path folder, std::unique_ptr<ChunkIndex> index)
+        : packs_(std::move(folder)), index_(std::move(index)) {}
+
+    Result<> load();
+    Result<> recover();
+    Result<> sweep();
+    Result<> sweep_some(bool& more);
+    Result<> end_writing();
+
+    Packs packs_;
+    std::unique_ptr<ChunkIndex> index_;
+
+    std::mutex writers_mutex_;  // held during a sweep: nobody starts writing meanwhile
+    unsigned writers_ = 0;
+
+    mutable std::mutex slots_mutex_;
+    std::set<std::uint64_t> free_slots_;
+    std::vector<std::uint64_t> given_back_;  // of which some may not be in the index's free table
+    std::uint64_t next_slot_ = 0;
+};
+
+}  // namespace goldlink::store

@@ -1,0 +1,136 @@
+#include "target/store/chunk_writer.hpp"
+
+#include <algorithm>
+#include <map>
+
+#include "common/log.hpp"
+
+namespace goldlink::store {
+
+namespace {
+
+std::vector<Digest> distinct_chunks(const Manifest& manifest) {
+    std::vector<Digest> distinct = manifest.chunks;
+    std::erase_if(distinct, [](const Digest& digest) { return is_zero(digest); });
+    std::sort(distinct.begin(), distinct.end());
+    distinct.erase(std::unique(distinct.begin(), distinct.end()), distinct.end());
+    return distinct;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<ChunkWriter>> ChunkWriter::begin(ChunkStore& store) {
+    GOLDLINK_TRY_ASSIGN(auto writing, store.begin_writing());
+    return std::unique_ptr<ChunkWriter>(new ChunkWriter(store, std::move(writing)));
+}
+
+ChunkWriter::~ChunkWriter() {
+    std::vector<std::uint64_t> unrecorded;
+    for (const auto& [digest, slot] : batch_) unrecorded.push_back(slot);
+    store_.give_back(unrecorded);
+}
+
+Result<Digest> ChunkWriter::store(const std::uint8_t* chunk, Hasher& hasher) {
+    const Bytes bytes(chunk, kChunkBytes);
+    if (all_zero(bytes)) return Digest{};
+    const Digest digest = hasher.hash(bytes);
+    bool full = false;
+    {
+        const std::shared_lock batch_lock(batch_mutex_);
+        std::uint64_t slot = 0;
+        {
+            const std::lock_guard lock(mutex_);
+            if (batch_.contains(digest)) return digest;
+            GOLDLINK_TRY_ASSIGN(const auto txn, store_.index().begin_read());
+            GOLDLINK_TRY_ASSIGN(const auto known, txn.chunk(digest));
+            if (known) return digest;
+            slot = store_.take_slot();
+            batch_.emplace(digest, slot);
+            full = batch_.size() >= kBatchChunks;
+        }
+        GOLDLINK_TRY(store_.packs().write(slot, chunk));
+    }
+    if (full) GOLDLINK_TRY(record_batch());
+    return digest;
+}
+
+Result<> ChunkWriter::record_batch() {
+    const std::unique_lock batch_lock(batch_mutex_);
+    if (batch_.empty()) return {};
+    std::vector<std::uint32_t> packs;
+    for (const auto& [digest, slot] : batch_)
+        packs.push_back(static_cast<std::uint32_t>(slot / kSlotsPerPack));
+    std::sort(packs.begin(), packs.end());
+    packs.erase(std::unique(packs.begin(), packs.end()), packs.end());
+    GOLDLINK_TRY(store_.packs().sync(packs));
+
+    const std::map<Digest, std::uint64_t> sorted(batch_.begin(), batch_.end());
+    std::vector<std::uint64_t> duplicates;  // another writer recorded the same chunk first
+    GOLDLINK_TRY_ASSIGN(auto txn, store_.index().begin_write());
+    for (const auto& [digest, slot] : sorted) {
+        GOLDLINK_TRY_ASSIGN(const auto known, txn.chunk(digest));
+        if (known) {
+            duplicates.push_back(slot);
+            continue;
+        }
+        GOLDLINK_TRY(txn.put_chunk(digest, {slot, 0, 0}));
+        GOLDLINK_TRY(txn.put_orphan(digest));
+        GOLDLINK_TRY(txn.erase_free(slot));
+    }
+    for (const std::uint64_t slot : duplicates) GOLDLINK_TRY(txn.put_free(slot));
+    GOLDLINK_TRY(txn.put_meta("next_slot", store_.next_slot()));
+    GOLDLINK_TRY(txn.commit());
+    batch_.clear();
+    store_.give_back(duplicates);
+    return {};
+}
+
+Result<VersionRecord> ChunkWriter::finish(const Manifest& manifest, const Digest& digest,
+                                          const std::filesystem::path& manifest_file) {
+    GOLDLINK_TRY(record_batch());
+    GOLDLINK_TRY_ASSIGN(auto txn, store_.index().begin_write());
+    GOLDLINK_TRY_ASSIGN(const auto existing, txn.version(digest));
+    if (existing) return *existing;
+    GOLDLINK_TRY_ASSIGN(const std::uint64_t last_number, txn.meta("next_version"));
+    VersionRecord record;
+    record.number = static_cast<std::uint32_t>(last_number + 1);
+    record.size_bytes = manifest.size_bytes;
+    record.stored_chunks = static_cast<std::uint64_t>(
+        std::count_if(manifest.chunks.begin(), manifest.chunks.end(),
+                      [](const Digest& chunk) { return !is_zero(chunk); }));
+    std::map<std::uint32_t, std::uint64_t> no_longer_alone;  // version number -> chunks
+    for (const Digest& chunk : distinct_chunks(manifest)) {
+        GOLDLINK_TRY_ASSIGN(const auto found, txn.chunk(chunk));
+        if (!found)
+            return failure(
+                ErrorKind::corrupt,
+                "chunk " + to_hex(chunk) + " left the store while a version was made of it");
+        ChunkRecord updated = *found;
+        if (updated.version_count == 0) {
+            ++record.unique_chunks;
+            GOLDLINK_TRY(txn.erase_orphan(chunk));
+        } else if (updated.version_count == 1) {
+            ++no_longer_alone[updated.versions_xor];
+        }
+        ++updated.version_count;
+        updated.versions_xor ^= record.number;
+        GOLDLINK_TRY(txn.put_chunk(chunk, updated));
+    }
+    if (!no_longer_alone.empty()) {
+        GOLDLINK_TRY_ASSIGN(const auto versions, txn.versions());
+        for (const auto& [other, other_record] : versions) {
+            const auto lost = no_longer_alone.find(other_record.number);
+            if (lost == no_longer_alone.end()) continue;
+            VersionRecord updated = other_record;
+            updated.unique_chunks -= std::min(updated.unique_chunks, lost->second);
+            GOLDLINK_TRY(txn.put_version(other, updated));
+        }
+    }
+    GOLDLINK_TRY(txn.put_version(digest, record));
+    GOLDLINK_TRY(txn.put_meta("next_version", record.number));
+    GOLDLINK_TRY(manifest.write(manifest_file));  // durable before the index names it
+    GOLDLINK_TRY(txn.commit());
+    return record;
+}
+
+}  // namespace goldlink::store

@@ -1,0 +1,210 @@
+#include "target/store/image_format.hpp"
+
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <vector>
+
+#include "common/bytes.hpp"
+
+namespace goldlink::store {
+
+namespace {
+
+constexpr std::uint64_t kSectorBytes = 512;
+
+struct ImageFile {
+    int fd;
+    const std::string& name;
+    std::uint64_t size_bytes;
+
+    // Bytes past the end read as zero, so that a short file has no magic rather than an error.
+    Result<std::vector<std::uint8_t>> read(std::uint64_t offset, std::size_t length) const {
+        std::vector<std::uint8_t> bytes(length);
+        for (std::size_t done = 0; done < length;) {
+            const ssize_t n =
+                ::pread(fd, bytes.data() + done, length - done, static_cast<off_t>(offset + done));
+            if (n < 0 && errno == EINTR) continue;
+            if (n < 0) return system_failure(fmt::format("cannot read {}", name));
+            if (n == 0) break;
+            done += static_cast<std::size_t>(n);
+        }
+        return bytes;
+    }
+};
+
+bool begins(const std::vector<std::uint8_t>& bytes, std::string_view magic, std::size_t at = 0) {
+    return bytes.size() >= at + magic.size() &&
+           std::equal(magic.begin(), magic.end(), bytes.begin() + static_cast<std::ptrdiff_t>(at),
+                      [](char c, std::uint8_t b) { return static_cast<std::uint8_t>(c) == b; });
+}
+
+bool ends_with_nocase(std::string_view name, std::string_view ending) {
+    if (name.size() < ending.size()) return false;
+    name.remove_prefix(name.size() - ending.size());
+    return std::equal(name.begin(), name.end(), ending.begin(),
+                      [](char a, char b) { return (a >= 'A' && a <= 'Z' ? a + 32 : a) == b; });
+}
+
+Failure refuse(const ImageFile& file, std::string_view why) {
+    return failure(ErrorKind::invalid, fmt::format("{} {}", file.name, why));
+}
+
+// ---- VHD: "Virtual Hard Disk Image Format Specification", 2006. Footer 512 bytes, big endian.
+constexpr std::string_view kVhdCookie = "conectix";
+constexpr std::uint32_t kVhdFixed = 2, kVhdDynamic = 3, kVhdDifferencing = 4;
+
+bool vhd_checksum_ok(const std::vector<std::uint8_t>& footer) {
+    std::uint32_t sum = 0;  // one's complement of the sum of all bytes but the checksum's own
+    for (std::size_t i = 0; i < kSectorBytes; ++i)
+        if (i < 64 || i >= 68) sum += footer[i];
+    return ~sum == load_be32(footer.data() + 64);
+}
+
+// The parent's name as the dynamic disk header has it (UTF-16, big endian), printable part only.
+Result<std::string> vhd_parent_name(const ImageFile& file, std::uint64_t header_offset) {
+    GOLDLINK_TRY_ASSIGN(const auto header, file.read(header_offset, 1024));
+    std::string name;
+    if (!begins(header, "cxsparse")) return name;
+    for (std::size_t i = 64; i + 1 < 64 + 512; i += 2) {
+        const std::uint16_t unit = load_be16(header.data() + i);
+        if (unit == 0) break;
+        name.push_back(unit >= 0x20 && unit < 0x7f ? static_cast<char>(unit) : '?');
+    }
+    return name;
+}
+
+Result<> check_vhd(const ImageFile& file, const std::vector<std::uint8_t>& first,
+                   const std::vector<std::uint8_t>& last) {
+    const bool copy = begins(first, kVhdCookie), footer = begins(last, kVhdCookie);
+    if (!footer && copy)
+        return refuse(file,
+                      fmt::format("is a VHD that was cut short: the footer that ends it is missing "
+                                  "after {} bytes; copy the file again",
+                                  file.size_bytes));
+    if (!footer)
+        return refuse(file,
+                      "has no VHD footer in its last 512 bytes: it was cut short or is no VHD");
+    if (!vhd_checksum_ok(last)) return refuse(file, "is a VHD whose footer has a wrong checksum");
+    const std::uint32_t type = load_be32(last.data() + 60);
+    const std::uint64_t current_size = load_be64(last.data() + 48);
+    if (type == kVhdDifferencing) {
+        GOLDLINK_TRY_ASSIGN(const std::string parent,
+                            vhd_parent_name(file, load_be64(last.data() + 16)));
+        return refuse(file,
+                      fmt::format("is a differencing VHD: it holds only what changed since its "
+                                  "parent \"{}\". Merge it into its parent first (Hyper-V: "
+                                  "Merge-VHD; diskpart: merge vdisk), then import the merged file",
+                                  parent));
+    }
+    if (type != kVhdFixed && type != kVhdDynamic)
+        return refuse(file, fmt::format("is a VHD of the unknown type {}", type));
+    if (type == kVhdFixed && file.size_bytes < current_size + kSectorBytes)
+        return refuse(file, fmt::format("is a fixed VHD that was cut short: {} bytes of {}",
+                                        file.size_bytes, current_size + kSectorBytes));
+    if (type == kVhdDynamic && !copy)
+        return refuse(file,
+                      "is a dynamic VHD whose header is damaged: the footer's copy at its "
+                      "beginning is missing");
+    return {};
+}
+
+// ---- qcow2: docs/interop/qcow2.txt of QEMU; big endian.
+Result<> check_qcow2(const ImageFile& file, const std::vector<std::uint8_t>& first) {
+    const std::uint32_t version = load_be32(first.data() + 4);
+    if (version != 2 && version != 3)
+        return refuse(file,
+                      fmt::format("is qcow of version {}, only 2 and 3 can be read", version));
+    if (const std::uint64_t offset = load_be64(first.data() + 8); offset != 0) {
+        const std::uint32_t length = std::min<std::uint32_t>(load_be32(first.data() + 16), 1023);
+        GOLDLINK_TRY_ASSIGN(const auto backing, file.read(offset, length));
+        std::string name(as_text(backing));
+        for (char& c : name)
+            if (c < 0x20 || c > 0x7e) c = '?';
+        return refuse(
+            file, fmt::format("needs the backing file \"{}\", which an import never opens. Make "
+                              "it whole first: qemu-img convert -O qcow2 <file> <new file>",
+                              name));
+    }
+    if (load_be32(first.data() + 32) != 0)
+        return refuse(file, "is encrypted; decrypt it first with qemu-img convert");
+    constexpr std::uint64_t kExternalDataFile = 1u << 2;
+    if (version == 3 && (load_be64(first.data() + 72) & kExternalDataFile) != 0)
+        return refuse(file,
+                      "keeps its data in another file, which an import never opens. Make it whole "
+                      "first: qemu-img convert -O qcow2 <file> <new file>");
+    return {};
+}
+
+// A GPT header, or a boot sector's signature with a partition table that could be one.
+bool looks_like_a_disk(const std::vector<std::uint8_t>& first) {
+    if (begins(first, "EFI PART", 512) || begins(first, "EFI PART", 4096)) return true;
+    return first[510] == 0x55 && first[511] == 0xaa;
+}
+
+std::string magic_of(const std::vector<std::uint8_t>& first, const std::vector<std::uint8_t>& last,
+                     const std::string& name) {
+    if (begins(first, "QFI\xfb")) return "qcow2";
+    if (begins(first, "vhdxfile")) return "vhdx";
+    if (begins(first, "KDMV") || begins(first, "COWD") || begins(first, "# Disk Descriptor"))
+        return "vmdk";
+    if (begins(first, kVhdCookie) || begins(last, kVhdCookie) || ends_with_nocase(name, ".vhd"))
+        return "vhd";
+    return "";
+}
+
+}  // namespace
+
+Result<> check_format_name(std::string_view format) {
+    for (const std::string_view known : {"", "raw", "vhd", "vhdx", "vmdk", "qcow2"})
+        if (format == known) return {};
+    return failure(
+        ErrorKind::invalid,
+        fmt::format("\"{}\" is no disk image format known here: raw, vhd, vhdx, vmdk or qcow2",
+                    format));
+}
+
+std::string_view qemu_format(std::string_view format) { return format == "vhd" ? "vpc" : format; }
+
+Result<std::string> detect_format(int fd, const std::string& name, std::string_view format) {
+    GOLDLINK_TRY(check_format_name(format));
+    struct stat status {};
+    if (::fstat(fd, &status) != 0) return system_failure(fmt::format("cannot examine {}", name));
+    if (!S_ISREG(status.st_mode))
+        return failure(ErrorKind::invalid, fmt::format("{} is not a file", name));
+    const ImageFile file{fd, name, static_cast<std::uint64_t>(status.st_size)};
+    if (file.size_bytes == 0) return refuse(file, "is empty");
+    if (format == "raw") return std::string("raw");
+
+    GOLDLINK_TRY_ASSIGN(const auto first, file.read(0, 8192));
+    GOLDLINK_TRY_ASSIGN(
+        const auto last,
+        file.read(file.size_bytes - std::min(file.size_bytes, kSectorBytes), kSectorBytes));
+    const std::string found = magic_of(first, last, name);
+    if (!format.empty() && format != "vhd" && found != format)
+        return refuse(file, fmt::format("is not {}: {}", format,
+                                        found.empty() ? "it does not begin as one"
+                                                      : "it is " + found + " by its magic"));
+    const std::string chosen = format.empty() ? found : std::string(format);
+    if (chosen.empty()) {
+        if (looks_like_a_disk(first)) return std::string("raw");
+        return refuse(file,
+                      "is no disk image: it has no VHD, VHDX, VMDK or qcow2 header and no "
+                      "partition table (MBR or GPT). If it is a raw disk all the same, say so with "
+                      "format raw");
+    }
+    if (chosen == "vhd") GOLDLINK_TRY(check_vhd(file, first, last));
+    if (chosen == "qcow2") GOLDLINK_TRY(check_qcow2(file, first));
+    if (chosen == "vmdk" && !begins(first, "KDMV"))
+        return refuse(
+            file,
+            "is a VMDK whose data lies in other files. Make one file of it first: qemu-img "
+            "convert -O vmdk <file> <new file>");
+    return chosen;
+}
+
+}  // namespace goldlink::store

@@ -1,0 +1,266 @@
+#include "target/store/image_store.hpp"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/file.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <map>
+#include <unordered_map>
+
+#include "common/file.hpp"
+#include "common/log.hpp"
+#include "target/store/image_source.hpp"
+#include "target/store/open_version.hpp"
+#include "target/store/raw_export.hpp"
+#include "target/store/raw_import.hpp"
+#include "target/store/verify.hpp"
+
+namespace goldlink::store {
+
+namespace {
+
+constexpr std::string_view kFormat = "goldlink image store 1\n";
+
+// The folder:  format      the line above; a later number is refused
+//              lock        flock()ed while a process has the store open
+//              index/      ChunkIndex
+//              packs/      Packs
+//              manifests/  <digest>, one a version
+//              spool/      what an import or export converts; emptied at open
+class FolderStore final : public ImageStore {
+  public:
+    FolderStore(std::filesystem::path folder, FileDescriptor lock,
+                std::unique_ptr<ChunkStore> chunks)
+        : folder_(std::move(folder)), lock_(std::move(lock)), chunks_(std::move(chunks)) {}
+
+    Result<> tidy();
+
+    Result<std::shared_ptr<const Version>> open_version(std::string_view digest) override;
+    Result<std::vector<VersionInfo>> list() const override;
+    Result<VersionInfo> import(const ImportRequest& request, Progress& progress) override;
+    Result<> export_version(std::string_view digest, const std::filesystem::path& file,
+                            const std::string& format, Progress& progress) override;
+    Result<std::vector<VerifyFinding>> verify(std::string_view digest, Progress& progress) override;
+    Result<> remove(std::string_view digest) override;
+    Result<VersionInfo> commit(std::string_view base_digest,
+                               const std::vector<std::uint64_t>& changed_chunks,
+                               const std::function<Result<>(std::uint64_t, std::uint8_t*)>& read,
+                               Progress& progress) override;
+    std::uint64_t free_bytes() const override;
+
+  private:
+    std::filesystem::path manifest_path(const Digest& digest) const {
+        return folder_ / "manifests" / to_hex(digest);
+    }
+    Result<Manifest> read_manifest(const Digest& digest) const;
+    Result<VersionInfo> finish(ChunkWriter& writer, const Manifest& manifest);
+
+    const std::filesystem::path folder_;
+    const FileDescriptor lock_;
+    const std::unique_ptr<ChunkStore> chunks_;
+
+    // Guards open_ and removal against opening.
+    std::mutex open_mutex_;
+    std::unordered_map<Digest, std::weak_ptr<const OpenVersion>, DigestHash> open_;
+};
+
+VersionInfo info_of(const Digest& digest, const VersionRecord& record) {
+    return {to_hex(digest), record.size_bytes, record.stored_chunks * kChunkBytes,
+            record.unique_chunks * kChunkBytes};
+}
+
+Failure no_such_version(const Digest& digest) {
+    return failure(ErrorKind::not_found,
+                   fmt::format("the image store has no version {}", to_hex(digest)));
+}
+
+Result<> check_format(const std::filesystem::path& folder) {
+    const auto path = folder / "format";
+    std::error_code error;
+    if (!std::filesystem::exists(path, error)) {
+        if (std::filesystem::exists(folder / "index", error))
+            return failure(
+                ErrorKind::corrupt,
+                fmt::format("{} is missing beside an image store; restore it, or move the "
+                            "folder away to begin an empty store",
+                            path.string()));
+        return replace_file(path, kFormat);
+    }
+    GOLDLINK_TRY_ASSIGN(const std::string found, read_file(path, 256));
+    if (found != kFormat)
+        return failure(
+            ErrorKind::invalid,
+            fmt::format("{} says \"{}\", this program reads \"{}\": start the newer program "
+                        "that wrote it",
+                        path.string(), found.substr(0, found.find('\n')),
+                        kFormat.substr(0, kFormat.size() - 1)));
+    return {};
+}
+
+// Drops what a killed process left: spooled files, manifests the index does not name.
+Result<> FolderStore::tidy() {
+    std::error_code error;
+    std::filesystem::remove_all(folder_ / "spool", error);
+    GOLDLINK_TRY(make_directories(folder_ / "spool"));
+    GOLDLINK_TRY_ASSIGN(const auto txn, chunks_->index().begin_read());
+    for (const auto& entry : std::filesystem::directory_iterator(folder_ / "manifests", error)) {
+        const auto digest = parse_digest(entry.path().filename().string());
+        if (digest) {
+            GOLDLINK_TRY_ASSIGN(const auto record, txn.version(*digest));
+            if (record) continue;
+        }
+        log::info("removing {}, left by an import that did not end", entry.path().string());
+        std::filesystem::remove(entry.path(), error);
+    }
+    return {};
+}
+
+Result<Manifest> FolderStore::read_manifest(const Digest& digest) const {
+    {
+        GOLDLINK_TRY_ASSIGN(const auto txn, chunks_->index().begin_read());
+        GOLDLINK_TRY_ASSIGN(const auto record, txn.version(digest));
+        if (!record) return no_such_version(digest);
+    }
+    return Manifest::read(manifest_path(digest), digest);
+}
+
+Result<std::shared_ptr<const Version>> FolderStore::open_version(std::string_view hex) {
+    GOLDLINK_TRY_ASSIGN(const Digest digest, parse_digest(hex));
+    const std::lock_guard lock(open_mutex_);
+    if (const auto found = open_.find(digest); found != open_.end()) {
+        if (auto version = found->second.lock()) return version;
+        open_.erase(found);
+    }
+    GOLDLINK_TRY_ASSIGN(const Manifest manifest, read_manifest(digest));
+    GOLDLINK_TRY_ASSIGN(auto version, OpenVersion::make(*chunks_, digest, manifest));
+    open_[digest] = version;
+    return version;
+}
+
+Result<std::vector<VersionInfo>> FolderStore::list() const {
+    GOLDLINK_TRY_ASSIGN(const auto txn, chunks_->index().begin_read());
+    GOLDLINK_TRY_ASSIGN(const auto versions, txn.versions());
+    std::vector<VersionInfo> all;
+    for (const auto& [digest, record] : versions) all.push_back(info_of(digest, record));
+    return all;
+}
+
+Result<VersionInfo> FolderStore::finish(ChunkWriter& writer, const Manifest& manifest) {
+    const Digest digest = manifest.digest();
+    const std::lock_guard lock(open_mutex_);  // the same version may be in removal
+    GOLDLINK_TRY_ASSIGN(const VersionRecord record,
+                        writer.finish(manifest, digest, manifest_path(digest)));
+    return info_of(digest, record);
+}
+
+Result<VersionInfo> FolderStore::import(const ImportRequest& request, Progress& progress) {
+    GOLDLINK_TRY_ASSIGN(const auto source, ImageSource::open(request, folder_ / "spool", progress));
+    GOLDLINK_TRY_ASSIGN(const auto writer, ChunkWriter::begin(*chunks_));
+    GOLDLINK_TRY_ASSIGN(const Manifest manifest,
+                        import_raw(source->raw_fd(), source->name(), *writer, progress));
+    return finish(*writer, manifest);
+}
+
+Result<> FolderStore::export_version(std::string_view hex, const std::filesystem::path& file,
+                                     const std::string& format, Progress& progress) {
+    GOLDLINK_TRY_ASSIGN(const Digest digest, parse_digest(hex));
+    GOLDLINK_TRY_ASSIGN(const auto version, open_version(hex));  // keeps it from being removed
+    GOLDLINK_TRY_ASSIGN(const Manifest manifest, read_manifest(digest));
+    return export_manifest(manifest, *chunks_, file, format, folder_ / "spool", progress);
+}
+
+Result<std::vector<VerifyFinding>> FolderStore::verify(std::string_view hex, Progress& progress) {
+    GOLDLINK_TRY_ASSIGN(const Digest digest, parse_digest(hex));
+    GOLDLINK_TRY_ASSIGN(const Manifest manifest, read_manifest(digest));
+    GOLDLINK_TRY_ASSIGN(const auto corrupt, corrupt_chunks(manifest, *chunks_, progress));
+    std::vector<VerifyFinding> findings;
+    if (corrupt.empty()) return findings;
+    std::map<Digest, VerifyFinding> by_digest;
+    for (const Digest& chunk : corrupt) by_digest[chunk].chunk_digest = to_hex(chunk);
+    GOLDLINK_TRY_ASSIGN(const auto versions, list());
+    for (const VersionInfo& info : versions) {
+        GOLDLINK_TRY_ASSIGN(const Digest other, parse_digest(info.digest));
+        const auto other_manifest = read_manifest(other);
+        if (!other_manifest) continue;  // removed meanwhile, or its own error to find
+        add_uses(by_digest, info.digest, *other_manifest);
+    }
+    for (auto& [chunk, finding] : by_digest) findings.push_back(std::move(finding));
+    return findings;
+}
+
+Result<> FolderStore::remove(std::string_view hex) {
+    GOLDLINK_TRY_ASSIGN(const Digest digest, parse_digest(hex));
+    GOLDLINK_TRY_ASSIGN(const auto writing, chunks_->begin_writing());
+    const std::lock_guard lock(open_mutex_);
+    if (const auto found = open_.find(digest); found != open_.end() && !found->second.expired())
+        return failure(ErrorKind::conflict,
+                       fmt::format("version {} is open: links or tasks use it", to_hex(digest)));
+    open_.erase(digest);
+    GOLDLINK_TRY_ASSIGN(const Manifest manifest, read_manifest(digest));
+    GOLDLINK_TRY(drop_version(chunks_->index(), digest, manifest));
+    if (::unlink(manifest_path(digest).c_str()) != 0)
+        log::warn("manifest {} stays until the next start: {}", to_hex(digest),
+                  std::strerror(errno));
+    return {};
+}
+
+Result<VersionInfo> FolderStore::commit(
+    std::string_view base_hex, const std::vector<std::uint64_t>& changed_chunks,
+    const std::function<Result<>(std::uint64_t, std::uint8_t*)>& read, Progress& progress) {
+    GOLDLINK_TRY_ASSIGN(const Digest base, parse_digest(base_hex));
+    GOLDLINK_TRY_ASSIGN(const auto base_open, open_version(base_hex));  // its chunks stay
+    GOLDLINK_TRY_ASSIGN(Manifest manifest, read_manifest(base));
+    GOLDLINK_TRY_ASSIGN(const auto writer, ChunkWriter::begin(*chunks_));
+    progress.total_bytes = changed_chunks.size() * kChunkBytes;
+    std::vector<std::uint8_t> chunk(kChunkBytes);
+    Hasher hasher;
+    for (const std::uint64_t index : changed_chunks) {
+        if (progress.cancel) return failure(ErrorKind::cancelled, "the commit was cancelled");
+        if (index >= manifest.chunks.size())
+            return failure(ErrorKind::invalid,
+                           fmt::format("chunk {} is past the end of version {}", index, base_hex));
+        std::fill(chunk.begin(), chunk.end(), std::uint8_t{0});
+        GOLDLINK_TRY(read(index * kChunkBytes, chunk.data()));
+        // What lies past the disk's end stays zero, or equal disks would differ in their digests.
+        const std::uint64_t valid =
+            std::min(kChunkBytes, manifest.size_bytes - index * kChunkBytes);
+        std::fill(chunk.begin() + static_cast<std::ptrdiff_t>(valid), chunk.end(), std::uint8_t{0});
+        GOLDLINK_TRY_ASSIGN(manifest.chunks[index], writer->store(chunk.data(), hasher));
+        progress.done_bytes += kChunkBytes;
+    }
+    return finish(*writer, manifest);
+}
+
+std::uint64_t FolderStore::free_bytes() const {
+    struct statvfs status {};
+    if (::statvfs(folder_.c_str(), &status) != 0) return 0;
+    return std::uint64_t{status.f_bavail} * status.f_frsize;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<ImageStore>> ImageStore::open(const std::filesystem::path& folder) {
+    GOLDLINK_TRY(make_directories(folder));
+    FileDescriptor lock(::open((folder / "lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644));
+    if (!lock) return system_failure(fmt::format("cannot open {}", (folder / "lock").string()));
+    if (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
+        if (errno == EWOULDBLOCK)
+            return failure(
+                ErrorKind::conflict,
+                fmt::format("the image store {} is in use by another process; stop it, or "
+                            "give this one another state folder",
+                            folder.string()));
+        return system_failure(fmt::format("cannot lock {}", (folder / "lock").string()));
+    }
+    GOLDLINK_TRY(check_format(folder));
+    GOLDLINK_TRY(make_directories(folder / "manifests"));
+    GOLDLINK_TRY_ASSIGN(auto chunks, ChunkStore::open(folder));
+    auto store = std::make_unique<FolderStore>(folder, std::move(lock), std::move(chunks));
+    GOLDLINK_TRY(store->tidy());
+    return store;
+}
+
+}  // namespace goldlink::store

@@ -1,0 +1,96 @@
+// ImageStore: versions, chunks and packs under one folder; see ARCHITECTURE.md for the formats.
+//
+// Threads: open_version, list and the metadata calls may come from any thread; import, verify and
+// remove block for long and run on task threads. A Version is immutable and shared by pointer to
+// const; reading chunk data is done by disk::VersionDisk on its reactor.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "common/result.hpp"
+
+namespace goldlink::store {
+
+inline constexpr std::uint64_t kChunkBytes = 64 * 1024;
+
+// Where a chunk lives: pack in the high 32 bits, slot in the low 32. kZeroChunk: all zero.
+using ChunkLocation = std::uint64_t;
+inline constexpr ChunkLocation kZeroChunk = ~ChunkLocation{0};
+
+// An open version: the flat array chunk -> location. Its packs stay open while it lives.
+class Version {
+  public:
+    virtual ~Version() = default;
+    virtual const std::string& digest() const = 0;  // 64 hex digits: SHA-256 of the manifest
+    virtual std::uint64_t size_bytes() const = 0;
+    virtual ChunkLocation location(std::uint64_t chunk_index) const = 0;
+    virtual int pack_fd(ChunkLocation location) const = 0;  // opened O_RDONLY
+    static std::uint64_t slot_offset_bytes(ChunkLocation location);
+};
+
+struct VersionInfo {
+    std::string digest;
+    std::uint64_t size_bytes = 0;    // as the client sees the disk
+    std::uint64_t stored_bytes = 0;  // chunks that are not zero, before sharing
+    std::uint64_t unique_bytes = 0;  // chunks this version alone refers to
+};
+
+// What an import reports while it runs and may be asked to stop; written by its thread, read by
+// any.
+struct Progress {
+    std::atomic<std::uint64_t> done_bytes{0};
+    std::atomic<std::uint64_t> total_bytes{0};  // 0 until known
+    std::atomic<bool> cancel{false};
+};
+
+struct ImportRequest {
+    std::filesystem::path file;
+    std::string format;  // "raw", "vhd", "vhdx", "vmdk", "qcow2" or "" to detect
+};
+
+struct VerifyFinding {  // a chunk whose bytes do not match its digest
+    std::string chunk_digest;
+    struct Use {
+        std::string version_digest;
+        std::uint64_t offset_bytes;
+    };
+    std::vector<Use> uses;  // at most 100
+};
+
+class ImageStore {
+  public:
+    // Opens or creates. Refuses a folder in use by another process (flock) or of a later format.
+    static Result<std::unique_ptr<ImageStore>> open(const std::filesystem::path& folder);
+    virtual ~ImageStore() = default;
+
+    virtual Result<std::shared_ptr<const Version>> open_version(std::string_view digest) = 0;
+    virtual Result<std::vector<VersionInfo>> list() const = 0;
+    // Chunks, hashes and stores a disk image; the version is durable when it returns. Formats other
+    // than raw are read through a sandboxed qemu-img child. An aborted or failed import leaves
+    // nothing behind.
+    virtual Result<VersionInfo> import(const ImportRequest& request, Progress& progress) = 0;
+    // Writes a version as a raw or other disk image file.
+    virtual Result<> export_version(std::string_view digest, const std::filesystem::path& file,
+                                    const std::string& format, Progress& progress) = 0;
+    virtual Result<std::vector<VerifyFinding>> verify(std::string_view digest,
+                                                      Progress& progress) = 0;
+    // Drops a version and the chunks nobody else refers to. conflict while it is open.
+    virtual Result<> remove(std::string_view digest) = 0;
+    // A new version from `base` with the given overlay's blocks (link commit): reads each changed
+    // chunk through `read` (offset, 64 KiB buffer), called for chunks named in `changed_chunks`.
+    virtual Result<VersionInfo> commit(
+        std::string_view base_digest, const std::vector<std::uint64_t>& changed_chunks,
+        const std::function<Result<>(std::uint64_t offset_bytes, std::uint8_t* chunk)>& read,
+        Progress& progress) = 0;
+
+    virtual std::uint64_t free_bytes() const = 0;  // of the filesystem
+};
+
+}  // namespace goldlink::store

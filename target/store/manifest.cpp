@@ -1,0 +1,101 @@
+#include "target/store/manifest.hpp"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "common/file.hpp"
+#include "target/store/image_store.hpp"
+
+namespace goldlink::store {
+
+namespace {
+
+constexpr std::string_view kMagic = "GLmanif\n";
+constexpr std::uint32_t kFormatVersion = 1;
+constexpr std::size_t kHeaderBytes = 64;
+
+using Header = std::array<std::uint8_t, kHeaderBytes>;
+
+Header encode_header(const Manifest& manifest) {
+    Header header{};
+    std::memcpy(header.data(), kMagic.data(), kMagic.size());
+    store_le32(header.data() + 8, kFormatVersion);
+    store_le32(header.data() + 12, static_cast<std::uint32_t>(kChunkBytes));
+    store_le64(header.data() + 16, manifest.size_bytes);
+    store_le64(header.data() + 24, manifest.chunks.size());
+    return header;
+}
+
+Bytes digests_as_bytes(const std::vector<Digest>& digests) {
+    static_assert(sizeof(Digest) == 32);
+    return {reinterpret_cast<const std::uint8_t*>(digests.data()), digests.size() * sizeof(Digest)};
+}
+
+}  // namespace
+
+std::uint64_t chunk_count_of(std::uint64_t size_bytes) {
+    return (size_bytes + kChunkBytes - 1) / kChunkBytes;
+}
+
+Digest Manifest::digest() const {
+    Hasher hasher;
+    hasher.start();
+    hasher.add(Bytes(encode_header(*this)));
+    hasher.add(digests_as_bytes(chunks));
+    return hasher.finish();
+}
+
+Result<> Manifest::write(const std::filesystem::path& file) const {
+    const Header header = encode_header(*this);
+    std::string content;
+    content.reserve(kHeaderBytes + chunks.size() * sizeof(Digest));
+    content.append(as_text(Bytes(header)));
+    content.append(as_text(digests_as_bytes(chunks)));
+    return replace_file(file, content);
+}
+
+Result<Manifest> Manifest::read(const std::filesystem::path& file, const Digest& digest) {
+    const auto corrupt = [&file](const char* why) {
+        return failure(
+            ErrorKind::corrupt,
+            fmt::format("manifest {} {}; restore it from a backup or import the image again",
+                        file.string(), why));
+    };
+    FileDescriptor fd(::open(file.c_str(), O_RDONLY | O_CLOEXEC));
+    if (!fd) return system_failure(fmt::format("cannot open manifest {}", file.string()));
+    Header header{};
+    if (::pread(fd.get(), header.data(), header.size(), 0) != static_cast<ssize_t>(header.size()))
+        return corrupt("is cut short");
+    if (as_text(Bytes(header).first(8)) != kMagic) return corrupt("does not begin as a manifest");
+    if (load_le32(header.data() + 8) != kFormatVersion)
+        return failure(ErrorKind::invalid,
+                       fmt::format("manifest {} has format {}, this program reads {}",
+                                   file.string(), load_le32(header.data() + 8), kFormatVersion));
+    Manifest manifest;
+    manifest.size_bytes = load_le64(header.data() + 16);
+    const std::uint64_t count = load_le64(header.data() + 24);
+    struct stat status {};
+    if (manifest.size_bytes > kMaxDiskBytes || count != chunk_count_of(manifest.size_bytes) ||
+        ::fstat(fd.get(), &status) != 0 ||
+        static_cast<std::uint64_t>(status.st_size) != kHeaderBytes + count * sizeof(Digest))
+        return corrupt("has a length that contradicts its header");
+    manifest.chunks.resize(count);
+    auto* bytes = reinterpret_cast<std::uint8_t*>(manifest.chunks.data());
+    const std::uint64_t total = count * sizeof(Digest);
+    for (std::uint64_t done = 0; done < total;) {
+        const ssize_t n =
+            ::pread(fd.get(), bytes + done, total - done, static_cast<off_t>(kHeaderBytes + done));
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) return system_failure(fmt::format("cannot read manifest {}", file.string()));
+        if (n == 0) return corrupt("is cut short");
+        done += static_cast<std::uint64_t>(n);
+    }
+    if (manifest.digest() != digest) return corrupt("does not match its digest");
+    return manifest;
+}
+
+}  // namespace goldlink::store

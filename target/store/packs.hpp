@@ -1,0 +1,57 @@
+// Packs: the files that hold chunks, in fixed slots of 64 KiB with nothing between them. A slot is
+// named by its number over all packs; pack p holds slots [p * kSlotsPerPack, (p+1) * kSlotsPerPack)
+// in the file packs/%08x.pack, sparse, its slots in order from offset 0.
+//
+// What is free and what is used is the index's business. Threads: any, all calls.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "common/file.hpp"
+#include "common/result.hpp"
+#include "target/store/image_store.hpp"
+
+namespace goldlink::store {
+
+inline constexpr std::uint64_t kSlotsPerPack = 65536;  // 4 GiB
+
+inline ChunkLocation location_of_slot(std::uint64_t slot) {
+    return (slot / kSlotsPerPack) << 32 | (slot % kSlotsPerPack);
+}
+inline std::uint64_t slot_of_location(ChunkLocation location) {
+    return (location >> 32) * kSlotsPerPack + (location & 0xffffffffu);
+}
+
+// One open pack; closed when the store and every version over it are gone.
+struct PackFile {
+    FileDescriptor read;   // O_RDONLY: what versions read through
+    FileDescriptor write;  // O_RDWR
+};
+
+class Packs {
+  public:
+    explicit Packs(std::filesystem::path folder) : folder_(std::move(folder)) {}
+
+    // Opens the pack that holds `slot`; makes it when `create`.
+    Result<std::shared_ptr<const PackFile>> pack_of_slot(std::uint64_t slot, bool create);
+    Result<> write(std::uint64_t slot, const std::uint8_t* chunk);  // kChunkBytes
+    Result<> read(std::uint64_t slot, std::uint8_t* chunk);
+    // Makes what was written durable.
+    Result<> sync(const std::vector<std::uint32_t>& pack_numbers);
+    // Gives the space of slots [first, first + count) back to the filesystem.
+    Result<> punch(std::uint64_t first, std::uint64_t count);
+    // Drops everything at and after `slot`.
+    Result<> truncate_from(std::uint64_t slot);
+
+  private:
+    std::filesystem::path path_of(std::uint64_t pack_number) const;
+
+    const std::filesystem::path folder_;
+    std::mutex mutex_;
+    std::vector<std::shared_ptr<const PackFile>> open_;  // by pack number; null: not yet opened
+};
+
+}  // namespace goldlink::store

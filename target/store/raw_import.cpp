@@ -1,0 +1,122 @@
+#include "target/store/raw_import.hpp"
+
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <thread>
+
+namespace goldlink::store {
+
+namespace {
+
+constexpr std::uint64_t kStrideBytes = 4ull << 20;
+constexpr unsigned kThreads = 2;
+
+class RawImport {
+  public:
+    RawImport(int fd, std::uint64_t file_bytes, const std::string& name, ChunkWriter& writer,
+              Manifest& manifest, Progress& progress)
+        : fd_(fd),
+          file_bytes_(file_bytes),
+          name_(name),
+          writer_(writer),
+          manifest_(manifest),
+          progress_(progress) {}
+
+    Result<> run() {
+        std::thread second([this] { work(); });
+        static_assert(kThreads == 2);
+        work();
+        second.join();
+        if (failed_) return Failure(std::move(error_));
+        return {};
+    }
+
+  private:
+    void work() {
+        std::vector<std::uint8_t> buffer(kStrideBytes);
+        Hasher hasher;
+        while (!failed_) {
+            const std::uint64_t offset = next_.fetch_add(kStrideBytes);
+            if (offset >= file_bytes_) return;
+            const std::uint64_t length = std::min(kStrideBytes, file_bytes_ - offset);
+            auto done = progress_.cancel
+                            ? Result<>(failure(ErrorKind::cancelled, "the import was cancelled"))
+                            : stride(offset, length, buffer, hasher);
+            if (!done) {
+                const std::lock_guard lock(error_mutex_);
+                if (!failed_.exchange(true)) error_ = std::move(done).error();
+                return;
+            }
+            progress_.done_bytes += length;
+        }
+    }
+
+    Result<> stride(std::uint64_t offset, std::uint64_t length, std::vector<std::uint8_t>& buffer,
+                    Hasher& hasher) {
+        // Where holes are not reported, everything is data.
+        const off_t data = ::lseek(fd_, static_cast<off_t>(offset), SEEK_DATA);
+        if (data < 0 && errno == ENXIO) return {};
+        if (data >= 0 && static_cast<std::uint64_t>(data) >= offset + length) return {};
+        GOLDLINK_TRY(read_all(offset, length, buffer));
+        std::fill(buffer.begin() + static_cast<std::ptrdiff_t>(length), buffer.end(),
+                  std::uint8_t{0});
+        for (std::uint64_t at = 0; at < length; at += kChunkBytes) {
+            GOLDLINK_TRY_ASSIGN(manifest_.chunks[(offset + at) / kChunkBytes],
+                                writer_.store(buffer.data() + at, hasher));
+        }
+        return {};
+    }
+
+    Result<> read_all(std::uint64_t offset, std::uint64_t length,
+                      std::vector<std::uint8_t>& buffer) {
+        for (std::uint64_t done = 0; done < length;) {
+            const ssize_t n = ::pread(fd_, buffer.data() + done, length - done,
+                                      static_cast<off_t>(offset + done));
+            if (n < 0 && errno == EINTR) continue;
+            if (n < 0)
+                return system_failure(
+                    fmt::format("cannot read {} at byte {}", name_, offset + done));
+            if (n == 0)
+                return failure(ErrorKind::invalid,
+                               fmt::format("{} became shorter while it was read", name_));
+            done += static_cast<std::uint64_t>(n);
+        }
+        return {};
+    }
+
+    const int fd_;
+    const std::uint64_t file_bytes_;
+    const std::string& name_;
+    ChunkWriter& writer_;
+    Manifest& manifest_;  // its chunks are set, each by one thread
+    Progress& progress_;
+    std::atomic<std::uint64_t> next_{0};
+    std::atomic<bool> failed_{false};
+    std::mutex error_mutex_;
+    Error error_;
+};
+
+}  // namespace
+
+Result<Manifest> import_raw(int fd, const std::string& name, ChunkWriter& writer,
+                            Progress& progress) {
+    struct stat status {};
+    if (::fstat(fd, &status) != 0) return system_failure(fmt::format("cannot examine {}", name));
+    const auto file_bytes = static_cast<std::uint64_t>(status.st_size);
+    if (file_bytes == 0) return failure(ErrorKind::invalid, fmt::format("{} is empty", name));
+    if (file_bytes > kMaxDiskBytes)
+        return failure(ErrorKind::invalid,
+                       fmt::format("{} has {} bytes, a disk may have at most {}", name, file_bytes,
+                                   kMaxDiskBytes));
+    Manifest manifest;
+    manifest.size_bytes = (file_bytes + 511) / 512 * 512;
+    manifest.chunks.resize(chunk_count_of(manifest.size_bytes));
+    GOLDLINK_TRY(RawImport(fd, file_bytes, name, writer, manifest, progress).run());
+    return manifest;
+}
+
+}  // namespace goldlink::store

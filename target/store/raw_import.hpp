@@ -1,0 +1,16 @@
+// Reads a raw disk image into a ChunkWriter: holes are skipped, the rest is read, hashed and
+// stored by two threads, each taking the next 4 MiB. The manifest is the same in any order of work.
+//
+// The disk is the file's size rounded up to 512 bytes, padded with zeros.
+#pragma once
+
+#include "target/store/chunk_writer.hpp"
+
+namespace goldlink::store {
+
+// `fd` is readable from offset 0; `name` is for messages. Adds to progress.done_bytes what it has
+// gone through, holes included, and stops with `cancelled` soon after progress.cancel is set.
+Result<Manifest> import_raw(int fd, const std::string& name, ChunkWriter& writer,
+                            Progress& progress);
+
+}  // namespace goldlink::store

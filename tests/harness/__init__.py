@@ -1,0 +1,1 @@
+"""What Goldlink's Python tests share. Standard library only."""

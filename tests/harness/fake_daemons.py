@@ -1,0 +1,346 @@
+"""Stand-ins for goldlink-target and goldlink-pxe: their control APIs over a unix socket, in memory.
+
+For tests of the manager alone, where a test decides what the daemon answers and when. The suites
+that prove the whole run against the real daemons.
+"""
+
+import datetime
+import hashlib
+import http.server
+import json
+import pathlib
+import re
+import socketserver
+import sys
+import threading
+import time
+
+
+def now():
+    return datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+
+
+class Refused(Exception):
+    def __init__(self, status, kind, detail):
+        super().__init__(detail)
+        self.status, self.kind, self.detail = status, kind, detail
+
+
+class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+    daemon_threads = True
+    request_queue_size = 64
+
+    def handle_error(self, request, client_address):
+        if not isinstance(sys.exc_info()[1], ConnectionError):  # callers may be killed
+            super().handle_error(request, client_address)
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *arguments):
+        pass
+
+    def address_string(self):
+        return "unix"
+
+    def _serve(self):
+        fake = self.server.fake
+        path, _, query = self.path.partition("?")
+        parameters = dict(pair.split("=", 1) for pair in query.split("&") if pair)
+        try:
+            status, body = fake.dispatch(self.command, path, parameters, self)
+        except Refused as refused:
+            status = refused.status
+            body = {"type": refused.kind, "title": refused.kind, "status": status, "detail": refused.detail}
+        data = b"" if body is None else json.dumps(body).encode()
+        try:
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+        except (BrokenPipeError, ConnectionResetError):
+            self.close_connection = True
+
+    do_GET = do_PUT = do_POST = do_DELETE = _serve
+
+    def body_json(self):
+        length = int(self.headers.get("Content-Length") or 0)
+        return json.loads(self.rfile.read(length)) if length else {}
+
+    def body_chunks(self):
+        left = int(self.headers.get("Content-Length") or 0)
+        while left > 0:
+            data = self.rfile.read(min(left, 1 << 16))
+            if not data:
+                raise ConnectionResetError("the upload was cut off")
+            left -= len(data)
+            yield data
+
+
+class FakeDaemon:
+    """Routes are methods found by a table of (method, pattern); one lock guards the state."""
+
+    def __init__(self, socket_path):
+        self.socket_path = pathlib.Path(socket_path)
+        self.lock = threading.RLock()
+        self.events = []
+        self.next_seq = 1
+        self.calls = []
+        self.server = None
+
+    @property
+    def address(self):
+        return f"unix:{self.socket_path}"
+
+    def start(self):
+        self.socket_path.unlink(missing_ok=True)
+        self.server = _Server(str(self.socket_path), _Handler)
+        self.server.fake = self
+        threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
+        return self
+
+    def stop(self):
+        """Gone for callers; the state stays, as a real daemon's does."""
+        if self.server is not None:
+            self.server.shutdown()
+            self.server.server_close()
+            self.server = None
+        self.socket_path.unlink(missing_ok=True)
+
+    def dispatch(self, method, path, query, request):
+        with self.lock:
+            self.calls.append((method, path))
+        for wanted, pattern, handler in self.routes():
+            match = re.fullmatch(pattern, path)
+            if match and wanted == method:
+                return handler(*match.groups(), query=query, request=request)
+        raise Refused(404, "not-found", f"no route {method} {path}")
+
+    def add_event(self, kind, **members):
+        with self.lock:
+            event = {"seq": self.next_seq, "time": members.pop("time", now()), "kind": kind, "data": {}, **members}
+            self.events.append(event)
+            self.next_seq += 1
+            return event["seq"]
+
+    def lose_events(self):
+        with self.lock:
+            self.events, self.next_seq = [], 1
+
+    def get_events(self, query, request):
+        after = int(query.get("after", 0))
+        deadline = time.monotonic() + min(float(query.get("wait_seconds", 0)), 2)
+        while True:
+            with self.lock:
+                start = after if after < self.next_seq else 0
+                found = [event for event in self.events if event["seq"] > start]
+                if found or time.monotonic() > deadline or self.server is None:
+                    return 200, {"events": found, "next": found[-1]["seq"] if found else start}
+            time.sleep(0.01)
+
+
+class FakeTarget(FakeDaemon):
+    def __init__(self, socket_path, portal="127.0.0.1:3260"):
+        super().__init__(socket_path)
+        self.portal = portal
+        self.links, self.uploads, self.imports, self.versions = {}, {}, {}, {}
+        self.revision = 0
+        self.link_refusal = None       # (status, type, detail) for PUT /links/{id}
+        self.import_error = None       # message: imports fail with it
+        self.upload_refusal = None     # (status, type, detail) for PUT /uploads/{name}
+        self.hold_imports = False      # imports stay running
+        self.findings = []             # what verify finds
+        self.fail_reset = None
+
+    def routes(self):
+        uuid, name, digest = "([0-9a-f-]{36})", "([^/]+)", "([0-9a-f]{64})"
+        return [
+            ("GET", "/status", self.get_status), ("GET", "/events", self.get_events),
+            ("GET", "/links", self.get_links), ("GET", f"/links/{uuid}", self.get_link),
+            ("PUT", f"/links/{uuid}", self.put_link), ("DELETE", f"/links/{uuid}", self.delete_link),
+            ("POST", f"/links/{uuid}/reset", self.reset_link), ("POST", f"/links/{uuid}/commit", self.commit_link),
+            ("PUT", f"/uploads/{name}", self.put_upload), ("DELETE", f"/uploads/{name}", self.delete_upload),
+            ("POST", "/imports", self.post_import), ("GET", f"/imports/{uuid}", self.get_import),
+            ("DELETE", f"/imports/{uuid}", self.delete_import),
+            ("POST", f"/versions/{digest}/verify", self.verify_version),
+            ("DELETE", f"/versions/{digest}", self.delete_version),
+        ]
+
+    def get_status(self, query, request):
+        with self.lock:
+            return 200, {"version": "0.1.0", "portals": [self.portal], "revision": self.revision,
+                         "links": len(self.links), "sessions": 0, "store": {"free_bytes": 1 << 40},
+                         "overlay": {"free_bytes": 1 << 39}, "io": "threads", "uptime_seconds": 1}
+
+    def _shown(self, link):
+        return {**link, "generation": link.get("generation", 1), "pending_generation": None,
+                "sessions": link.get("sessions", []),
+                "overlay": {"used_bytes": 4096, "quota_bytes": None, "ram_bytes": 0},
+                "ready": link.get("ready", True), "problem": link.get("problem")}
+
+    def _link(self, link_id):
+        if link_id not in self.links:
+            raise Refused(404, "not-found", f"no link {link_id}")
+        return self.links[link_id]
+
+    def get_links(self, query, request):
+        with self.lock:
+            return 200, {"links": [self._shown(link) for link in self.links.values()]}
+
+    def get_link(self, link_id, query, request):
+        with self.lock:
+            return 200, self._shown(self._link(link_id))
+
+    def put_link(self, link_id, query, request):
+        body = request.body_json()
+        with self.lock:
+            if self.link_refusal:
+                raise Refused(*self.link_refusal)
+            if body["revision"] < self.revision:
+                raise Refused(409, "stale-revision", f"{body['revision']} is older than {self.revision}")
+            for disk in body["disks"]:
+                if disk["version"] not in self.versions:
+                    raise Refused(404, "not-found", f"no version {disk['version']}")
+            self.revision = body["revision"]
+            self.links[link_id] = {**self.links.get(link_id, {}), **body}
+            return 200, self._shown(self.links[link_id])
+
+    def delete_link(self, link_id, query, request):
+        with self.lock:
+            self._link(link_id)
+            del self.links[link_id]
+            return 204, None
+
+    def reset_link(self, link_id, query, request):
+        body = request.body_json()
+        with self.lock:
+            link = self._link(link_id)
+            if link.get("sessions") and not body.get("force"):
+                raise Refused(409, "link-in-use", f"link {link_id} has a session")
+            link["resets"] = link.get("resets", 0) + 1
+            return 200, self._shown(link)
+
+    def put_upload(self, name, query, request):
+        if self.upload_refusal:
+            request.close_connection = True
+            raise Refused(*self.upload_refusal)
+        digest, size = hashlib.sha256(), 0
+        try:
+            for data in request.body_chunks():
+                digest.update(data)
+                size += len(data)
+        except ConnectionResetError:
+            request.close_connection = True
+            raise Refused(400, "upload-cut-off", "cut off") from None
+        with self.lock:
+            self.uploads[name] = (digest.hexdigest(), size)
+        return 200, {"bytes": size}
+
+    def delete_upload(self, name, query, request):
+        with self.lock:
+            if self.uploads.pop(name, None) is None:
+                raise Refused(404, "not-found", f"no upload {name}")
+        return 204, None
+
+    def post_import(self, query, request):
+        body = request.body_json()
+        with self.lock:
+            if body["upload"] not in self.uploads:
+                raise Refused(404, "not-found", f"no upload {body['upload']}")
+            digest, size = self.uploads[body["upload"]]
+            self.imports.setdefault(body["id"], {"id": body["id"], "state": "running", "done_bytes": 0,
+                                                 "total_bytes": size, "error": None, "version": None,
+                                                 "_digest": digest, "_format": body["format"]})
+            return 202, {"id": body["id"]}
+
+    def commit_link(self, link_id, query, request):
+        body = request.body_json()
+        with self.lock:
+            self._link(link_id)
+            digest = hashlib.sha256(f"{link_id}{time.time()}".encode()).hexdigest()
+            self.imports.setdefault(body["id"], {"id": body["id"], "state": "running", "done_bytes": 0,
+                                                 "total_bytes": 1 << 20, "error": None, "version": None,
+                                                 "_digest": digest})
+            return 202, {"id": body["id"]}
+
+    def verify_version(self, digest, query, request):
+        body = request.body_json()
+        with self.lock:
+            if digest not in self.versions:
+                raise Refused(404, "not-found", f"no version {digest}")
+            self.imports.setdefault(body["id"], {"id": body["id"], "state": "running", "done_bytes": 0,
+                                                 "total_bytes": 10, "error": None, "version": None,
+                                                 "findings": None, "_findings": list(self.findings)})
+            return 202, {"id": body["id"]}
+
+    def get_import(self, import_id, query, request):
+        with self.lock:
+            task = self.imports.get(import_id)
+            if task is None:
+                raise Refused(404, "not-found", f"no import {import_id}")
+            if task["state"] == "running" and not self.hold_imports:
+                self._finish(task)
+            return 200, {key: value for key, value in task.items() if not key.startswith("_")}
+
+    def _finish(self, task):
+        if self.import_error:
+            task.update(state="failed", error={"kind": "invalid", "message": self.import_error})
+            return
+        task.update(state="done", done_bytes=task["total_bytes"])
+        if "_findings" in task:
+            task["findings"] = task["_findings"]
+            return
+        version = {"digest": task["_digest"], "size_bytes": task["total_bytes"],
+                   "stored_bytes": task["total_bytes"] // 2, "unique_bytes": task["total_bytes"] // 2}
+        self.versions[version["digest"]] = version
+        task["version"] = version
+
+    def delete_import(self, import_id, query, request):
+        with self.lock:
+            task = self.imports.get(import_id)
+            if task is None:
+                raise Refused(404, "not-found", f"no import {import_id}")
+            if task["state"] == "running":
+                task["state"] = "cancelled"
+            else:
+                del self.imports[import_id]
+            return 204, None
+
+    def delete_version(self, digest, query, request):
+        with self.lock:
+            if digest not in self.versions:
+                raise Refused(404, "not-found", f"no version {digest}")
+            if any(disk["version"] == digest for link in self.links.values() for disk in link["disks"]):
+                raise Refused(409, "version-in-use", "a link uses it")
+            del self.versions[digest]
+            return 204, None
+
+
+class FakePxe(FakeDaemon):
+    def __init__(self, socket_path):
+        super().__init__(socket_path)
+        self.table = {"revision": 0, "settings": {}, "clients": []}
+        self.puts = 0
+
+    def routes(self):
+        return [("GET", "/status", self.get_status), ("GET", "/events", self.get_events),
+                ("GET", "/table", self.get_table), ("PUT", "/table", self.put_table)]
+
+    def get_status(self, query, request):
+        with self.lock:
+            return 200, {"version": "0.1.0", "revision": self.table["revision"], "uptime_seconds": 1}
+
+    def get_table(self, query, request):
+        with self.lock:
+            return 200, self.table
+
+    def put_table(self, query, request):
+        body = request.body_json()
+        with self.lock:
+            if body["revision"] < self.table["revision"]:
+                raise Refused(409, "stale-revision", f"{body['revision']} is older than {self.table['revision']}")
+            self.table = body
+            self.puts += 1
+            return 200, {"revision": body["revision"]}

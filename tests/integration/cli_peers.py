@@ -1,0 +1,180 @@
+"""The CLI against servers that answer badly, slowly or not at all."""
+
+import http.server
+import json
+import tempfile
+import threading
+import unittest
+
+from harness.processes import free_port
+from harness.up import run_cli
+
+TASK = {"id": "11111111-1111-4111-8111-111111111111", "kind": "import", "subject": "a@1", "state": "running",
+        "done_bytes": 0, "total_bytes": 100, "message": "", "error": None, "result": None}
+
+
+class Peer:
+    """An HTTP server whose answers a test decides; it keeps what it was asked."""
+
+    def __init__(self, answer):
+        peer = self
+        self.requests = []
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def handle_any(self):
+                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                peer.requests.append((self.command, self.path, dict(self.headers), body))
+                answer(self)
+
+            do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = handle_any
+
+            def send(self, status, body, content_type="application/json"):
+                if not isinstance(body, (bytes, str)):
+                    body = json.dumps(body)
+                body = body.encode() if isinstance(body, str) else body
+                self.send_response(status)
+                self.send_header("Content-Type", content_type)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_):
+                pass
+
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread.start()
+
+    def stop(self):
+        self._server.shutdown()
+        self._server.server_close()
+
+
+class Peers(unittest.TestCase):
+    def peer(self, answer):
+        peer = Peer(answer)
+        self.addCleanup(peer.stop)
+        return peer
+
+    def test_a_server_that_is_no_goldlink_is_said_to_be_none(self):
+        peer = self.peer(lambda h: h.send(200, "<html>hello</html>", "text/html"))
+        done = run_cli("client", "ls", url=peer.url, token="t")
+        self.assertEqual(done.code, 1)
+        self.assertIn("is it a Goldlink manager?", done.err)
+
+    def test_no_server(self):
+        url = f"http://127.0.0.1:{free_port()}"
+        done = run_cli("client", "ls", url=url, token="t")
+        self.assertEqual(done.code, 1)
+        self.assertIn("start the server with 'goldlink up'", done.err)
+        self.assertIn(url, done.err)
+
+    def test_a_problem_is_shown_with_reason_and_remedy(self):
+        peer = self.peer(lambda h: h.send(409, {
+            "type": "image-in-use", "title": "Image in use", "status": 409, "detail": "2 links use a\x1b[2J",
+            "blocked_by": ["PC-001", "PC-002"]}, "application/problem+json"))
+        done = run_cli("image", "rm", "a", url=peer.url, token="t")
+        self.assertEqual((done.code, done.out), (1, ""))
+        self.assertEqual(done.err, "goldlink: Image in use\n  why: 2 links use a?[2J\n  in the way: PC-001\n"
+                         "  in the way: PC-002\n  to do: 'goldlink link ls' shows the links; remove them with "
+                         "'goldlink link rm ID'\n")
+
+    def test_pages_are_gathered(self):
+        def answer(handler):
+            page = 2 if "cursor=a%2Fb" in handler.path else 1
+            handler.send(200, {"items": [{"name": f"PC-00{page}"}], "next_cursor": "a/b" if page == 1 else None})
+        peer = self.peer(answer)
+        done = run_cli("client", "ls", "--json", url=peer.url, token="t")
+        self.assertEqual([client["name"] for client in done.json], ["PC-001", "PC-002"])
+        self.assertEqual(peer.requests[0][2]["Authorization"], "Bearer t")
+
+    def test_a_task_is_followed_to_its_failure(self):
+        def answer(handler):
+            asked = len(peer.requests)
+            if asked < 4:
+                handler.send(202, {**TASK, "done_bytes": asked * 10})
+            else:
+                handler.send(200, {**TASK, "state": "failed", "error": "qemu-img: not a disk"})
+        peer = self.peer(answer)
+        done = run_cli("link", "commit", "x", url=peer.url, token="t")
+        self.assertEqual(done.code, 1)
+        self.assertIn("the import failed\n  why: qemu-img: not a disk", done.err)
+        self.assertEqual(len(peer.requests), 4)
+
+    def test_a_task_is_followed_through_a_manager_that_is_away_for_a_moment(self):
+        def answer(handler):
+            asked = len(peer.requests)
+            if asked == 2:
+                handler.send(503, {"type": "database-unavailable", "title": "Database down", "detail": "no socket"})
+            else:
+                handler.send(200, TASK if asked < 4 else {**TASK, "state": "done", "done_bytes": 100})
+        peer = self.peer(answer)
+        done = run_cli("task", "wait", TASK["id"], url=peer.url, token="t")
+        self.assertEqual(done.code, 0, done)
+        self.assertIn("100 %", done.err)
+
+    def test_a_link_that_is_not_served_is_shown_and_fails(self):
+        peer = self.peer(lambda h: h.send(202, {"id": "x", "state": "pending", "problem": "target is down",
+                                                "image": "a", "version": 1}))
+        done = run_cli("link", "create", "--lease", "1h", "--image", "a", "--json", url=peer.url, token="t")
+        self.assertEqual(done.code, 1)
+        self.assertEqual(done.json["state"], "pending")
+        self.assertIn("why: target is down", done.err)
+        self.assertEqual(json.loads(peer.requests[0][3]), {"image": "a", "lease": "1h"})
+
+    def test_an_upload_sends_the_file_whole_and_says_why_it_was_refused(self):
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(b"0123456789" * 100_000)
+            file.flush()
+            peer = self.peer(lambda h: h.send(507, {"type": "store-full", "title": "Store full", "detail": "1 MB free"}))
+            done = run_cli("image", "import", "a", file.name, "--version-note", "x & y", url=peer.url, token="t")
+        self.assertEqual(done.code, 1)
+        self.assertIn("Store full\n  why: 1 MB free", done.err)
+        method, path, _, body = peer.requests[0]
+        self.assertEqual((method, body), ("PUT", b"0123456789" * 100_000))
+        self.assertIn("note=x%20%26%20y", path)
+
+    def test_damaged_places_are_printed_and_fail_the_verify(self):
+        def answer(handler):
+            if handler.command == "GET" and handler.path.startswith("/api/v1/images/"):
+                handler.send(200, {"name": "a", "channels": {"production": 3}, "versions": []})
+            else:
+                handler.send(202, {**TASK, "kind": "verify", "state": "done", "result": {
+                    "findings": [{"chunk": "ab12", "offset_bytes": 65536}]}})
+        peer = self.peer(answer)
+        done = run_cli("image", "verify", "a", url=peer.url, token="t")
+        self.assertEqual(done.code, 1)
+        self.assertEqual(done.out, "chunk ab12, offset_bytes 65536\n")
+        self.assertIn("a@3 is damaged in 1 place", done.err)
+
+    def test_events_go_on_after_a_broken_stream(self):
+        events = [{"id": n, "time": "2026-11-21T09:00:00Z", "kind": "login", "client": "PC-001", "link_id": None,
+                   "boot_id": None, "data": {}} for n in (1, 2, 3)]
+
+        def answer(handler):
+            if handler.headers["Accept"] != "text/event-stream":
+                handler.send(200, {"items": [], "next": 0})
+                return
+            last = int(handler.headers.get("Last-Event-ID") or 0)
+            if last == 3:
+                handler.send(403, {"title": "Token expired", "detail": "at 09:00"})
+            else:  # one event a connection, which then ends
+                handler.send(200, f": hi\n\nid: {last + 1}\ndata: {json.dumps(events[last])}\n\n", "text/event-stream")
+        peer = self.peer(answer)
+        done = run_cli("events", "--follow", "--json", url=peer.url, token="t")
+        self.assertEqual([json.loads(line)["id"] for line in done.out.splitlines()], [1, 2, 3])
+        self.assertEqual(done.code, 1)
+        self.assertIn("Token expired", done.err)
+
+    def test_a_token_with_a_line_break_is_not_sent(self):
+        peer = self.peer(lambda h: h.send(200, {"items": [], "next_cursor": None}))
+        done = run_cli("client", "ls", url=peer.url, token="a\r\nX-Evil: 1")
+        self.assertEqual(done.code, 1)
+        self.assertEqual(peer.requests, [])
+
+
+if __name__ == "__main__":
+    unittest.main()

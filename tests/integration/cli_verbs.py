@@ -1,0 +1,319 @@
+"""The CLI's verbs against a running `goldlink up`: what they print, their JSON, their exit codes."""
+
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+import struct
+import subprocess
+import tempfile
+import threading
+import unittest
+
+from harness.processes import wait_until
+from harness.up import Up, run_cli
+
+MIB = 1 << 20
+LINK_MEMBERS = {"id", "iqn", "portal", "lun", "username", "secret", "url", "policy", "image", "version"}
+
+
+def setUpModule():
+    global folder, up
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="goldlink-"))
+    unittest.addModuleCleanup(shutil.rmtree, folder, ignore_errors=True)
+    up = Up(folder)
+    unittest.addModuleCleanup(up.stop)
+    up.start()
+    wait_until(up.healthy, "every part works")
+
+
+def make_disk(name, seed, mebibytes=4):
+    """A raw disk with a partition table, its content decided by a seed: half of it zero, as disks are."""
+    path = folder / name
+    block = hashlib.shake_256(seed.encode()).digest(64 * 1024)
+    with open(path, "wb") as file:
+        for index in range(mebibytes * 16):
+            file.write(block if index % 2 == 0 else bytes(64 * 1024))
+        # One Linux partition of the rest, from 64 KiB on; the boot code and the other entries empty.
+        file.seek(0)
+        file.write(bytes(446) + struct.pack("<B3sB3sII", 0, b"\0\2\0", 0x83, b"\xff\xff\xff", 128,
+                                            mebibytes * 2048 - 128) + bytes(48) + b"\x55\xaa")
+    return path
+
+
+class CliTestCase(unittest.TestCase):
+    maxDiff = None
+
+    def ok(self, *arguments, **options):
+        done = up.cli(*arguments, **options)
+        self.assertEqual(done.code, 0, f"goldlink {' '.join(map(str, arguments))}: {done}")
+        return done
+
+    def refused(self, *arguments, says=(), code=1, **options):
+        done = up.cli(*arguments, **options)
+        self.assertEqual(done.code, code, f"goldlink {' '.join(map(str, arguments))}: {done}")
+        self.assertEqual(done.out, "")
+        for text in says:
+            self.assertIn(text, done.err)
+        return done
+
+    def image(self, name, mebibytes=4):
+        self.ok("image", "import", name, make_disk(f"{name}.raw", name, mebibytes))
+        return name
+
+
+class Images(CliTestCase):
+    def test_import_shows_progress_and_the_version_is_ready(self):
+        done = self.ok("image", "import", "first", make_disk("first.raw", "first"), "--version-note", "as delivered")
+        self.assertIn("sending first: 100 %", done.err)
+        self.assertIn("importing first: 100 %", done.err)
+        self.assertIn("ready", done.out)
+        image = self.ok("image", "show", "first", "--json").json
+        self.assertEqual(image["channels"], {"production": 1})
+        version = image["versions"][0]
+        self.assertEqual((version["state"], version["size_bytes"], version["note"]), ("ready", 4 * MIB, "as delivered"))
+        self.assertRegex(version["digest"], "^[0-9a-f]{64}$")
+        shown = self.ok("image", "show", "first").out
+        self.assertIn("production@1", shown)
+        self.assertIn(version["digest"][:12], shown)
+        self.assertIn("as delivered", shown)
+        self.assertEqual(self.ok("image", "show", "first@1", "--json").json["number"], 1)
+
+    def test_import_as_json_gives_the_finished_task(self):
+        task = self.ok("image", "import", "tasked", make_disk("tasked.raw", "tasked"), "--json").json
+        self.assertEqual((task["kind"], task["state"], task["error"]), ("import", "done", None))
+        self.assertEqual(self.ok("task", "show", task["id"], "--json").json["id"], task["id"])
+        self.assertIn(task["id"], [t["id"] for t in self.ok("task", "ls", "--json").json])
+        self.assertIn(task["id"], self.ok("task", "wait", task["id"]).out)
+
+    def test_import_of_qcow2(self):
+        raw = make_disk("source.raw", "qcow2")
+        subprocess.run(["qemu-img", "convert", "-O", "qcow2", raw, folder / "source.qcow2"], check=True)
+        self.ok("image", "import", "from-qcow2", folder / "source.qcow2")
+        self.image("from-raw")
+        self.ok("image", "import", "from-raw2", raw)
+        digests = {name: self.ok("image", "show", name, "--json").json["versions"][0]["digest"]
+                   for name in ("from-qcow2", "from-raw2")}
+        self.assertEqual(digests["from-qcow2"], digests["from-raw2"])
+
+    def test_a_file_that_is_no_such_image_fails_with_a_reason(self):
+        path = folder / "broken.qcow2"
+        path.write_bytes(b"this is no disk" * 1000)
+        done = self.refused("image", "import", "broken", path, "--format", "qcow2")
+        self.assertIn("why:", done.err)
+
+    def test_promote_and_rollback_move_channels(self):
+        self.image("moving")
+        self.ok("image", "import", "moving", make_disk("moving2.raw", "moving2"), "--channel", "test")
+        channels = lambda: self.ok("image", "show", "moving", "--json").json["channels"]  # noqa: E731
+        self.assertEqual(channels()["production"], 1)
+        self.assertEqual(channels()["test"], 2)
+        self.assertIn("moving:production is version 2", self.ok("image", "promote", "moving").out)
+        self.assertEqual(channels()["production"], 2)
+        self.assertIn("moving:production is version 1", self.ok("image", "rollback", "moving").out)
+        self.ok("image", "promote", "moving:test", "--channel", "production")
+        self.assertEqual(channels()["production"], 2)
+        self.ok("image", "rollback", "moving", "--to", "1")
+        self.assertEqual(channels()["production"], 1)
+        self.refused("image", "rollback", "moving", says=["no older version"])
+        self.refused("image", "promote", "moving@9")
+
+    def test_verify_reads_all_of_a_sound_version(self):
+        self.image("sound")
+        done = self.ok("image", "verify", "sound")
+        self.assertIn("sound@1 is sound", done.out)
+        self.assertIn("verifying sound@1", done.err)
+
+    def test_list_and_remove(self):
+        self.image("shortlived")
+        self.assertIn("shortlived", self.ok("image", "ls").out)
+        names = [image["name"] for image in self.ok("image", "ls", "--json").json]
+        self.assertIn("shortlived", names)
+        self.ok("image", "rm", "shortlived")
+        self.refused("image", "show", "shortlived")
+
+    def test_an_image_in_use_is_not_removed_and_the_reason_is_named(self):
+        self.image("used")
+        link = self.ok("link", "create", "--lease", "10m", "--image", "used", "--json").json
+        done = self.refused("image", "rm", "used", says=["to do:"])
+        self.assertIn("link", done.err)
+        self.ok("link", "rm", link["id"])
+        self.ok("image", "rm", "used")
+
+
+class Clients(CliTestCase):
+    def test_add_show_list_set_remove(self):
+        added = self.ok("client", "add", "C-1", "--mac", "52-54-00-AA-00-01", "--note", "by the door", "--json").json
+        self.assertEqual(added["macs"], ["52:54:00:aa:00:01"])
+        self.assertIn("by the door", self.ok("client", "show", "C-1").out)
+        self.assertIn("none seen yet", self.ok("client", "show", "C-1").out)
+        self.ok("client", "set", "C-1", "--name", "C-1b", "--mac", "52:54:00:aa:00:02", "--mac", "52:54:00:aa:00:03")
+        changed = self.ok("client", "show", "C-1b", "--json").json
+        self.assertEqual(sorted(changed["macs"]), ["52:54:00:aa:00:02", "52:54:00:aa:00:03"])
+        self.assertIn("C-1b", self.ok("client", "ls").out)
+        self.assertIn("C-1b", [c["name"] for c in self.ok("client", "ls", "--json").json])
+        self.assertEqual(self.ok("client", "boots", "C-1b", "--json").json, [])
+        self.ok("client", "rm", "C-1b")
+        self.refused("client", "show", "C-1b")
+
+    def test_a_mac_is_given_once(self):
+        self.ok("client", "add", "M-1", "--mac", "52:54:00:aa:01:01")
+        self.refused("client", "add", "M-2", "--mac", "52:54:00:aa:01:01", says=["M-1"])
+        self.refused("client", "add", "M-1", "--mac", "52:54:00:aa:01:02")
+
+    def test_import_of_a_room_is_all_or_none(self):
+        room = folder / "room.csv"
+        room.write_text("name,mac,group\nR-1,52:54:00:aa:02:01,\nR-2,52:54:00:aa:02:02,\n")
+        self.assertIn("would add 2 clients", self.ok("client", "import", room, "--dry-run").out)
+        self.refused("client", "show", "R-1")
+        self.assertIn("added 2 clients", self.ok("client", "import", room).out)
+        self.ok("client", "show", "R-2")
+        room.write_text("name,mac,group\nR-3,52:54:00:aa:02:03,\nR-4,nonsense,\n")
+        done = self.refused("client", "import", room)
+        self.assertIn("line 3", done.err)
+        self.refused("client", "show", "R-3")
+
+    def test_copy_takes_group_note_image_and_policy(self):
+        self.image("copied")
+        self.ok("group", "add", "row-1")
+        self.ok("client", "add", "O-1", "--mac", "52:54:00:aa:03:01", "--group", "row-1", "--note", "left")
+        self.ok("link", "create", "--client", "O-1", "--image", "copied", "--policy", "keep")
+        copy = self.ok("client", "copy", "O-1", "O-2", "--mac", "52:54:00:aa:03:02", "--json").json
+        original = self.ok("client", "show", "O-1", "--json").json
+        for member in ("group", "note", "image", "policy"):
+            self.assertEqual(copy[member], original[member])
+        self.assertNotEqual(copy["link_id"], original["link_id"])
+        self.refused("client", "copy", "nobody", "O-3", "--mac", "52:54:00:aa:03:03")
+
+    def test_wake_names_the_macs(self):
+        self.ok("client", "add", "W-1", "--mac", "52:54:00:aa:04:01")
+        self.assertIn("52:54:00:aa:04:01", self.ok("client", "wake", "W-1").out)
+
+    def test_groups(self):
+        self.image("grouped")
+        self.ok("group", "add", "lab", "--image", "grouped", "--policy", "discard", "--names", "LAB-{n:03}")
+        group = self.ok("group", "show", "lab", "--json").json
+        self.assertEqual((group["image"], group["policy"], group["naming_pattern"]), ("grouped:production", "discard", "LAB-{n:03}"))
+        self.ok("group", "set", "lab", "--policy", "keep", "--no-image")
+        self.assertIsNone(self.ok("group", "show", "lab", "--json").json["image"])
+        self.ok("client", "add", "G-1", "--mac", "52:54:00:aa:05:01", "--group", "lab")
+        self.refused("group", "rm", "lab", says=["G-1"])
+        self.ok("client", "set", "G-1", "--no-group")
+        self.ok("group", "rm", "lab")
+        self.assertNotIn("lab", [g["name"] for g in self.ok("group", "ls", "--json").json])
+
+
+class Links(CliTestCase):
+    def iscsi(self, *command):
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        self.assertEqual(done.returncode, 0, f"{command}: {done.stdout}{done.stderr}")
+        return done.stdout
+
+    def test_a_lease_gives_a_url_that_works_at_once(self):
+        disk = make_disk("leased.raw", "leased")
+        self.ok("image", "import", "leased", disk)
+        link = self.ok("link", "create", "--lease", "10m", "--image", "leased", "--json").json
+        self.assertLessEqual(LINK_MEMBERS, set(link))
+        self.assertEqual((link["image"], link["version"], link["policy"], link["lun"]), ("leased", 1, "discard", 0))
+        self.assertEqual(link["portal"], up.portal)
+        self.assertEqual(link["url"], f"iscsi://{link['username']}%{link['secret']}@{link['portal']}/{link['iqn']}/0")
+        self.assertIn(link["iqn"], self.iscsi("iscsi-ls", f"iscsi://{link['portal']}"))
+        self.assertIn("DIRECT_ACCESS", self.iscsi("iscsi-inq", link["url"]))
+        # What is read is what was imported, and what is written is read again.
+        copy = folder / "copy.raw"
+        self.iscsi("qemu-img", "convert", "-f", "raw", "-O", "raw", link["url"], copy)
+        self.assertEqual(copy.read_bytes(), disk.read_bytes())
+        self.iscsi("qemu-io", "-f", "raw", "-c", "write -P 0x5a 64k 64k", "-c", "flush", link["url"])
+        self.assertIn("read 65536/65536", self.iscsi("qemu-io", "-f", "raw", "-c", "read -P 0x5a 64k 64k", link["url"]))
+        again = self.ok("link", "show", link["id"], "--json").json
+        self.assertEqual({m: again[m] for m in LINK_MEMBERS}, {m: link[m] for m in LINK_MEMBERS})
+        self.assertGreaterEqual(again["overlay"]["used_bytes"], 64 * 1024)
+
+        self.ok("link", "reset", link["id"])
+        self.assertNotIn("Pattern verification failed",
+                         self.iscsi("qemu-io", "-f", "raw", "-c", "read -P 0x00 64k 64k", link["url"]))
+        self.ok("link", "rm", link["id"])
+        gone = subprocess.run(["iscsi-inq", link["url"]], capture_output=True, timeout=60, check=False)
+        self.assertNotEqual(gone.returncode, 0)
+
+    def test_a_wrong_secret_does_not_open_a_link(self):
+        self.image("guarded")
+        link = self.ok("link", "create", "--lease", "10m", "--image", "guarded", "--json").json
+        wrong = link["url"].replace(f"%{link['secret']}@", "%wrong-wrong-wr@")
+        self.assertNotEqual(wrong, link["url"])
+        done = subprocess.run(["iscsi-inq", wrong], capture_output=True, timeout=60, check=False)
+        self.assertNotEqual(done.returncode, 0)
+
+    def test_a_client_link_by_reference(self):
+        self.image("refs")
+        self.ok("image", "import", "refs", make_disk("refs2.raw", "refs2"), "--channel", "test")
+        self.ok("client", "add", "L-1", "--mac", "52:54:00:aa:06:01")
+        self.refused("link", "create", "--client", "L-1", "--image", "refs@7", says=["refs"])
+        self.refused("link", "create", "--client", "nobody", "--image", "refs", says=["nobody"])
+        self.refused("link", "create", "--client", "L-1", "--image", "nothing", says=["nothing"])
+        link = self.ok("link", "create", "--client", "L-1", "--image", "refs:test", "--policy", "keep", "--json").json
+        self.assertEqual((link["client"], link["channel"], link["version"], link["policy"]), ("L-1", "test", 2, "keep"))
+        self.assertIn("refs:test (2)", self.ok("link", "ls", "--client", "L-1").out)
+        self.assertEqual([l["id"] for l in self.ok("link", "ls", "--image", "refs", "--json").json], [link["id"]])
+        shown = self.ok("link", "show", link["id"]).out
+        for text in (link["iqn"], link["url"], "keep", "L-1"):
+            self.assertIn(text, shown)
+        self.refused("link", "show", "00000000-0000-4000-8000-000000000000")
+
+
+class Rest(CliTestCase):
+    def test_status(self):
+        status = self.ok("status", "--json").json
+        self.assertEqual(status["health"]["status"], "ok")
+        self.assertEqual(status["status"]["portal"], up.portal)
+        shown = self.ok("status").out
+        for text in ("database  ok", "target    ok", "pxe       off", up.url, up.portal):
+            self.assertIn(text, shown)
+
+    def test_tokens_have_roles(self):
+        token = self.ok("token", "create", "watcher", "--role", "viewer", "--expires", "1h", "--json").json
+        self.assertIn("watcher, role viewer", run_cli("token", "show", url=up.url, token=token["token"]).out)
+        denied = run_cli("client", "add", "T-1", "--mac", "52:54:00:aa:07:01", url=up.url, token=token["token"])
+        self.assertEqual(denied.code, 1, denied)
+        self.assertIn("viewer", denied.err)
+        self.assertIn("watcher", self.ok("token", "ls").out)
+        self.ok("token", "rm", token["id"])
+        revoked = run_cli("client", "ls", url=up.url, token=token["token"])
+        self.assertEqual(revoked.code, 1, revoked)
+        self.assertIn("the token of GOLDLINK_TOKEN", revoked.err)
+
+    def test_the_token_comes_from_where_it_should(self):
+        for options in ({"environment": {"GOLDLINK_STATE_DIR": str(up.state_dir)}},
+                        {"environment": {"STATE": str(up.state_dir)}}):
+            self.assertEqual(run_cli("client", "ls", url=up.url, **options).code, 0, options)
+        self.assertEqual(run_cli("client", "ls", "--token-file", up.token_path, "--url", up.url).code, 0)
+        # GOLDLINK_TOKEN goes before the file.
+        done = run_cli("client", "ls", "--token-file", up.token_path, url=up.url, token="nonsense")
+        self.assertEqual(done.code, 1, done)
+        without = run_cli("client", "ls", url=up.url, environment={"STATE": str(folder)})
+        if not os.access("/var/lib/goldlink/admin.token", os.R_OK):
+            self.assertEqual(without.code, 1, without)
+            self.assertIn("no token was found", without.err)
+
+    def test_events_follow_what_happens(self):
+        last = [event["id"] for event in map(json.loads, self.ok("events", "--json").out.splitlines())]
+        self.assertEqual(last, sorted(last))
+        follow = subprocess.Popen(
+            [up.arguments[0], "events", "--follow", "--json", "--after", str(last[-1] if last else 0), "--url", up.url,
+             "--token-file", up.token_path], stdout=subprocess.PIPE, text=True)
+        self.addCleanup(follow.stdout.close)
+        self.addCleanup(follow.wait)
+        self.addCleanup(follow.terminate)
+        seen = []
+        reader = threading.Thread(target=lambda: seen.extend(iter(follow.stdout.readline, "")), daemon=True)
+        reader.start()
+        self.image("eventful")
+        link = self.ok("link", "create", "--lease", "10m", "--image", "eventful", "--json").json
+        subprocess.run(["iscsi-inq", link["url"]], check=True, capture_output=True, timeout=60)
+        wait_until(lambda: any('"login"' in line and link["id"] in line for line in seen),
+                   "the login's event", timeout_seconds=30)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,75 @@
+"""A small network of namespaces for one test: a switch and the hosts on it.
+
+Each host is a network namespace with one interface `eth0`; all hang on a bridge of a namespace of
+their own. Needs root. Everything is removed by close().
+"""
+
+import contextlib
+import ctypes
+import os
+import secrets
+import subprocess
+
+CLONE_NEWNET = 0x40000000
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def run(*command):
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    if result.returncode != 0:
+        raise RuntimeError(f"{' '.join(command)}: {result.stderr.strip()}")
+
+
+class Lan:
+    def __init__(self):
+        self.prefix = "gl" + secrets.token_hex(3)
+        self.names = []
+        self.switch = self._namespace("sw")
+        run("ip", "-n", self.switch, "link", "add", "br0", "type", "bridge", "forward_delay", "0")
+        run("ip", "-n", self.switch, "link", "set", "br0", "up")
+
+    def _namespace(self, name):
+        full = f"{self.prefix}{name}"
+        run("ip", "netns", "add", full)
+        self.names.append(full)
+        run("ip", "-n", full, "link", "set", "lo", "up")
+        return full
+
+    def host(self, name, address=None):
+        """A host on the switch; `address` with its prefix length, or none yet."""
+        full = self._namespace(name)
+        port = f"p{len(self.names)}"
+        run("ip", "-n", self.switch, "link", "add", port, "type", "veth", "peer", "name", "eth0",
+            "netns", full)
+        run("ip", "-n", self.switch, "link", "set", port, "master", "br0", "up")
+        run("ip", "-n", full, "link", "set", "eth0", "up")
+        if address:
+            self.give_address(full, address)
+        return full
+
+    def give_address(self, host, address):
+        run("ip", "-n", host, "address", "add", address, "dev", "eth0")
+
+    def close(self):
+        for name in reversed(self.names):
+            subprocess.run(["ip", "netns", "delete", name], check=False)
+        self.names.clear()
+
+
+@contextlib.contextmanager
+def inside(namespace):
+    """Sockets this thread makes in the block belong to the namespace, and keep belonging to it."""
+    before = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+    there = os.open(f"/run/netns/{namespace}", os.O_RDONLY)
+    try:
+        _enter(there)
+        yield
+    finally:
+        _enter(before)
+        os.close(there)
+        os.close(before)
+
+
+def _enter(fd):
+    if _libc.setns(fd, CLONE_NEWNET) != 0:
+        raise OSError(ctypes.get_errno(), "setns")

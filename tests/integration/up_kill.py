@@ -1,0 +1,93 @@
+"""`goldlink up` resumes: each child killed, itself killed, all killed at once, leftovers found."""
+
+import os
+import signal
+import unittest
+
+from harness.processes import TestCase, wait_until
+from harness.up import Up
+
+
+class Kill(TestCase):
+    def setUp(self):
+        super().setUp()
+        self.up = Up(self.folder)
+        self._daemons.append(self.up)
+        self.addCleanup(self.up.stop)
+        self.up.start()
+        added = self.up.cli("client", "add", "PC-001", "--mac", "52:54:00:00:00:01")
+        self.assertEqual(added.code, 0, added)
+
+    def assert_serves_with_state(self):
+        wait_until(self.up.healthy, "every part works")
+        shown = self.up.cli("client", "show", "PC-001", "--json")
+        self.assertEqual(shown.code, 0, shown)
+        self.assertEqual(shown.json["macs"], ["52:54:00:00:00:01"])
+
+    def test_a_killed_child_is_started_again(self):
+        for name, pid in sorted(self.up.children().items()):
+            with self.subTest(name):
+                os.kill(pid, signal.SIGKILL)
+                wait_until(lambda: self.up.children().get(name) not in (None, pid), f"{name} runs again")
+                wait_until(lambda: f"{name} serves again" in self.up.log(), f"{name} serves again")
+                self.assert_serves_with_state()
+                self.assertIn(f"{name} was killed by signal 9 (Killed)", self.up.log())
+                for other, other_pid in self.up.children().items():
+                    self.assertTrue(os.path.exists(f"/proc/{other_pid}"), other)
+
+    def test_nothing_outlives_a_killed_up_and_the_next_one_resumes(self):
+        token = self.up.token
+        self.up.kill()
+        wait_until(lambda: not self.up.processes(), "its children end with it")
+        self.up.start()
+        self.assertEqual(self.up.token, token)
+        self.assert_serves_with_state()
+
+    def test_the_next_one_need_not_wait_for_the_children_of_a_killed_one(self):
+        for _ in range(3):
+            self.up.kill()
+            self.up.start()
+            self.assert_serves_with_state()
+
+    def test_all_killed_at_once_is_like_a_power_cut(self):
+        for _ in range(2):
+            self.up.kill_all()
+            self.up.start()
+            self.assert_serves_with_state()
+
+    def test_leftovers_of_a_killed_up_are_ended_first(self):
+        # Stopped, PostgreSQL cannot follow its parent's death: it is still there, with its pid file.
+        postgres = self.up.children()["postgres"]
+        os.kill(postgres, signal.SIGSTOP)
+        self.up.kill()
+        self.assertTrue(os.path.exists(f"/proc/{postgres}"))
+        self.up.start()
+        self.assert_serves_with_state()
+        self.assertIn(f"PostgreSQL (pid {postgres}) of an earlier run is still there", self.up.log())
+        self.assertNotEqual(self.up.children()["postgres"], postgres)
+
+    def test_a_stale_pid_file_that_names_a_stranger_is_no_obstacle(self):
+        self.up.kill_all()
+        pid_file = self.up.state_dir / "postgres" / "postmaster.pid"
+        lines = pid_file.read_text().splitlines(keepends=True)
+        pid_file.write_text("".join([f"{os.getpid()}\n", *lines[1:]]))
+        (self.up.state_dir / "run" / "children").write_text(f"goldlink-target {os.getpid()} 1\n")
+        self.up.start()
+        self.assert_serves_with_state()
+
+    def test_a_half_made_database_is_made_anew(self):
+        other = Up(self.folder, state_dir=self.folder / "other")
+        other.name = "other"
+        other.log_path = self.folder / "other.log"
+        self._daemons.append(other)
+        self.addCleanup(other.stop)
+        half = other.state_dir / "postgres.new"
+        half.mkdir(parents=True)
+        (half / "PG_VERSION").write_text("15\n")
+        other.start()
+        wait_until(other.healthy, "every part works")
+        self.assertFalse(half.exists())
+
+
+if __name__ == "__main__":
+    unittest.main()

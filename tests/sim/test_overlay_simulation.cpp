@@ -1,0 +1,359 @@
+// Seeded simulation of a link's disk: the real LinkDisk over a disk in memory that misbehaves,
+// against a model. GOLDLINK_SIM_SEED=n runs that seed alone, GOLDLINK_SIM_SEEDS=n that many.
+#include <algorithm>
+#include <catch2/catch.hpp>
+#include <cstdlib>
+#include <cstring>
+
+#include "common/log.hpp"
+#include "disk_model.hpp"
+#include "sim_storage.hpp"
+#include "target/disk/overlay_disk.hpp"
+
+using namespace goldlink;
+using namespace goldlink::sim;
+using namespace goldlink::disk;
+
+namespace {
+
+constexpr std::uint64_t kBlock = DiskModel::kBlock;
+
+class SimVersion final : public store::Version {
+  public:
+    SimVersion(SimStorage& storage, const std::vector<std::uint8_t>& disk)
+        : digest_(64, 'a'), size_bytes_(disk.size()), fd_(storage.open("/pack", true)) {
+        const auto file = storage.file(fd_);
+        for (std::size_t at = 0; at < disk.size(); at += store::kChunkBytes) {
+            std::vector<std::uint8_t> chunk(store::kChunkBytes);
+            std::memcpy(chunk.data(), disk.data() + at,
+                        std::min<std::size_t>(chunk.size(), disk.size() - at));
+            if (std::all_of(chunk.begin(), chunk.end(), [](auto byte) { return byte == 0; })) {
+                locations_.push_back(store::kZeroChunk);
+                continue;
+            }
+            locations_.push_back(file->size() / store::kChunkBytes);
+            file->write(file->size(), chunk.data(), chunk.size());
+        }
+        file->sync(true);
+    }
+    const std::string& digest() const override { return digest_; }
+    std::uint64_t size_bytes() const override { return size_bytes_; }
+    store::ChunkLocation location(std::uint64_t chunk) const override { return locations_[chunk]; }
+    int pack_fd(store::ChunkLocation) const override { return fd_; }
+
+  private:
+    std::string digest_;
+    std::uint64_t size_bytes_;
+    std::vector<store::ChunkLocation> locations_;
+    int fd_;
+};
+
+struct InFlight {
+    Request request;
+    std::vector<std::uint8_t> data;
+    std::uint64_t asked = 0;
+    bool done = false;
+};
+
+// Disks of killed processes: nothing of theirs may run, so they are kept as they were.
+std::vector<std::unique_ptr<LinkDisk>>& graveyard() {
+    static auto* const disks = new std::vector<std::unique_ptr<LinkDisk>>;
+    return *disks;
+}
+
+class Simulation {
+  public:
+    explicit Simulation(std::uint64_t seed)
+        : random_(seed), storage_(random_), ring_(storage_, random_) {
+        std::vector<std::uint8_t> base((200 + random_() % 300) * kBlock + random_() % 8 * 512);
+        for (std::size_t at = 0; at < base.size(); at += store::kChunkBytes) {
+            if (random_() % 3 == 0) continue;
+            const auto end = std::min<std::size_t>(base.size(), at + store::kChunkBytes);
+            for (std::size_t i = at; i < end; i += 8) {
+                const std::uint64_t word = random_();
+                std::memcpy(base.data() + i, &word, std::min<std::size_t>(8, end - i));
+            }
+        }
+        model_ = std::make_unique<DiskModel>(base);
+        version_ = std::make_shared<SimVersion>(storage_, base);
+        options_.version = version_;
+        options_.policy = random_() % 3 == 0   ? Policy::discard
+                          : random_() % 2 == 0 ? Policy::keep
+                                               : Policy::super;
+        options_.folder = "/overlay";
+        options_.reserve_bytes = 0;
+        if (random_() % 2 == 0) options_.quota_bytes = (50 + random_() % 200) * kBlock;
+        if (options_.policy == Policy::discard && random_() % 2 == 0) {
+            options_.ram_folder = "/ram";
+            options_.ram_budget_bytes = random_() % 100 * kBlock;
+            storage_.memory_backed_files = random_() % 2 == 0;
+        }
+        storage_.map_files = random_() % 4 != 0;
+        tuning_.min_checkpoint_records = 20 + random_() % 400;
+        tuning_.many_freed_slots = 5 + random_() % 200;
+        faults_ = pick_faults();
+        open();
+    }
+
+    std::string describe() const {
+        return "policy " + std::to_string(static_cast<int>(options_.policy)) + ", percent: miss " +
+               std::to_string(faults_.miss) + " short " + std::to_string(faults_.short_io) +
+               " read error " + std::to_string(faults_.read_error) + " write error " +
+               std::to_string(faults_.write_error) + " sync error " +
+               std::to_string(faults_.sync_error) + " full " + std::to_string(faults_.full) +
+               (faults_.stall ? ", stalling" : "");
+    }
+
+    void run() {
+        const unsigned steps = 200 + static_cast<unsigned>(random_() % 600);
+        for (unsigned step = 0; step < steps; ++step) {
+            const auto dice = random_() % 100;
+            if (dice < 50)
+                submit();
+            else if (dice < 90)
+                ring_.complete_one();
+            else if (dice < 95)
+                storage_.write_back_some();
+            else if (dice < 98)
+                reap();
+            else if (dice == 98)
+                kill(false);
+            else if (random_() % 2 == 0)
+                kill(true);
+            reap();
+        }
+        settle();
+        check_all();
+        disk_->close();
+        disk_.reset();
+        open();
+        check_all();
+        disk_->close();
+        disk_.reset();
+    }
+
+  private:
+    bool durable() const { return options_.policy != Policy::discard; }
+
+    Faults pick_faults() {
+        Faults faults;
+        if (random_() % 2 == 0) faults.miss = static_cast<unsigned>(random_() % 60);
+        if (random_() % 3 == 0) faults.short_io = static_cast<unsigned>(random_() % 30);
+        if (random_() % 4 == 0) faults.read_error = static_cast<unsigned>(random_() % 5);
+        if (random_() % 4 == 0) faults.write_error = static_cast<unsigned>(random_() % 10);
+        if (random_() % 4 == 0) faults.full = static_cast<unsigned>(random_() % 20);
+        if (random_() % 6 == 0) faults.sync_error = static_cast<unsigned>(random_() % 10);
+        faults.stall = random_() % 3 == 0;
+        return faults;
+    }
+
+    void open() {
+        storage_.faults = {};
+        if (random_() % 3 == 0) {  // an open that is cut short in its middle
+            storage_.calls_until_dead = static_cast<std::int64_t>(1 + random_() % 60);
+            auto cut = open_link_disk(options_, ring_, storage_, tuning_);
+            storage_.calls_until_dead = -1;
+            if (cut) graveyard().push_back(std::move(*cut));  // it got through; killed right then
+            ring_.abandon_all();
+            if (random_() % 3 == 0) {
+                storage_.lose_power();
+                model_->lost_power(!durable());
+            }
+        }
+        auto opened = open_link_disk(options_, ring_, storage_, tuning_);
+        if (!opened) FAIL(opened.error().message);
+        disk_ = std::move(*opened);
+        storage_.faults = faults_;
+    }
+
+    bool overlaps_fua(std::uint64_t offset, std::uint64_t length) const {
+        return std::any_of(in_flight_.begin(), in_flight_.end(), [&](const auto& other) {
+            const Request& request = other->request;
+            return request.fua && request.offset_bytes / kBlock * kBlock < offset + length &&
+                   offset / kBlock * kBlock < request.offset_bytes + request.length_bytes;
+        });
+    }
+
+    void submit() {
+        if (in_flight_.size() >= 32) return;
+        auto entry = std::make_unique<InFlight>();
+        Request& request = entry->request;
+        const auto dice = random_() % 100;
+        request.operation = dice < 55   ? Operation::write
+                            : dice < 85 ? Operation::read
+                            : dice < 93
+                                ? (random_() % 2 == 0 ? Operation::unmap : Operation::write_zeroes)
+                                : Operation::flush;
+        if (request.operation != Operation::flush) {
+            // Half of all go to a few hot blocks; half are whole blocks.
+            const bool whole = random_() % 2 == 0;
+            const std::uint64_t unit = whole ? kBlock : 512;
+            const std::uint64_t area = random_() % 2 == 0
+                                           ? std::min<std::uint64_t>(model_->size(), 12 * kBlock)
+                                           : model_->size();
+            request.offset_bytes = random_() % (area / unit) * unit;
+            const std::uint64_t most = request.operation == Operation::unmap ? 2000 : 20;
+            request.length_bytes =
+                std::min((1 + random_() % most) * unit, model_->size() - request.offset_bytes);
+            request.fua = request.operation != Operation::read && random_() % 10 == 0;
+            if (overlaps_fua(request.offset_bytes, request.length_bytes)) return;
+        }
+        if (request.operation == Operation::write || request.operation == Operation::read) {
+            entry->data.resize(request.length_bytes);
+            if (request.operation == Operation::write) fill(entry->data);
+            request.data = entry->data.data();
+        }
+        request.owner = entry.get();
+        request.complete = [](Request& finished) noexcept {
+            static_cast<InFlight*>(finished.owner)->done = true;
+        };
+        entry->asked = model_->now();
+        if (disk_->submit(request) == Submit::done)
+            settle_one(*entry);
+        else
+            in_flight_.push_back(std::move(entry));
+    }
+
+    // Random, zero in places, and sometimes what was written before.
+    void fill(std::vector<std::uint8_t>& data) {
+        if (random_() % 10 == 0) return;
+        if (random_() % 10 == 0) {
+            std::fill(data.begin(), data.end(), static_cast<std::uint8_t>(random_() % 3));
+            return;
+        }
+        for (std::size_t at = 0; at < data.size(); at += 512) {
+            const std::uint64_t word = random_();
+            for (std::size_t i = at; i < at + 512; i += 8) std::memcpy(data.data() + i, &word, 8);
+        }
+    }
+
+    // The model learns of a request when it ends; overlapping ones end in their order.
+    void settle_one(InFlight& entry) {
+        const Request& request = entry.request;
+        const bool ok = request.outcome == Outcome::ok;
+        switch (request.operation) {
+            case Operation::read:
+                if (ok) {
+                    const auto wrong =
+                        model_->check(request.offset_bytes, request.length_bytes, request.data);
+                    if (!wrong.empty()) FAIL(wrong);
+                } else {
+                    CHECK(faults_.read_error > 0);
+                    CHECK(request.outcome == Outcome::medium_error);
+                }
+                break;
+            case Operation::flush:
+                if (ok && durable()) model_->flushed(entry.asked);
+                if (!ok)
+                    CHECK((faults_.sync_error > 0 || faults_.full > 0 || faults_.write_error > 0));
+                break;
+            default:
+                model_->wrote(request.offset_bytes, request.length_bytes, request.data,
+                              ok ? DiskModel::Certainty::done : DiskModel::Certainty::torn);
+                if (ok && request.fua && durable())
+                    model_->flushed(model_->now(), request.offset_bytes, request.length_bytes);
+                if (!ok) CHECK(may_refuse(request.outcome));
+        }
+    }
+
+    bool may_refuse(Outcome outcome) const {
+        switch (outcome) {
+            case Outcome::medium_error:
+                return faults_.read_error > 0;  // of a block written in part
+            case Outcome::write_failed:
+                return faults_.write_error > 0 || faults_.sync_error > 0 || faults_.full > 0;
+            case Outcome::out_of_space:
+                return faults_.full > 0 || options_.quota_bytes > 0 || !options_.ram_folder.empty();
+            default:
+                return false;
+        }
+    }
+
+    void reap() {
+        for (auto& entry : in_flight_)
+            if (entry->done) settle_one(*entry);
+        std::erase_if(in_flight_, [](const auto& entry) { return entry->done; });
+    }
+
+    void settle() {
+        while (!in_flight_.empty() || ring_.in_flight() > 0) {
+            REQUIRE(ring_.in_flight() > 0);
+            ring_.complete_one();
+            reap();
+        }
+    }
+
+    // SIGKILL, or the power goes: requests in flight may have happened or not.
+    void kill(bool power) {
+        ring_.abandon_all();
+        for (auto& entry : in_flight_) {
+            const Request& request = entry->request;
+            if (mutating(request))
+                model_->wrote(request.offset_bytes, request.length_bytes, request.data,
+                              durable() ? DiskModel::Certainty::maybe : DiskModel::Certainty::torn);
+            lost_.push_back(std::move(entry));  // their memory stays: the kernel may write to it
+        }
+        in_flight_.clear();
+        graveyard().push_back(std::move(disk_));
+        if (power) {
+            storage_.lose_power();
+            model_->lost_power(!durable());
+        }
+        open();
+        check_all();
+    }
+
+    static bool mutating(const Request& request) {
+        return request.operation != Operation::read && request.operation != Operation::flush;
+    }
+
+    void check_all() {
+        storage_.faults = {};
+        std::vector<std::uint8_t> data(model_->size());
+        InFlight whole;
+        whole.request.length_bytes = data.size();
+        whole.request.data = data.data();
+        whole.request.owner = &whole;
+        whole.request.complete = [](Request& finished) noexcept {
+            static_cast<InFlight*>(finished.owner)->done = true;
+        };
+        whole.done = disk_->submit(whole.request) == Submit::done;
+        while (!whole.done) ring_.complete_one();
+        REQUIRE(whole.request.outcome == Outcome::ok);
+        const auto wrong = model_->check(0, data.size(), data.data());
+        if (!wrong.empty()) FAIL(wrong);
+        CHECK(disk_->usage().used_bytes <= disk_->usage().quota_bytes);
+        storage_.faults = faults_;
+    }
+
+    Random random_;
+    SimStorage storage_;
+    SimRing ring_;
+    std::unique_ptr<DiskModel> model_;
+    std::shared_ptr<SimVersion> version_;
+    LinkDiskOptions options_;
+    OverlayTuning tuning_;
+    Faults faults_;
+    std::unique_ptr<LinkDisk> disk_;
+    std::vector<std::unique_ptr<InFlight>> in_flight_;
+    std::vector<std::unique_ptr<InFlight>> lost_;
+};
+
+std::uint64_t from_environment(const char* name, std::uint64_t otherwise) {
+    const char* value = std::getenv(name);
+    return value == nullptr ? otherwise : std::strtoull(value, nullptr, 10);
+}
+
+}  // namespace
+
+TEST_CASE("an overlay reads as its model under faults, kills and power losses") {
+    log::set_level(spdlog::level::off);  // what goes wrong here is meant to
+    const std::uint64_t only = from_environment("GOLDLINK_SIM_SEED", 0);
+    const std::uint64_t count = from_environment("GOLDLINK_SIM_SEEDS", 200);
+    for (std::uint64_t seed = only != 0 ? only : 1; seed <= (only != 0 ? only : count); ++seed) {
+        INFO("GOLDLINK_SIM_SEED=" << seed);
+        Simulation simulation(seed);
+        INFO(simulation.describe());
+        simulation.run();
+    }
+}

@@ -1,0 +1,504 @@
+// The HTTP server and client over real sockets: what well-meaning and other peers send.
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <catch2/catch.hpp>
+#include <filesystem>
+#include <fstream>
+#include <thread>
+
+#include "common/file.hpp"
+#include "common/hex.hpp"
+#include "common/http/client.hpp"
+#include "common/http/server.hpp"
+#include "common/http/socket_stream.hpp"
+
+using namespace goldlink;
+using namespace goldlink::http;
+using namespace std::chrono_literals;
+namespace fs = std::filesystem;
+
+namespace {
+
+struct TemporaryFolder {
+    fs::path path = fs::temp_directory_path() / ("goldlink-test-" + random_uuid());
+    TemporaryFolder() { fs::create_directory(path); }
+    ~TemporaryFolder() { fs::remove_all(path); }
+};
+
+Response text(std::string body) {
+    Response response;
+    response.content_type = "text/plain";
+    response.body = std::move(body);
+    return response;
+}
+
+std::vector<Route> routes(const fs::path& folder) {
+    std::vector<Route> all;
+    all.push_back(
+        {"GET", "/hello/{name}", [](Request& r) { return text("hello " + r.params.at("name")); }});
+    all.push_back({"POST", "/echo", [](Request& r) { return text(r.body); }, 100000});
+    all.push_back({"PUT", "/count",
+                   [](Request& r) {
+                       char buffer[5000];
+                       std::uint64_t total = 0;
+                       for (;;) {
+                           const auto n = r.body_reader->read(buffer);
+                           if (!n) return problem(n.error());
+                           if (*n == 0) break;
+                           total += *n;
+                       }
+                       return text(std::to_string(total) + " of " +
+                                   std::to_string(r.body_reader->declared_length()));
+                   },
+                   0, true});
+    all.push_back({"PUT", "/refuse",
+                   [](Request&) { return problem(507, "no-space", "No space", "full"); }, 0, true});
+    all.push_back({"GET", "/stream", [](Request&) {
+                       Response response;
+                       response.stream = [](BodyWriter& out) {
+                           for (int i = 0; i < 3; ++i)
+                               if (!out.write("part" + std::to_string(i) + "\n")) return;
+                       };
+                       return response;
+                   }});
+    all.push_back({"GET", "/wait", [](Request& r) {
+                       const auto end = std::chrono::steady_clock::now() + 60s;
+                       while (!r.should_end() && std::chrono::steady_clock::now() < end)
+                           std::this_thread::sleep_for(10ms);
+                       return text("ended");
+                   }});
+    all.push_back(
+        {"GET", "/throw", [](Request&) -> Response { throw std::runtime_error("oops"); }});
+    all.push_back({"GET", "/file/{path...}", [folder](Request& r) {
+                       Response response;
+                       response.content_type = "application/octet-stream";
+                       response.file_path = folder / r.params.at("path");
+                       return response;
+                   }});
+    all.push_back({"GET", "/peer", [](Request& r) { return text(r.peer + " " + r.local); }});
+    return all;
+}
+
+struct Fixture {
+    TemporaryFolder folder;
+    std::unique_ptr<Server> server;
+
+    explicit Fixture(ServerOptions options = {}) {
+        server = std::make_unique<Server>(routes(folder.path), std::move(options));
+        REQUIRE(server->listen("127.0.0.1:0"));
+    }
+    std::string address() const { return "127.0.0.1:" + std::to_string(server->port()); }
+    SocketStream raw() const {
+        auto fd = connect_to(*Address::parse(address()), 5s);
+        REQUIRE(fd);
+        SocketStream stream(std::move(*fd));
+        stream.set_step_timeout(20s);
+        return stream;
+    }
+    ClientResponse get(const std::string& target) const {
+        Client client(address());
+        auto response = client.send({.target = target});
+        REQUIRE(response);
+        return *response;
+    }
+};
+
+void say(SocketStream& stream, std::string_view bytes) {
+    boost::system::error_code error;
+    stream.write_all(bytes, "", "", error);
+}
+
+// Everything until the peer closes.
+std::string read_all(SocketStream& stream) {
+    std::string all;
+    char buffer[4096];
+    boost::system::error_code error;
+    for (;;) {
+        const std::size_t n = stream.read_some(boost::asio::buffer(buffer), error);
+        if (error == boost::asio::error::timed_out) FAIL("the server did not end the connection");
+        if (error) return all;
+        all.append(buffer, n);
+    }
+}
+
+std::size_t count(const std::string& text, const std::string& part) {
+    std::size_t n = 0;
+    for (std::size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + 1))
+        ++n;
+    return n;
+}
+
+}  // namespace
+
+TEST_CASE("requests find their routes, and the rest gets problem details") {
+    Fixture f;
+    CHECK(f.get("/hello/a%20b").body == "hello a b");
+    CHECK(f.get("/hello").status == 404);
+    CHECK(f.get("/hello").header("content-type") == "application/problem+json");
+    CHECK(f.get("/echo").status == 405);
+    CHECK(f.get("/echo").header("allow") == "POST");
+    CHECK(f.get("/hello/../x").status == 400);
+    CHECK(f.get("/throw").status == 500);
+    CHECK(f.get("/throw").body.find("oops") == std::string::npos);
+    CHECK(f.get("/peer").body == "127.0.0.1 " + f.address());
+}
+
+TEST_CASE("a client keeps its connection, and outlives the server's closing of it") {
+    Fixture f({.idle_timeout = 1s});
+    Client client(f.address());
+    for (int i = 0; i < 3; ++i) CHECK(client.send({.target = "/hello/x"})->body == "hello x");
+    auto raw = f.raw();
+    CHECK(read_all(raw).empty());  // the idle time is over for the client's connection too
+    CHECK(client.send({.method = "POST", .target = "/echo", .body = "again"})->body == "again");
+}
+
+TEST_CASE("bodies are bounded by their route, by length and chunk by chunk") {
+    Fixture f;
+    Client client(f.address());
+    CHECK(client.send({.method = "POST", .target = "/echo", .body = std::string(100000, 'x')})
+              ->body.size() == 100000);
+    CHECK(client.send({.method = "POST", .target = "/echo", .body = std::string(100001, 'x')})
+              ->status == 413);
+    auto raw = f.raw();
+    say(raw,
+        "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+        "5\r\nhello\r\n6\r\n world\r\n0\r\n\r\n");
+    CHECK(read_all(raw).ends_with("hello world"));
+    auto endless = f.raw();
+    say(endless, "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n");
+    const std::string chunk = "4000\r\n" + std::string(0x4000, 'y') + "\r\n";
+    for (int i = 0; i < 10; ++i) say(endless, chunk);
+    CHECK(read_all(endless).find("413") != std::string::npos);
+}
+
+TEST_CASE("a streamed upload is counted, and an early refusal reaches the sender") {
+    Fixture f;
+    Client client(f.address());
+    std::uint64_t left = 3 << 20;
+    ClientRequest upload{.method = "PUT", .target = "/count", .body_length = 3 << 20};
+    upload.body_source = [&left](char* buffer, std::size_t size) -> Result<std::size_t> {
+        const std::size_t n = std::min<std::uint64_t>(left, std::min<std::size_t>(size, 70000));
+        std::fill(buffer, buffer + n, 'z');
+        left -= n;
+        return n;
+    };
+    CHECK(client.send(upload)->body == "3145728 of 3145728");
+    left = 1 << 30;
+    upload.target = "/refuse";
+    upload.body_length = 1 << 30;
+    const auto refused = client.send(upload);
+    REQUIRE(refused);
+    CHECK(refused->status == 507);
+    CHECK(left > 0);
+    upload.target = "/count";
+    upload.body_length = 1 << 20;
+    left = 1000;
+    CHECK(client.send(upload).error().kind == ErrorKind::invalid);
+}
+
+TEST_CASE("Expect: 100-continue is answered when the body is wanted, not before") {
+    Fixture f;
+    auto raw = f.raw();
+    say(raw, "PUT /count HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n");
+    char buffer[25];
+    boost::system::error_code error;
+    std::size_t n = 0;
+    while (n < sizeof buffer && !error)
+        n += raw.read_some(boost::asio::buffer(buffer + n, sizeof buffer - n), error);
+    CHECK(std::string(buffer, n) == "HTTP/1.1 100 Continue\r\n\r\n");
+    say(raw, "abc");
+    raw.shut_down_send();
+    CHECK(read_all(raw).ends_with("3 of 3"));
+    auto unwanted = f.raw();
+    say(unwanted,
+        "PUT /refuse HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: "
+        "3000000000\r\n\r\n");
+    const std::string answer = read_all(unwanted);
+    CHECK(answer.starts_with("HTTP/1.1 507 "));
+}
+
+// sendfile(2) has no MSG_NOSIGNAL: a browser that leaves a download must not end the program.
+TEST_CASE("a peer that leaves in the middle of a file harms nobody") {
+    Fixture f;
+    std::ofstream(f.folder.path / "large.bin") << std::string(8 << 20, 'x');
+    for (int i = 0; i < 20; ++i) {
+        auto raw = f.raw();
+        say(raw, "GET /file/large.bin HTTP/1.1\r\nHost: x\r\n\r\n");
+        char buffer[1000];
+        boost::system::error_code error;
+        CHECK(raw.read_some(boost::asio::buffer(buffer), error) > 0);
+    }
+    Client client(f.address());
+    CHECK(client.send({.target = "/hello/x"})->body == "hello x");
+}
+
+TEST_CASE("pipelined requests are answered in order") {
+    Fixture f;
+    auto raw = f.raw();
+    say(raw,
+        "GET /hello/1 HTTP/1.1\r\nHost: x\r\n\r\nPOST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: "
+        "3\r\n\r\ntwo"
+        "GET /stream HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    const std::string all = read_all(raw);
+    CHECK(count(all, "HTTP/1.1 200 OK") == 3);
+    CHECK(all.find("hello 1") < all.find("two"));
+    CHECK(all.ends_with("6\r\npart0\n\r\n6\r\npart1\n\r\n6\r\npart2\n\r\n0\r\n\r\n"));
+}
+
+TEST_CASE("HTTP/1.0 gets no chunks") {
+    Fixture f;
+    auto raw = f.raw();
+    say(raw, "GET /stream HTTP/1.0\r\n\r\n");
+    CHECK(read_all(raw).ends_with("\r\n\r\npart0\npart1\npart2\n"));
+}
+
+TEST_CASE("garbage, smuggling and oversized headers are refused and the connection ends") {
+    Fixture f;
+    const std::string big(20000, 'h');
+    const std::vector<std::pair<std::string, std::string>> cases{
+        {"\x16\x03\x01\x02garbage\r\n\r\n", "400"},
+        {"GET /hello/x HTTP/1.1\r\nHost: x\r\nX: " + big + "\r\n\r\n", "431"},
+        {"GET /" + big + " HTTP/1.1\r\n\r\n", "431"},
+        {"POST /echo HTTP/1.1\r\nContent-Length: -1\r\n\r\n", "400"},
+        {"POST /echo HTTP/1.1\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello", "400"},
+        {"POST /echo HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+         "400"},
+        {"POST /echo HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "400"},
+        {"GET /hello/x HTTP/9.9\r\n\r\n", "400"},
+    };
+    for (const auto& [sent, status] : cases) {
+        INFO(sent.substr(0, 60));
+        auto raw = f.raw();
+        say(raw, sent);
+        CHECK(read_all(raw).starts_with("HTTP/1.1 " + status + " "));
+    }
+    CHECK(f.get("/hello/still").body == "hello still");
+}
+
+TEST_CASE("a slow peer is dropped, in its header and in its body") {
+    Fixture f({.io_timeout = 1s});
+    auto header = f.raw();
+    say(header, "GET /hello/x HT");
+    CHECK(read_all(header).starts_with("HTTP/1.1 408 "));
+    auto body = f.raw();
+    say(body, "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nab");
+    CHECK(read_all(body).starts_with("HTTP/1.1 408 "));
+    // One byte now and then makes progress, yet the header's time is bounded as a whole.
+    auto drip = f.raw();
+    std::atomic<bool> ended{false};
+    std::thread dripper([&] {
+        while (!ended) {
+            say(drip, "G");
+            std::this_thread::sleep_for(100ms);
+        }
+    });
+    CHECK(read_all(drip).starts_with("HTTP/1.1 408 "));
+    ended = true;
+    dripper.join();
+}
+
+TEST_CASE("connections beyond the limit are told so, and free ones are used again") {
+    Fixture f({.max_connections = 2, .idle_timeout = 60s});
+    auto one = f.raw();
+    auto two = f.raw();
+    auto refused = [&] {
+        auto raw = f.raw();
+        say(raw, "GET /hello/x HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        return read_all(raw);
+    };
+    const std::string answer = refused();
+    CHECK(
+        (answer.starts_with("HTTP/1.1 503 ") || answer.empty()));  // empty: our bytes met the close
+    one.close();
+    const auto deadline = std::chrono::steady_clock::now() + 20s;
+    while (!refused().ends_with("hello x")) REQUIRE(std::chrono::steady_clock::now() < deadline);
+}
+
+TEST_CASE("files are sent with ranges, dates and HEAD, and nothing but regular files") {
+    Fixture f;
+    std::string content(300000, '\0');
+    for (std::size_t i = 0; i < content.size(); ++i) content[i] = static_cast<char>('a' + i % 26);
+    REQUIRE(replace_file(f.folder.path / "image.bin", content));
+    REQUIRE(replace_file(f.folder.path / "empty", ""));
+    Client client(f.address());
+    const auto get = [&](std::string range, std::string target = "/file/image.bin",
+                         std::string method = "GET") {
+        ClientRequest request{.method = std::move(method), .target = std::move(target)};
+        if (!range.empty()) request.headers.emplace_back("Range", std::move(range));
+        auto response = client.send(request);
+        REQUIRE(response);
+        return *response;
+    };
+    CHECK(get("").body == content);
+    CHECK(get("").header("last-modified") != "");
+    CHECK(get("", "/file/image.bin", "HEAD").header("content-length") == "300000");
+    CHECK(get("", "/file/image.bin", "HEAD").body.empty());
+    CHECK(get("bytes=10-19").status == 206);
+    CHECK(get("bytes=10-19").body == content.substr(10, 10));
+    CHECK(get("bytes=10-19").header("content-range") == "bytes 10-19/300000");
+    CHECK(get("bytes=299990-").body == content.substr(299990));
+    CHECK(get("bytes=-5").body == content.substr(299995));
+    CHECK(get("bytes=299999-999999999").body.size() == 1);
+    CHECK(get("bytes=300000-").status == 416);
+    CHECK(get("bytes=300000-").header("content-range") == "bytes */300000");
+    for (const std::string whole :
+         {"bytes=5-3", "bytes=x", "lines=1-2", "bytes=0-1,4-5", "bytes=-"}) {
+        INFO(whole);
+        CHECK(get(whole).status == 200);
+    }
+    CHECK(get("", "/file/empty").status == 200);
+    CHECK(get("bytes=-1", "/file/empty").status == 416);
+    CHECK(get("", "/file/none").status == 404);
+    CHECK(get("", "/file/..%2fetc").status == 404);
+    CHECK(f.get("/file/").status == 404);  // the folder itself
+    ClientRequest again{.target = "/file/image.bin"};
+    again.headers.emplace_back("If-Modified-Since", get("").header("last-modified"));
+    CHECK(client.send(again)->status == 304);
+    ClientRequest changed{.target = "/file/image.bin"};
+    changed.headers = {{"Range", "bytes=0-1"}, {"If-Range", "Mon, 01 Jan 2001 00:00:00 GMT"}};
+    CHECK(client.send(changed)->status == 200);
+}
+
+TEST_CASE("a unix socket is private, a stale one is replaced, a live one is not") {
+    TemporaryFolder folder;
+    const std::string path = folder.path / "control.sock";
+    {
+        // What a killed process leaves: a socket file that nobody listens on.
+        auto stale = listen_on(*Address::parse("unix:" + path));
+        REQUIRE(stale);
+    }
+    REQUIRE(fs::exists(path));
+    Server server(routes(folder.path));
+    REQUIRE(server.listen("unix:" + path));
+    struct stat info {};
+    REQUIRE(::stat(path.c_str(), &info) == 0);
+    CHECK((info.st_mode & 0777) == 0600);
+    Client client("unix:" + path);
+    CHECK(client.send({.target = "/peer"})->body == "unix unix");
+    Server second(routes(folder.path));
+    CHECK(second.listen("unix:" + path).error().kind == ErrorKind::conflict);
+    REQUIRE(replace_file(folder.path / "plain", "x"));
+    CHECK(second.listen("unix:" + (folder.path / "plain").string()).error().kind ==
+          ErrorKind::conflict);
+    CHECK(second.listen("unix:/" + std::string(200, 'x')).error().kind == ErrorKind::invalid);
+    CHECK(second.listen("somewhere").error().kind == ErrorKind::invalid);
+    server.stop();
+    CHECK_FALSE(fs::exists(path));
+    CHECK(client.send({.target = "/peer"}).error().kind == ErrorKind::unavailable);
+}
+
+TEST_CASE("IPv6 works like IPv4") {
+    TemporaryFolder folder;
+    Server server(routes(folder.path));
+    const auto listening = server.listen("[::1]:0");
+    if (!listening) return;  // this host has no IPv6 loopback
+    Client client("http://[::1]:" + std::to_string(server.port()));
+    CHECK(client.send({.target = "/peer"})->body == "::1 [::1]:" + std::to_string(server.port()));
+}
+
+TEST_CASE("stop ends idle connections and long polls at once") {
+    Fixture f({.idle_timeout = 600s});
+    auto idle = f.raw();
+    auto half = f.raw();
+    say(half, "GET /hello/x HT");
+    auto waiting = f.raw();
+    say(waiting, "GET /wait HTTP/1.1\r\nHost: x\r\n\r\n");
+    Client client(f.address());
+    REQUIRE(client.send({.target = "/hello/x"}));
+    const auto before = std::chrono::steady_clock::now();
+    f.server->stop();
+    CHECK(std::chrono::steady_clock::now() - before < 3s);
+    CHECK(read_all(idle).empty());
+    CHECK(client.send({.target = "/hello/x"}).error().kind == ErrorKind::unavailable);
+}
+
+TEST_CASE("a handler learns that its peer is gone") {
+    std::atomic<bool> entered{false};
+    std::atomic<bool> left{false};
+    std::vector<Route> all;
+    all.push_back({"GET", "/wait", [&](Request& r) {
+                       entered = true;
+                       while (!r.should_end()) std::this_thread::sleep_for(5ms);
+                       left = true;
+                       return Response{};
+                   }});
+    Server server(std::move(all));
+    REQUIRE(server.listen("127.0.0.1:0"));
+    SocketStream stream(
+        *connect_to(*Address::parse("127.0.0.1:" + std::to_string(server.port())), 5s));
+    say(stream, "GET /wait HTTP/1.1\r\nHost: x\r\n\r\n");
+    const auto deadline = std::chrono::steady_clock::now() + 20s;
+    while (!entered) REQUIRE(std::chrono::steady_clock::now() < deadline);
+    stream.close();
+    while (!left) REQUIRE(std::chrono::steady_clock::now() < deadline);
+}
+
+TEST_CASE("the guard before handlers can answer in their place, before a body is read") {
+    ServerOptions options;
+    options.before = [](const Request& r, const Route&) {
+        Response response;
+        response.status = r.header("authorization") == "Bearer x" ? 0 : 401;
+        return response;
+    };
+    Fixture f(std::move(options));
+    Client client(f.address());
+    CHECK(client.send({.target = "/hello/x"})->status == 401);
+    ClientRequest request{.target = "/hello/x"};
+    request.headers.emplace_back("Authorization", "Bearer x");
+    CHECK(client.send(request)->status == 200);
+}
+
+TEST_CASE("nothing a handler or caller puts into a header can add another") {
+    std::vector<Route> all;
+    all.push_back({"GET", "/", [](Request&) {
+                       Response response;
+                       response.headers.emplace_back("X-Name", "a\r\nX-Evil: 1");
+                       return response;
+                   }});
+    Server server(std::move(all));
+    REQUIRE(server.listen("127.0.0.1:0"));
+    Client client("127.0.0.1:" + std::to_string(server.port()));
+    const auto response = client.send({.target = "/"});
+    REQUIRE(response);
+    CHECK(response->header("x-evil").empty());
+    ClientRequest evil{.target = "/"};
+    evil.headers.emplace_back("X", "a\r\nY: b");
+    CHECK(client.send(evil).error().kind == ErrorKind::invalid);
+    CHECK(client.send({.target = "/a b"}).error().kind == ErrorKind::invalid);
+}
+
+TEST_CASE("a client bounds what it takes and how long it waits") {
+    Fixture f;
+    Client client(f.address());
+    CHECK(client.send({.target = "/wait", .timeout = 100ms}).error().kind == ErrorKind::timeout);
+    REQUIRE(replace_file(f.folder.path / "big", std::string(100000, 'b')));
+    CHECK(client.send({.target = "/file/big", .max_response_bytes = 99999}).error().kind ==
+          ErrorKind::invalid);
+    std::size_t seen = 0;
+    ClientRequest download{.target = "/file/big", .max_response_bytes = 10};
+    download.on_data = [&seen](std::string_view bytes) {
+        seen += bytes.size();
+        return true;
+    };
+    CHECK(client.send(download)->status == 200);
+    CHECK(seen == 100000);
+    download.on_data = [](std::string_view) { return false; };
+    CHECK(client.send(download).error().kind == ErrorKind::cancelled);
+    f.server->stop();
+    CHECK(client.send({.target = "/hello/x"}).error().kind == ErrorKind::unavailable);
+}
+
+TEST_CASE("problems quote what they are given") {
+    const Response made =
+        problem(409, "image-in-use", "In use", "say \"who\"\n", "\"blocked_by\":[1]");
+    CHECK(made.body ==
+          "{\"type\":\"image-in-use\",\"title\":\"In use\",\"status\":409,"
+          "\"detail\":\"say \\\"who\\\"\\n\",\"blocked_by\":[1]}");
+    CHECK(problem(Error{ErrorKind::exhausted, "full", 0}).status == 507);
+    CHECK(problem(Error{ErrorKind::not_found, "none", 0}).body.find("\"not-found\"") !=
+          std::string::npos);
+}

@@ -1,0 +1,120 @@
+#include <boost/json.hpp>
+#include <catch2/catch.hpp>
+
+#include "common/json.hpp"
+#include "target/control/link_definition.hpp"
+#include "target/control/link_state.hpp"
+
+using namespace goldlink;
+using namespace goldlink::control;
+
+namespace {
+
+const std::string kDigestA(64, 'a');
+const std::string kDigestB(64, 'b');
+constexpr std::string_view kId = "6f1f9a52-0c1d-4e0a-9a53-0b1f6d0c7e11";
+
+LinkDefinition definition(disk::Policy policy, const std::string& version) {
+    LinkDefinition link;
+    link.id = std::string(kId);
+    link.revision = 3;
+    link.iqn = "iqn.2026-11.io.goldlink:pc-001";
+    link.disks = {{0, version, policy, 0}};
+    return link;
+}
+
+}  // namespace
+
+TEST_CASE("iSCSI names are those of RFC 7143 4.2.7") {
+    for (const std::string good :
+         {"iqn.2026-11.io.goldlink:pc-001", "iqn.1991-05.com.microsoft:host.example.com",
+          "iqn.2001-04.com.example", "eui.02004567a425678d", "naa.52004567ba64678d",
+          "naa.62004567ba64678d0123456789abcdef"}) {
+        INFO(good);
+        CHECK(check_iscsi_name(good));
+    }
+    for (const std::string bad :
+         {"", "pc-001", "iqn.", "iqn.2026-11.", "iqn.2026-00.io.x:y", "iqn.2026-1.io.x:y",
+          "iqn.26-11.io.x:y", "iqn.2026-11.io.x:Y", "iqn.2026-11.io.x:a b", "iqn.2026-11.io.x:a_b",
+          "iqn.2026-11.:y", "iqn.2026-11..x:y", "iqn.2026-11.x.:y", "eui.02004567a425678",
+          "eui.02004567A425678D", "naa.5200", "iqn.2026-11.io.x:\xc3\xbc"}) {
+        INFO(bad);
+        CHECK_FALSE(check_iscsi_name(bad));
+    }
+    CHECK(check_iscsi_name("iqn.2026-11.io.x:" + std::string(206, 'y')));
+    CHECK_FALSE(check_iscsi_name("iqn.2026-11.io.x:" + std::string(207, 'y')));
+    CHECK(check_initiator_name("iqn.2010-04.org.ipxe:PC_001"));
+    CHECK_FALSE(check_initiator_name("a,b"));
+}
+
+TEST_CASE("a definition survives being written and read") {
+    LinkDefinition link = definition(disk::Policy::keep, kDigestA);
+    link.alias = "PC-001";
+    link.disks.push_back({3, kDigestB, disk::Policy::super, 1 << 30});
+    link.credentials.push_back({"u", "secret-secret", "m", "other-secret-1", 0});
+    link.allowed_initiators = {"iqn.2026-11.io.x:y"};
+    const auto read = LinkDefinition::parse(link.to_json(true), kId);
+    REQUIRE(read);
+    CHECK(read->disks == link.disks);
+    CHECK(read->iqn == link.iqn);
+    CHECK(read->revision == 3);
+    CHECK(read->credentials.at(0).mutual_secret == "other-secret-1");
+    CHECK(read->allowed_initiators == link.allowed_initiators);
+    CHECK(boost::json::serialize(link.to_json(false)).find("secret-secret") == std::string::npos);
+    CHECK_FALSE(LinkDefinition::parse(link.to_json(true), "6f1f9a52-0c1d-4e0a-9a53-0b1f6d0c7e12"));
+}
+
+TEST_CASE("a new generation makes fresh overlays for discard and carries the kept ones on") {
+    LinkDefinition link = definition(disk::Policy::discard, kDigestA);
+    link.disks.push_back({1, kDigestB, disk::Policy::keep, 0});
+    const GenerationState first = plan_generation(link, nullptr, 1, true);
+    CHECK(first.disks.at(0).overlay == "lun0-g1");
+    CHECK(first.disks.at(1).overlay == "lun1-g1");
+    const GenerationState second = plan_generation(link, &first, 2, false);
+    CHECK(second.disks.at(0).overlay == "lun0-g2");
+    CHECK(second.disks.at(1).overlay == "lun1-g1");
+    const GenerationState reset = plan_generation(link, &second, 3, true);
+    CHECK(reset.disks.at(1).overlay == "lun1-g3");
+    link.disks[1].version = kDigestA;  // an overlay is of one version only
+    CHECK(plan_generation(link, &second, 4, false).disks.at(1).overlay == "lun1-g4");
+    link.disks[1].version = kDigestB;
+    link.disks[1].policy = disk::Policy::super;
+    CHECK(plan_generation(link, &second, 5, false).disks.at(1).overlay == "lun1-g5");
+}
+
+TEST_CASE("a link's state survives being written and read, and says which versions it needs") {
+    LinkState state;
+    state.definition = definition(disk::Policy::discard, kDigestA);
+    state.current = plan_generation(state.definition, nullptr, 7, true);
+    state.current.logged_in = true;
+    state.current.username = "x-7";
+    state.current.secret = "0123456789abcdef";
+    CHECK(state.next_number() == 8);
+    state.definition.disks[0].version = kDigestB;
+    state.pending = plan_generation(state.definition, &state.current, 8, false);
+    state.pending->boot_id = std::string(kId);
+    CHECK(state.next_number() == 9);
+    const auto read = LinkState::parse(state.to_json());
+    REQUIRE(read);
+    CHECK(read->current.disks == state.current.disks);
+    CHECK(read->current.secret == state.current.secret);
+    CHECK(read->current.logged_in);
+    CHECK_FALSE(read->current.os_logged_in);
+    REQUIRE(read->pending);
+    CHECK(read->pending->boot_id == kId);
+    CHECK(read->pending->number == 8);
+    CHECK(read->refers_to(kDigestA));
+    CHECK(read->refers_to(kDigestB));
+    CHECK_FALSE(read->refers_to(std::string(64, 'c')));
+    auto escaped = state.to_json();
+    escaped["current"].as_object()["disks"].as_array()[0].as_object()["overlay"] = "../x";
+    CHECK_FALSE(LinkState::parse(escaped));
+}
+
+TEST_CASE("a disk's identity hangs on its link and lun alone") {
+    CHECK(serial_number(kId, 0) == serial_number(kId, 0));
+    CHECK(serial_number(kId, 0).size() == 20);
+    CHECK(serial_number(kId, 0) != serial_number(kId, 1));
+    CHECK((naa_identifier(kId, 0) >> 60) == 3);
+    CHECK(naa_identifier(kId, 0) != naa_identifier(kId, 1));
+}

@@ -1,0 +1,104 @@
+#include "disk_fixture.hpp"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+#include <random>
+
+namespace goldlink::disk::test {
+
+DiskBytes random_bytes(std::size_t length, std::uint64_t seed) {
+    std::mt19937_64 random(seed);
+    DiskBytes bytes((length + 7) / 8 * 8);
+    for (std::size_t at = 0; at < bytes.size(); at += 8) {
+        const std::uint64_t word = random();
+        std::memcpy(bytes.data() + at, &word, sizeof word);
+    }
+    bytes.resize(length);
+    return bytes;
+}
+
+TemporaryFolder::TemporaryFolder(const std::filesystem::path& below) {
+    std::string name = (below / "goldlink-disk-XXXXXX").string();
+    REQUIRE(::mkdtemp(name.data()) != nullptr);
+    path_ = name;
+}
+
+TemporaryFolder::~TemporaryFolder() {
+    std::error_code error;
+    std::filesystem::remove_all(path_, error);
+}
+
+FileVersion::FileVersion(const std::filesystem::path& pack, const DiskBytes& disk,
+                         char digest_letter)
+    : digest_(64, digest_letter),
+      size_bytes_(disk.size()),
+      fd_(::open(pack.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600)) {
+    REQUIRE(fd_ >= 0);
+    std::uint32_t slot = 0;
+    for (std::size_t at = 0; at < disk.size(); at += store::kChunkBytes) {
+        DiskBytes chunk(store::kChunkBytes);
+        const auto length = std::min<std::size_t>(store::kChunkBytes, disk.size() - at);
+        std::copy_n(disk.begin() + static_cast<std::ptrdiff_t>(at), length, chunk.begin());
+        if (std::all_of(chunk.begin(), chunk.end(), [](auto byte) { return byte == 0; })) {
+            locations_.push_back(store::kZeroChunk);
+            continue;
+        }
+        REQUIRE(::pwrite(fd_, chunk.data(), chunk.size(),
+                         static_cast<off_t>(slot * store::kChunkBytes)) ==
+                static_cast<ssize_t>(chunk.size()));
+        locations_.push_back(slot++);
+    }
+}
+
+FileVersion::~FileVersion() { ::close(fd_); }
+
+void Loop::run_until(const std::function<bool()>& done) {
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+    while (!done()) {
+        REQUIRE(std::chrono::steady_clock::now() < deadline);
+        context.restart();
+        context.run_one_for(std::chrono::milliseconds(100));
+    }
+}
+
+Outcome perform(Loop& loop, Disk& disk, Operation operation, std::uint64_t offset,
+                std::uint64_t length, std::uint8_t* data, bool fua) {
+    Request request;
+    bool done = false;
+    request.operation = operation;
+    request.offset_bytes = offset;
+    request.length_bytes = length;
+    request.data = data;
+    request.fua = fua;
+    request.owner = &done;
+    request.complete = [](Request& finished) noexcept {
+        *static_cast<bool*>(finished.owner) = true;
+    };
+    if (disk.submit(request) == Submit::done) return request.outcome;
+    loop.run_until([&done] { return done; });
+    return request.outcome;
+}
+
+DiskBytes read_range(Loop& loop, Disk& disk, std::uint64_t offset, std::uint64_t length) {
+    DiskBytes data(length, 0xee);
+    REQUIRE(perform(loop, disk, Operation::read, offset, length, data.data()) == Outcome::ok);
+    return data;
+}
+
+void write_range(Loop& loop, Disk& disk, std::uint64_t offset, DiskBytes data, bool fua) {
+    REQUIRE(perform(loop, disk, Operation::write, offset, data.size(), data.data(), fua) ==
+            Outcome::ok);
+}
+
+std::unique_ptr<LinkDisk> open_ok(Loop& loop, const LinkDiskOptions& options) {
+    auto disk = LinkDisk::open(options, *loop.ring);
+    if (!disk) FAIL(disk.error().message);
+    return std::move(*disk);
+}
+
+}  // namespace goldlink::disk::test

@@ -1,0 +1,65 @@
+// A version in memory files, a reactor's loop and ring, and a disk over them, driven step by step.
+#pragma once
+
+#include <boost/asio/io_context.hpp>
+#include <catch2/catch.hpp>
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "target/disk/link_disk.hpp"
+#include "target/reactor/io_ring.hpp"
+
+namespace goldlink::disk::test {
+
+using DiskBytes = std::vector<std::uint8_t>;
+
+DiskBytes random_bytes(std::size_t length, std::uint64_t seed);
+
+class TemporaryFolder {
+  public:
+    explicit TemporaryFolder(
+        const std::filesystem::path& below = std::filesystem::temp_directory_path());
+    ~TemporaryFolder();
+    std::filesystem::path operator/(const std::string& name) const { return path_ / name; }
+    const std::filesystem::path& path() const { return path_; }
+
+  private:
+    std::filesystem::path path_;
+};
+
+// A version whose chunks are in one pack file, all-zero chunks left out.
+class FileVersion final : public store::Version {
+  public:
+    FileVersion(const std::filesystem::path& pack, const DiskBytes& disk, char digest_letter = 'a');
+    ~FileVersion() override;
+    const std::string& digest() const override { return digest_; }
+    std::uint64_t size_bytes() const override { return size_bytes_; }
+    store::ChunkLocation location(std::uint64_t chunk) const override { return locations_[chunk]; }
+    int pack_fd(store::ChunkLocation) const override { return fd_; }
+
+  private:
+    std::string digest_;
+    std::uint64_t size_bytes_;
+    std::vector<store::ChunkLocation> locations_;
+    int fd_;
+};
+
+struct Loop {
+    boost::asio::io_context context{1};
+    std::unique_ptr<reactor::IoRing> ring = reactor::make_io_ring(context);
+    // Runs the loop until `done`, or fails after some seconds.
+    void run_until(const std::function<bool()>& done);
+};
+
+// Submits and waits.
+Outcome perform(Loop& loop, Disk& disk, Operation operation, std::uint64_t offset,
+                std::uint64_t length, std::uint8_t* data = nullptr, bool fua = false);
+DiskBytes read_range(Loop& loop, Disk& disk, std::uint64_t offset, std::uint64_t length);
+void write_range(Loop& loop, Disk& disk, std::uint64_t offset, DiskBytes data, bool fua = false);
+std::unique_ptr<LinkDisk> open_ok(Loop& loop, const LinkDiskOptions& options);
+
+}  // namespace goldlink::disk::test

@@ -1,0 +1,387 @@
+#include <fcntl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "disk_fixture.hpp"
+
+using namespace goldlink;
+using namespace goldlink::disk;
+using namespace goldlink::disk::test;
+
+namespace {
+
+constexpr std::uint64_t kMiB = 1 << 20;
+
+// A base of random and zero chunks that ends within a block.
+DiskBytes base_bytes() {
+    DiskBytes disk = random_bytes(3 * kMiB + 512 * 3, 77);
+    std::fill(disk.begin() + kMiB, disk.begin() + 2 * kMiB, std::uint8_t{0});
+    return disk;
+}
+
+struct Room {
+    TemporaryFolder folder;
+    TemporaryFolder ram{"/dev/shm"};
+    DiskBytes base = base_bytes();
+    Loop loop;
+    LinkDiskOptions options;
+
+    explicit Room(Policy policy, bool with_ram = false) {
+        options.version = std::make_shared<FileVersion>(folder / "pack", base);
+        options.policy = policy;
+        options.folder = folder / "overlay";
+        options.reserve_bytes = 0;
+        if (with_ram) {
+            options.ram_folder = ram / "overlay";
+            options.ram_budget_bytes = 64 * kBlock;
+        }
+    }
+    static constexpr std::uint64_t kBlock = 4096;
+    std::unique_ptr<LinkDisk> open() { return open_ok(loop, options); }
+    DiskBytes whole(Disk& disk) { return read_range(loop, disk, 0, base.size()); }
+    void write(Disk& disk, std::uint64_t offset, const DiskBytes& data) {
+        write_range(loop, disk, offset, data);
+        std::copy(data.begin(), data.end(), base.begin() + static_cast<std::ptrdiff_t>(offset));
+    }
+};
+
+const std::uint64_t kBlock = Room::kBlock;
+
+}  // namespace
+
+TEST_CASE("an untouched overlay reads as its version, in any piece") {
+    for (const bool with_ram : {false, true}) {
+        Room room(Policy::discard, with_ram);
+        auto disk = room.open();
+        CHECK(disk->geometry().size_bytes == room.base.size());
+        CHECK(room.whole(*disk) == room.base);
+        for (const std::uint64_t offset :
+             {std::uint64_t{512}, kMiB - 1024, 2 * kMiB - 512, 3 * kMiB + 512}) {
+            const auto length =
+                std::min<std::uint64_t>(200 * 1024 + 512, room.base.size() - offset);
+            CHECK(read_range(room.loop, *disk, offset, length) ==
+                  DiskBytes(room.base.begin() + static_cast<std::ptrdiff_t>(offset),
+                            room.base.begin() + static_cast<std::ptrdiff_t>(offset + length)));
+        }
+        CHECK(disk->usage().used_bytes == 0);
+        CHECK(disk->counters().cache_hits > 0);
+    }
+}
+
+TEST_CASE("what is written is read, whole and after the disk was opened again") {
+    for (const Policy policy : {Policy::discard, Policy::keep, Policy::super}) {
+        for (const bool with_ram : {false, true}) {
+            Room room(policy, with_ram);
+            {
+                auto disk = room.open();
+                room.write(*disk, 0, random_bytes(kBlock, 1));
+                room.write(*disk, 5 * kBlock, random_bytes(100 * kBlock, 2));
+                room.write(*disk, 7 * kBlock + 512, random_bytes(512, 3));         // into a slot
+                room.write(*disk, 2 * kMiB + 1536, random_bytes(512, 4));          // into the base
+                room.write(*disk, kMiB + 1024, random_bytes(70 * 1024 + 512, 5));  // into zeros
+                room.write(*disk, room.base.size() - 512, random_bytes(512, 6));   // the very end
+                room.write(*disk, 5 * kBlock, random_bytes(3 * kBlock, 7));        // overwrite
+                CHECK(room.whole(*disk) == room.base);
+                disk->close();
+            }
+            auto disk = room.open();
+            CHECK(room.whole(*disk) == room.base);
+        }
+    }
+}
+
+TEST_CASE("the discard overlay begins in RAM and spills to its folder") {
+    Room room(Policy::discard, true);
+    auto disk = room.open();
+    room.write(*disk, 0, random_bytes(40 * kBlock, 1));
+    CHECK(disk->usage().ram_bytes == 40 * kBlock);
+    room.write(*disk, 40 * kBlock, random_bytes(60 * kBlock, 2));
+    CHECK(disk->usage().ram_bytes == 64 * kBlock);
+    CHECK(disk->usage().used_bytes == 100 * kBlock);
+    CHECK(room.whole(*disk) == room.base);
+    disk.reset();
+    disk = room.open();
+    CHECK(disk->usage().used_bytes == 100 * kBlock);
+    CHECK(room.whole(*disk) == room.base);
+}
+
+TEST_CASE("zeros and the version's own data take no space") {
+    Room room(Policy::discard);
+    auto disk = room.open();
+    room.write(*disk, 0, DiskBytes(20 * kBlock, 0));
+    CHECK(disk->usage().used_bytes == 0);
+    CHECK(room.whole(*disk) == room.base);
+    room.write(*disk, 30 * kBlock,
+               DiskBytes(room.base.begin() + 30 * static_cast<std::ptrdiff_t>(kBlock),
+                         room.base.begin() + 31 * static_cast<std::ptrdiff_t>(kBlock)));
+    CHECK(disk->usage().used_bytes == 0);
+    room.write(*disk, 30 * kBlock, random_bytes(kBlock, 3));
+    CHECK(disk->usage().used_bytes == kBlock);
+    room.write(*disk, 30 * kBlock, DiskBytes(kBlock, 0));
+    CHECK(disk->usage().used_bytes == 0);
+    CHECK(room.whole(*disk) == room.base);
+}
+
+TEST_CASE("unmapped ranges read as zero and free their slots") {
+    for (const Policy policy : {Policy::discard, Policy::keep}) {
+        Room room(policy);
+        {
+            auto disk = room.open();
+            room.write(*disk, 0, random_bytes(200 * kBlock, 1));
+            REQUIRE(perform(room.loop, *disk, Operation::unmap, 10 * kBlock + 512, 100 * kBlock) ==
+                    Outcome::ok);
+            std::fill_n(room.base.begin() + 10 * static_cast<std::ptrdiff_t>(kBlock) + 512,
+                        100 * kBlock, std::uint8_t{0});
+            CHECK(room.whole(*disk) == room.base);
+            CHECK(disk->usage().used_bytes == 101 * kBlock);
+            const Extent hole = disk->extent_at(11 * kBlock, 1 << 30);
+            CHECK_FALSE(hole.mapped);
+            CHECK(hole.length_bytes == 99 * kBlock);
+            REQUIRE(perform(room.loop, *disk, Operation::unmap, 0, room.base.size()) ==
+                    Outcome::ok);
+            std::fill(room.base.begin(), room.base.end(), std::uint8_t{0});
+            CHECK(disk->usage().used_bytes == 0);
+            CHECK(room.whole(*disk) == room.base);
+        }
+        auto disk = room.open();
+        CHECK(room.whole(*disk) == room.base);
+        CHECK(disk->usage().used_bytes == 0);
+    }
+}
+
+TEST_CASE("extents say what is mapped without touching storage") {
+    Room room(Policy::discard);
+    auto disk = room.open();
+    Extent extent = disk->extent_at(0, 1 << 30);
+    CHECK(extent.mapped);
+    CHECK(extent.length_bytes == kMiB);
+    extent = disk->extent_at(kMiB, 1 << 30);
+    CHECK_FALSE(extent.mapped);
+    CHECK(extent.length_bytes == kMiB);
+    room.write(*disk, kMiB + 4 * kBlock, random_bytes(kBlock, 1));
+    extent = disk->extent_at(kMiB, 1 << 30);
+    CHECK_FALSE(extent.mapped);
+    CHECK(extent.length_bytes == 4 * kBlock);
+    extent = disk->extent_at(kMiB + 4 * kBlock, 2048);
+    CHECK(extent.mapped);
+    CHECK(extent.length_bytes == 2048);
+}
+
+TEST_CASE("a quota ends in out of space, warns before, and never in corruption") {
+    Room room(Policy::discard);
+    room.options.quota_bytes = 10 * kBlock;
+    auto disk = room.open();
+    std::vector<int> warnings;
+    disk->on_space_warning = [&warnings](int percent) { warnings.push_back(percent); };
+    for (std::uint64_t i = 0; i < 10; ++i)
+        room.write(*disk, i * 2 * kBlock, random_bytes(kBlock, i));
+    CHECK(warnings == std::vector<int>{80});
+    auto data = random_bytes(kBlock, 50);
+    CHECK(perform(room.loop, *disk, Operation::write, 100 * kBlock, kBlock, data.data()) ==
+          Outcome::out_of_space);
+    CHECK(warnings == std::vector<int>{80, 100});
+    CHECK(room.whole(*disk) == room.base);
+    room.write(*disk, 0, random_bytes(kBlock, 51));  // an overwrite needs no space
+    REQUIRE(perform(room.loop, *disk, Operation::unmap, 0, kBlock) == Outcome::ok);
+    std::fill_n(room.base.begin(), kBlock, std::uint8_t{0});
+    room.write(*disk, 100 * kBlock, data);
+    CHECK(room.whole(*disk) == room.base);
+}
+
+TEST_CASE("the reserve of the node is left free") {
+    Room room(Policy::keep);
+    room.options.reserve_bytes = std::uint64_t{1} << 60;
+    auto disk = room.open();
+    auto data = random_bytes(kBlock, 1);
+    CHECK(perform(room.loop, *disk, Operation::write, 0, kBlock, data.data()) ==
+          Outcome::out_of_space);
+    CHECK(room.whole(*disk) == room.base);
+}
+
+TEST_CASE("requests past the end are refused") {
+    Room room(Policy::discard);
+    auto disk = room.open();
+    DiskBytes data(1024);
+    CHECK(perform(room.loop, *disk, Operation::read, room.base.size() - 512, 1024, data.data()) ==
+          Outcome::out_of_range);
+    CHECK(perform(room.loop, *disk, Operation::write, ~std::uint64_t{511}, 1024, data.data()) ==
+          Outcome::out_of_range);
+    CHECK(perform(room.loop, *disk, Operation::unmap, room.base.size(), 512) ==
+          Outcome::out_of_range);
+    disk->close();
+    CHECK(perform(room.loop, *disk, Operation::read, 0, 512, data.data()) == Outcome::gone);
+}
+
+TEST_CASE("an overlay over another version or of another policy is a conflict") {
+    Room room(Policy::keep);
+    { auto disk = room.open(); }
+    auto other = room.options;
+    other.policy = Policy::discard;
+    auto opened = LinkDisk::open(other, *room.loop.ring);
+    REQUIRE_FALSE(opened);
+    CHECK(opened.error().kind == ErrorKind::conflict);
+    other = room.options;
+    other.version = std::make_shared<FileVersion>(room.folder / "pack2", room.base, 'b');
+    opened = LinkDisk::open(other, *room.loop.ring);
+    REQUIRE_FALSE(opened);
+    CHECK(opened.error().kind == ErrorKind::conflict);
+    REQUIRE(LinkDisk::destroy(room.options.folder, {}));
+    CHECK_FALSE(std::filesystem::exists(room.options.folder));
+    CHECK(LinkDisk::open(other, *room.loop.ring));
+}
+
+TEST_CASE("destroyed overlays leave nothing, and none is no error") {
+    Room room(Policy::discard, true);
+    {
+        auto disk = room.open();
+        room.write(*disk, 0, random_bytes(100 * kBlock, 1));
+    }
+    REQUIRE(LinkDisk::destroy(room.options.folder, room.options.ram_folder));
+    CHECK_FALSE(std::filesystem::exists(room.options.folder));
+    CHECK_FALSE(std::filesystem::exists(room.options.ram_folder));
+    REQUIRE(LinkDisk::destroy(room.options.folder, room.options.ram_folder));
+}
+
+TEST_CASE("changed chunks are those the overlay differs in") {
+    Room room(Policy::super);
+    auto disk = room.open();
+    CHECK(disk->changed_chunks().empty());
+    room.write(*disk, 3 * store::kChunkBytes + 512, random_bytes(512, 1));
+    room.write(*disk, room.base.size() - 512, random_bytes(512, 2));
+    REQUIRE(perform(room.loop, *disk, Operation::unmap, 5 * store::kChunkBytes, kBlock) ==
+            Outcome::ok);
+    REQUIRE(perform(room.loop, *disk, Operation::unmap, kMiB, kMiB) ==
+            Outcome::ok);  // zero already
+    CHECK(disk->changed_chunks() == std::vector<std::uint64_t>{3, 5, 48});
+}
+
+TEST_CASE("flush and FUA are free under discard and synced under keep") {
+    Room room(Policy::keep);
+    auto disk = room.open();
+    CHECK(perform(room.loop, *disk, Operation::flush, 0, 0) == Outcome::ok);
+    write_range(room.loop, *disk, 0, random_bytes(kBlock, 1), true);
+    room.write(*disk, kBlock, random_bytes(kBlock, 2));
+    Request flush;
+    flush.operation = Operation::flush;
+    bool done = false;
+    flush.owner = &done;
+    flush.complete = [](Request& request) noexcept { *static_cast<bool*>(request.owner) = true; };
+    REQUIRE(disk->submit(flush) == Submit::pending);
+    CHECK_FALSE(done);
+    room.loop.run_until([&] { return done; });
+    CHECK(flush.outcome == Outcome::ok);
+    CHECK(disk->submit(flush) == Submit::done);  // nothing new
+
+    Room free(Policy::discard);
+    auto discard = free.open();
+    free.write(*discard, 0, random_bytes(kBlock, 1));
+    CHECK(discard->submit(flush) == Submit::done);
+}
+
+TEST_CASE("base data that is not cached is waited for, in order with writes to the same blocks") {
+    TemporaryFolder folder;
+    const auto base = random_bytes(4 * kMiB, 5);
+    Loop loop;
+    LinkDiskOptions options;
+    options.version = std::make_shared<FileVersion>(folder / "pack", base);
+    options.folder = folder / "overlay";
+    options.reserve_bytes = 0;
+    auto disk = open_ok(loop, options);
+    const int fd = ::open((folder / "pack").c_str(), O_RDONLY);
+    REQUIRE(::fsync(fd) == 0);
+    REQUIRE(::posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED) == 0);
+    ::close(fd);
+    // A 512-byte write into uncached data, a read across it, another write, another read: all at
+    // once.
+    struct Step {
+        Request request;
+        DiskBytes data;
+        bool done = false;
+    };
+    std::vector<Step> steps(4);
+    for (std::size_t i = 0; i < steps.size(); ++i) {
+        Step& step = steps[i];
+        step.request.operation = i % 2 == 0 ? Operation::write : Operation::read;
+        step.request.offset_bytes = 2 * kMiB + (i % 2 == 0 ? 1024 : 0);
+        step.data = i % 2 == 0 ? random_bytes(512, i) : DiskBytes(kBlock);
+        step.request.length_bytes = step.data.size();
+        step.request.data = step.data.data();
+        step.request.owner = &step.done;
+        step.request.complete = [](Request& request) noexcept {
+            *static_cast<bool*>(request.owner) = true;
+        };
+    }
+    for (auto& step : steps) step.done = disk->submit(step.request) == Submit::done;
+    loop.run_until([&] {
+        return std::all_of(steps.begin(), steps.end(), [](const Step& s) { return s.done; });
+    });
+    DiskBytes expected(base.begin() + 2 * kMiB,
+                       base.begin() + 2 * kMiB + static_cast<std::ptrdiff_t>(kBlock));
+    for (std::size_t i = 0; i < steps.size(); i += 2) {
+        CHECK(steps[i].request.outcome == Outcome::ok);
+        std::copy(steps[i].data.begin(), steps[i].data.end(), expected.begin() + 1024);
+        CHECK(steps[i + 1].data == expected);
+    }
+    CHECK(disk->counters().cache_misses > 0);
+    CHECK(read_range(loop, *disk, 0, base.size() / 2) ==
+          DiskBytes(base.begin(), base.begin() + 2 * kMiB));
+}
+
+TEST_CASE("a killed process loses no acknowledged write of any policy") {
+    for (const Policy policy : {Policy::discard, Policy::keep}) {
+        for (const bool with_ram : {false, true}) {
+            Room room(policy, with_ram);
+            int pipe_fds[2];
+            REQUIRE(::pipe(pipe_fds) == 0);
+            const pid_t child = ::fork();
+            REQUIRE(child >= 0);
+            if (child == 0) {  // writes and reports each acknowledged write, until it is killed
+                Loop loop;
+                auto disk = LinkDisk::open(room.options, *loop.ring);
+                if (!disk) ::_exit(1);
+                for (std::uint64_t i = 0;; ++i) {
+                    auto data = random_bytes(kBlock, i);
+                    Request request;
+                    request.operation = Operation::write;
+                    request.offset_bytes = i % 300 * kBlock;
+                    request.length_bytes = kBlock;
+                    request.data = data.data();
+                    bool done = false;  // storage that is slow for a moment answers later
+                    request.owner = &done;
+                    request.complete = [](Request& finished) noexcept {
+                        *static_cast<bool*>(finished.owner) = true;
+                    };
+                    done = (*disk)->submit(request) == Submit::done;
+                    while (!done) {
+                        loop.context.restart();
+                        loop.context.run_one();
+                    }
+                    if (request.outcome != Outcome::ok) ::_exit(2);
+                    if (::write(pipe_fds[1], &i, sizeof i) != sizeof i) ::_exit(3);
+                }
+            }
+            ::close(pipe_fds[1]);
+            std::uint64_t acknowledged = 0;
+            for (int i = 0; i < 1000; ++i)
+                REQUIRE(::read(pipe_fds[0], &acknowledged, sizeof acknowledged) ==
+                        sizeof acknowledged);
+            REQUIRE(::kill(child, SIGKILL) == 0);
+            REQUIRE(::waitpid(child, nullptr, 0) == child);
+            std::uint64_t more = 0;
+            while (::read(pipe_fds[0], &more, sizeof more) == sizeof more) acknowledged = more;
+            ::close(pipe_fds[0]);
+            auto disk = room.open();
+            for (std::uint64_t block = 0; block < 300; ++block) {
+                const std::uint64_t last = acknowledged - (acknowledged + 300 - block) % 300;
+                const auto read = read_range(room.loop, *disk, block * kBlock, kBlock);
+                // One more write than was reported may have happened.
+                const bool as_acknowledged = read == random_bytes(kBlock, last);
+                const bool as_next =
+                    last + 300 == acknowledged + 1 && read == random_bytes(kBlock, last + 300);
+                CHECK((as_acknowledged || as_next));
+            }
+        }
+    }
+}

@@ -1,0 +1,330 @@
+// The portal on real sockets: libiscsi and raw connections over loopback.
+#include <arpa/inet.h>
+#include <iscsi/iscsi.h>
+#include <iscsi/scsi-lowlevel.h>
+#include <poll.h>
+#include <sys/socket.h>
+
+#include <catch2/catch.hpp>
+#include <chrono>
+#include <functional>
+#include <thread>
+
+#include "target/iscsi/portal.hpp"
+#include "target/iscsi/socket_address.hpp"
+#include "target/reactor/reactor.hpp"
+#include "tests/unit/iscsi/world.hpp"
+
+using namespace goldlink;
+using namespace goldlink::iscsi;
+using namespace goldlink::iscsi::test;
+
+namespace {
+
+bool eventually(const std::function<bool()>& condition) {
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+    while (!condition()) {
+        if (std::chrono::steady_clock::now() > deadline) return false;
+        std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
+    return true;
+}
+
+struct Server {
+    explicit Server(PortalOptions options = {}, unsigned reactor_count = 1) {
+        std::vector<reactor::Reactor*> pointers;
+        for (unsigned i = 0; i < reactor_count; ++i) {
+            reactors.push_back(std::make_unique<reactor::Reactor>(i, -1));
+            reactors.back()->start();
+            pointers.push_back(reactors.back().get());
+        }
+        portals = std::make_unique<PortalSet>(pointers, world, options);
+        REQUIRE(portals->listen("127.0.0.1:0"));
+        address = portals->addresses().at(0);
+    }
+    ~Server() {
+        portals.reset();
+        for (auto& reactor : reactors) reactor->stop();
+    }
+
+    World world;
+    std::vector<std::unique_ptr<reactor::Reactor>> reactors;
+    std::unique_ptr<PortalSet> portals;
+    std::string address;
+};
+
+struct Initiator {
+    explicit Initiator(const Server& server, bool digests = false)
+        : context(iscsi_create_context("iqn.1993-08.org.debian:01:portal-test")) {
+        iscsi_set_targetname(context, std::string(World::kTarget).c_str());
+        iscsi_set_session_type(context, ISCSI_SESSION_NORMAL);
+        iscsi_set_header_digest(context,
+                                digests ? ISCSI_HEADER_DIGEST_CRC32C : ISCSI_HEADER_DIGEST_NONE);
+        iscsi_set_noautoreconnect(context, 1);
+        iscsi_set_timeout(context, 10);
+        connected = iscsi_full_connect_sync(context, server.address.c_str(), 0) == 0;
+    }
+    ~Initiator() { iscsi_destroy_context(context); }
+    Initiator(const Initiator&) = delete;
+    Initiator& operator=(const Initiator&) = delete;
+
+    bool write(std::uint32_t lba, ByteVector data) {
+        scsi_task* task =
+            iscsi_write10_sync(context, 0, lba, data.data(),
+                               static_cast<std::uint32_t>(data.size()), 512, 0, 0, 0, 0, 0);
+        const bool good = task != nullptr && task->status == SCSI_STATUS_GOOD;
+        if (task != nullptr) scsi_free_scsi_task(task);
+        return good;
+    }
+    ByteVector read(std::uint32_t lba, std::uint32_t bytes) {
+        scsi_task* task = iscsi_read10_sync(context, 0, lba, bytes, 512, 0, 0, 0, 0, 0);
+        ByteVector data;
+        if (task != nullptr && task->status == SCSI_STATUS_GOOD)
+            data.assign(task->datain.data, task->datain.data + task->datain.size);
+        if (task != nullptr) scsi_free_scsi_task(task);
+        return data;
+    }
+
+    iscsi_context* context;
+    bool connected = false;
+};
+
+// A bare TCP connection.
+struct Raw {
+    explicit Raw(const Server& server) {
+        auto to = SocketAddress::parse(server.address);
+        REQUIRE(to);
+        socket = FileDescriptor(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+        REQUIRE(::connect(socket.get(), to->get(), to->length) == 0);
+    }
+    void send(const ByteVector& bytes) {
+        REQUIRE(::send(socket.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL) ==
+                static_cast<ssize_t>(bytes.size()));
+    }
+    // Everything until the target closes.
+    ByteVector read_all() {
+        ByteVector all;
+        for (;;) {
+            pollfd wait{socket.get(), POLLIN, 0};
+            REQUIRE(::poll(&wait, 1, 10'000) == 1);
+            std::array<std::uint8_t, 4096> chunk{};
+            const ssize_t got = ::recv(socket.get(), chunk.data(), chunk.size(), 0);
+            if (got <= 0) return all;
+            all.insert(all.end(), chunk.begin(), chunk.begin() + got);
+        }
+    }
+    FileDescriptor socket;
+};
+
+}  // namespace
+
+TEST_CASE("libiscsi reads what it wrote, with and without digests") {
+    Server server;
+    for (const bool digests : {false, true}) {
+        Initiator initiator(server, digests);
+        REQUIRE(initiator.connected);
+        CHECK(server.portals->session_count() == 1);
+        for (const std::size_t bytes : {512UL, 4096UL, 65536UL, 1048576UL}) {
+            const auto data = pattern(bytes, digests ? 3 : 5);
+            REQUIRE(initiator.write(16, data));
+            CHECK(initiator.read(16, static_cast<std::uint32_t>(bytes)) == data);
+        }
+        CHECK(iscsi_logout_sync(initiator.context) == 0);
+        CHECK(eventually([&] { return server.portals->session_count() == 0; }));
+    }
+    const auto counters = server.portals->counters();
+    REQUIRE(counters.size() == 1);
+    CHECK(counters[0].logins == 2);
+    CHECK(counters[0].data_out_bytes == 2 * (512 + 4096 + 65536 + 1048576));
+    CHECK(counters[0].connections_accepted == 2);
+    CHECK(counters[0].rejects == 0);
+}
+
+TEST_CASE("a session lives on its link's reactor") {
+    Server server({}, 3);
+    server.world.entry().reactor = 2;
+    Initiator initiator(server);
+    REQUIRE(initiator.connected);
+    const auto counters = server.portals->counters();
+    REQUIRE(counters.size() == 3);
+    CHECK(counters[0].sessions == 0);
+    CHECK(counters[2].sessions == 1);
+    CHECK(initiator.read(0, 4096).size() == 4096);
+}
+
+TEST_CASE("discovery over a socket names target and portal") {
+    Server server;
+    iscsi_context* context = iscsi_create_context("iqn.1993-08.org.debian:01:finder");
+    iscsi_set_session_type(context, ISCSI_SESSION_DISCOVERY);
+    REQUIRE(iscsi_connect_sync(context, server.address.c_str()) == 0);
+    REQUIRE(iscsi_login_sync(context) == 0);
+    iscsi_discovery_address* found = iscsi_discovery_sync(context);
+    REQUIRE(found != nullptr);
+    CHECK(std::string(found->target_name) == World::kTarget);
+    CHECK(std::string(found->portals->portal) == server.address + ",1");
+    CHECK(found->next == nullptr);
+    iscsi_free_discovery_data(context, found);
+    iscsi_logout_sync(context);
+    iscsi_destroy_context(context);
+}
+
+// iscsi-ls with a link's own URL offers "CHAP,None" for discovery too and takes None for an error.
+TEST_CASE("discovery with CHAP shows what the credential opens") {
+    Server server;
+    server.world.entry().credentials = {{"alice", "secret-of-alice", "", "", 0}};
+    server.world.add_target("iqn.2026-11.io.goldlink:pc-002");
+    server.world.entry("iqn.2026-11.io.goldlink:pc-002").credentials = {
+        {"bob", "secret-of-bobby", "", "", 0}};
+    const auto discover = [&](const char* user, const char* secret) {
+        std::vector<std::string> names;
+        iscsi_context* context = iscsi_create_context("iqn.1993-08.org.debian:01:finder");
+        iscsi_set_session_type(context, ISCSI_SESSION_DISCOVERY);
+        iscsi_set_initiator_username_pwd(context, user, secret);
+        REQUIRE(iscsi_connect_sync(context, server.address.c_str()) == 0);
+        if (iscsi_login_sync(context) == 0) {
+            iscsi_discovery_address* found = iscsi_discovery_sync(context);
+            for (const auto* each = found; each != nullptr; each = each->next)
+                names.emplace_back(each->target_name);
+            iscsi_free_discovery_data(context, found);
+            iscsi_logout_sync(context);
+        } else {
+            names.emplace_back("refused");
+        }
+        iscsi_destroy_context(context);
+        return names;
+    };
+    CHECK(discover("alice", "secret-of-alice") ==
+          std::vector<std::string>{std::string(World::kTarget)});
+    CHECK(discover("bob", "secret-of-bobby") ==
+          std::vector<std::string>{"iqn.2026-11.io.goldlink:pc-002"});
+    CHECK(discover("bob", "secret-of-alice") == std::vector<std::string>{"refused"});
+    CHECK(discover("mallory", "secret-of-alice") == std::vector<std::string>{"refused"});
+}
+
+TEST_CASE("half-open connections are reaped") {
+    PortalOptions options;
+    options.login_timeout_ms = 200;
+    Server server(options);
+    Raw silent(server), partial(server);
+    partial.send(ByteVector(20, 3));
+    CHECK(silent.read_all().empty());
+    CHECK(partial.read_all().empty());
+    // A login that was begun is bounded as well.
+    Raw slow(server);
+    Peer writer(server.world);
+    Request first(Opcode::login, 0x04);
+    first.immediate().with(
+        pairs({"InitiatorName=iqn.a:b", "TargetName=iqn.2026-11.io.goldlink:pc-001"}));
+    slow.send(writer.encode(first));
+    CHECK(slow.read_all().size() > kBhsBytes);
+    CHECK(eventually([&] { return server.portals->counters()[0].logins_refused == 1; }));
+}
+
+TEST_CASE("the oldest half-open connection goes when there are too many") {
+    PortalOptions options;
+    options.max_half_open = 2;
+    Server server(options);
+    Raw first(server), second(server), third(server);
+    CHECK(first.read_all().empty());
+    Initiator initiator(server);  // the second goes for this one
+    CHECK(initiator.connected);
+}
+
+TEST_CASE("garbage is answered and closed") {
+    Server server;
+    const auto answer_to = [&](const ByteVector& bytes) {
+        Raw raw(server);
+        raw.send(bytes);
+        const auto answer = raw.read_all();
+        REQUIRE(answer.size() == kBhsBytes);
+        CHECK(answer[0] == 0x23);
+        return load_be16(answer.data() + 36);
+    };
+    CHECK(answer_to(ByteVector(kBhsBytes, 0)) == 0x020b);  // a NOP-Out
+    CHECK(answer_to(ByteVector(2000, 0xff)) == 0x0200);    // 16 MiB of data announced
+    Initiator initiator(server);
+    CHECK(initiator.connected);
+}
+
+TEST_CASE("an unknown target is refused with its status") {
+    Server server;
+    Raw raw(server);
+    Peer writer(server.world);
+    Request login(Opcode::login, 0x87);
+    login.immediate().with(pairs({"InitiatorName=iqn.a:b", "TargetName=iqn.a:nobody"}));
+    raw.send(writer.encode(login));
+    const auto answer = raw.read_all();
+    REQUIRE(answer.size() >= kBhsBytes);
+    CHECK(load_be16(answer.data() + 36) == 0x0203);
+}
+
+TEST_CASE("limits of connections and of logins a second") {
+    PortalOptions options;
+    options.max_connections_per_address = 2;
+    Server server(options);
+    Initiator one(server), two(server);
+    REQUIRE(one.connected);
+    REQUIRE(two.connected);
+    Raw third(server);
+    CHECK(third.read_all().empty());
+    CHECK(server.portals->counters()[0].connections_refused == 1);
+    CHECK(one.read(0, 512).size() == 512);
+
+    PortalOptions slow;
+    slow.logins_per_second_per_address = 1;
+    Server limited(slow);
+    for (int i = 0; i < 20; ++i) Raw(limited).socket.reset();
+    CHECK(eventually([&] {
+        const auto c = limited.portals->counters()[0];
+        return c.connections_accepted + c.connections_refused == 20;
+    }));
+    CHECK(limited.portals->counters()[0].connections_refused >= 15);
+}
+
+TEST_CASE("a connection that vanishes ends its session") {
+    Server server;
+    {
+        Initiator initiator(server);
+        REQUIRE(initiator.connected);
+        ::shutdown(iscsi_get_fd(initiator.context), SHUT_RDWR);
+        CHECK(eventually([&] { return server.portals->session_count() == 0; }));
+    }
+    std::vector<SessionEnd> ended;
+    server.reactors[0]->run_and_wait([&] { ended = server.world.link().ended; });
+    CHECK(ended == std::vector<SessionEnd>{SessionEnd::connection_lost});
+}
+
+TEST_CASE("stopping asks for logout, then closes, and every session is ended") {
+    PortalOptions options;
+    options.stop_grace_ms = 50;
+    Server server(options);
+    Raw raw(server);
+    Peer writer(server.world);
+    Request login(Opcode::login, 0x87);
+    login.immediate().with(
+        pairs({"InitiatorName=iqn.a:b", "TargetName=iqn.2026-11.io.goldlink:pc-001"}));
+    raw.send(writer.encode(login));
+    CHECK(eventually([&] { return server.portals->session_count() == 1; }));
+    server.portals->stop();
+    const auto all = raw.read_all();
+    REQUIRE(all.size() >= 2 * kBhsBytes);
+    const std::uint8_t* last = all.data() + all.size() - kBhsBytes;
+    CHECK(last[0] == 0x32);
+    CHECK(last[36] == 1);
+    CHECK(server.world.link().ended.size() == 1);
+    CHECK(server.portals->session_count() == 0);
+    server.portals->stop();
+    CHECK_FALSE(server.portals->listen("127.0.0.1:0"));
+}
+
+TEST_CASE("addresses that cannot be listened on are errors") {
+    Server server;
+    CHECK(server.portals->listen("nonsense").error().kind == ErrorKind::invalid);
+    const auto in_use = server.portals->listen(server.address);
+    REQUIRE_FALSE(in_use);
+    CHECK(in_use.error().message.find("is another target running") != std::string::npos);
+    CHECK_FALSE(server.portals->listen("192.0.2.1:3260"));
+    CHECK(server.portals->addresses().size() == 1);
+    CHECK(server.portals->listen("[::1]:0"));
+    CHECK(server.portals->addresses().size() == 2);
+}

@@ -1,0 +1,125 @@
+// An admin's first ten minutes in Chromium, against a real `goldlink up`: sign in, upload an image,
+// add a client that boots it, see it in the room and its link served by the target.
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { createRequire } from "node:module";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+
+const { chromium } = createRequire(new URL("../../web/package.json", import.meta.url))("playwright-core");
+const kStartMs = 120_000;
+
+let state, server, url, token, browser, page;
+const log = [];
+
+function freePort() {
+    return new Promise((resolve, reject) => {
+        const socket = createServer();
+        socket.once("error", reject);
+        socket.listen(0, "127.0.0.1", () => {
+            const { port } = socket.address();
+            socket.close(() => resolve(port));
+        });
+    });
+}
+
+function startServer(args) {
+    server = spawn(join(process.env.GOLDLINK_BIN, "goldlink"), ["up", ...args], { stdio: ["ignore", "pipe", "pipe"] });
+    server.stderr.on("data", (bytes) => log.push(String(bytes)));
+    return new Promise((resolve, reject) => {
+        const late = setTimeout(() => reject(new Error(`goldlink up was not ready in time:\n${log.join("")}`)), kStartMs);
+        let out = "";
+        server.stdout.on("data", (bytes) => {
+            out += bytes;
+            const ready = /^ready (\S+)$/m.exec(out);
+            if (!ready) return;
+            clearTimeout(late);
+            resolve(ready[1]);
+        });
+        server.once("exit", (code) => reject(new Error(`goldlink up ended with ${code}:\n${log.join("")}`)));
+    });
+}
+
+before(async () => {
+    state = await mkdtemp(join(tmpdir(), "goldlink-web-"));
+    const [listen, portal] = [await freePort(), await freePort()];
+    url = await startServer(["--state-dir", state, "--listen", `127.0.0.1:${listen}`, "--portal", `127.0.0.1:${portal}`]);
+    token = (await readFile(join(state, "admin.token"), "utf8")).trim();
+    browser = await chromium.launch({
+        executablePath: "/usr/bin/chromium",
+        args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+            "--disable-component-update", "--disable-sync"],
+    });
+    page = await browser.newPage({ viewport: { width: 1200, height: 800 } });
+    page.setDefaultTimeout(60_000);
+});
+
+after(async () => {
+    await browser?.close();
+    if (server && server.exitCode === null) {
+        const ended = new Promise((resolve) => server.once("exit", resolve));
+        server.kill("SIGTERM");
+        await ended;
+    }
+    if (state) await rm(state, { recursive: true, force: true });
+});
+
+test("a wrong token is refused in words", async () => {
+    await page.goto(url);
+    await page.getByLabel("Access token").fill("not-a-token");
+    await page.getByRole("button", { name: "Sign in" }).click();
+    await page.getByRole("alert").waitFor();
+    assert.match(await page.getByRole("alert").innerText(), /token/i);
+});
+
+test("sign in, upload an image, add a client and see it", async () => {
+    await page.getByLabel("Access token").fill(token);
+    await page.getByRole("button", { name: "Sign in" }).click();
+    await page.getByRole("heading", { name: "Room" }).waitFor();
+    await page.getByText("live", { exact: true }).waitFor();
+
+    // A disk of 3 MiB with a boot signature and some content.
+    const disk = Buffer.alloc(3 * 1024 * 1024);
+    for (let i = 1024; i < 512 * 1024; i += 1) disk[i] = (i * 7) % 251;
+    disk[510] = 0x55;
+    disk[511] = 0xaa;
+    const file = join(state, "school pc.img");
+    await writeFile(file, disk);
+    await page.getByRole("link", { name: "Images" }).click();
+    await page.getByRole("button", { name: "Upload an image" }).click();
+    const dialog = page.getByRole("dialog");
+    await dialog.getByLabel(/Disk image/).setInputFiles(file);
+    assert.equal(await dialog.getByLabel("Image name").inputValue(), "school-pc");
+    await dialog.getByRole("button", { name: "Upload" }).click();
+    await dialog.getByText("is ready").waitFor();
+    await dialog.getByRole("button", { name: "Close" }).click();
+    const card = page.getByRole("article", { name: "school-pc" });
+    await card.getByText("school-pc@1").waitFor();
+    await card.getByText("production").waitFor();
+
+    await page.getByRole("link", { name: "Room" }).click();
+    await page.getByRole("button", { name: "Add a client" }).click();
+    await page.getByLabel("Name").fill("PC-001");
+    await page.getByLabel("MAC address").fill("52-54-00-AA-BB-01");
+    await page.getByRole("dialog").getByLabel("Image").selectOption("school-pc:production");
+    await page.getByRole("button", { name: "Add", exact: true }).click();
+    const row = page.getByRole("row", { name: /PC-001/ });
+    await row.getByText("52:54:00:aa:bb:01").waitFor();
+    await row.getByText("never booted").waitFor();
+
+    await page.getByRole("link", { name: "Links" }).click();
+    await page.getByRole("row", { name: /PC-001/ }).getByText("ready").waitFor();
+});
+
+test("a MAC given twice is refused and names who has it", async () => {
+    await page.getByRole("link", { name: "Room" }).click();
+    await page.getByRole("button", { name: "Add a client" }).click();
+    await page.getByLabel("Name").fill("PC-002");
+    await page.getByLabel("MAC address").fill("52:54:00:aa:bb:01");
+    await page.getByRole("button", { name: "Add", exact: true }).click();
+    await page.getByRole("dialog").getByRole("alert").getByText("belongs to PC-001").waitFor();
+    await page.getByRole("button", { name: "Cancel" }).click();
+});

@@ -1,0 +1,25 @@
+import { describe, expect, it } from "vitest";
+import { ago, bytes, milliseconds, percent } from "./format";
+
+describe("format", () => {
+    it("writes sizes in the unit a person would", () => {
+        expect(bytes(0)).toBe("0 B");
+        expect(bytes(1023)).toBe("1023 B");
+        expect(bytes(1024)).toBe("1.0 KiB");
+        expect(bytes(64 * 1024 ** 3)).toBe("64 GiB");
+        expect(bytes(null)).toBe("–");
+    });
+    it("writes times", () => {
+        expect(milliseconds(40)).toBe("40 ms");
+        expect(milliseconds(12_340)).toBe("12.3 s");
+        const now = new Date("2026-01-01T12:00:00Z");
+        expect(ago("2026-01-01T11:59:30Z", now)).toBe("just now");
+        expect(ago("2026-01-01T11:00:00Z", now)).toBe("1 h ago");
+        expect(ago("2026-01-01T12:00:05Z", now)).toBe("just now");
+    });
+    it("never leaves 0 to 100 percent", () => {
+        expect(percent(5, 0)).toBe(0);
+        expect(percent(200, 100)).toBe(100);
+        expect(percent(1, 3)).toBe(33);
+    });
+});

@@ -1,0 +1,29 @@
+// Sizes and times as people read them.
+const kUnits = ["B", "KiB", "MiB", "GiB", "TiB"];
+
+export function bytes(count: number | null | undefined): string {
+    if (count === null || count === undefined) return "–";
+    let value = count;
+    let unit = 0;
+    while (value >= 1024 && unit < kUnits.length - 1) {
+        value /= 1024;
+        unit += 1;
+    }
+    return `${unit === 0 ? value : value.toFixed(value < 10 ? 1 : 0)} ${kUnits[unit]}`;
+}
+
+export function milliseconds(ms: number): string {
+    return ms < 1000 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(1)} s`;
+}
+
+export function ago(time: string, now: Date = new Date()): string {
+    const seconds = Math.max(0, (now.getTime() - new Date(time).getTime()) / 1000);
+    if (seconds < 60) return "just now";
+    if (seconds < 3600) return `${Math.floor(seconds / 60)} min ago`;
+    if (seconds < 86_400) return `${Math.floor(seconds / 3600)} h ago`;
+    return new Date(time).toLocaleDateString();
+}
+
+export function percent(done: number, total: number): number {
+    return total > 0 ? Math.min(100, Math.round((100 * done) / total)) : 0;
+}

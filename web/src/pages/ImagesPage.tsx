@@ -1,0 +1,67 @@
+// Images with their versions; a channel is moved (promote, roll back) where it stands.
+import { useState } from "react";
+import { call } from "../api/client";
+import { useChange, useImages, type Image } from "../api/queries";
+import { ProblemBox } from "../components/ProblemBox";
+import { UploadDialog } from "../components/UploadDialog";
+import { ago, bytes } from "../format";
+
+interface Move { image: string; channel: string; version: number }
+
+export function ImagesPage() {
+    const images = useImages();
+    const [uploading, setUploading] = useState(false);
+    const move = useChange(
+        ({ image, channel, version }: Move) =>
+            call("PUT", `/images/${encodeURIComponent(image)}/channels/${encodeURIComponent(channel)}`, { version }),
+        ["images", "links"],
+    );
+    return (
+        <section>
+            <div className="title-row">
+                <h1>Images</h1>
+                <button onClick={() => setUploading(true)}>Upload an image</button>
+            </div>
+            <ProblemBox error={images.error ?? move.error} />
+            {images.data?.length === 0 && <p className="card quiet">No images yet. Upload the disk of a PC that is set up as you like it.</p>}
+            {images.data?.map((image) => (
+                <ImageCard key={image.name} image={image} onMove={(channel, version) => move.mutate({ image: image.name, channel, version })} />
+            ))}
+            {uploading && <UploadDialog onClose={() => setUploading(false)} />}
+        </section>
+    );
+}
+
+function ImageCard({ image, onMove }: { image: Image; onMove: (channel: string, version: number) => void }) {
+    const channelsOf = (number: number) => Object.keys(image.channels).filter((channel) => image.channels[channel] === number);
+    return (
+        <article className="card" aria-label={image.name}>
+            <div className="title-row">
+                <h2>{image.name}</h2>
+                <span className="quiet">{bytes(image.size_bytes)}{image.note ? ` · ${image.note}` : ""}</span>
+            </div>
+            <table>
+                <thead><tr><th>Version</th><th>Channels</th><th>Stored</th><th>Note</th><th>Made</th><th aria-label="actions" /></tr></thead>
+                <tbody>
+                    {image.versions.map((version) => (
+                        <tr key={version.number}>
+                            <td>{image.name}@{version.number}</td>
+                            <td>
+                                {channelsOf(version.number).map((channel) => <span key={channel} className="badge good">{channel}</span>)}
+                                {version.state !== "ready" && <span className={`badge ${version.state === "failed" ? "bad" : "warn"}`}>{version.state}</span>}
+                            </td>
+                            <td>{bytes(version.stored_bytes)}</td>
+                            <td>{version.error ?? version.note}</td>
+                            <td className="quiet">{ago(version.created_at)}</td>
+                            <td>
+                                {version.state === "ready" && image.channels["production"] !== version.number && (
+                                    <button className="plain" onClick={() => onMove("production", version.number)}>To production</button>
+                                )}
+                            </td>
+                        </tr>
+                    ))}
+                </tbody>
+            </table>
+        </article>
+    );
+}

@@ -1,0 +1,53 @@
+// Links: what each client or lease boots, how full its overlay is, and the reset.
+import { call } from "../api/client";
+import { useChange, useLinks, type Link } from "../api/queries";
+import { ProblemBox } from "../components/ProblemBox";
+import { bytes } from "../format";
+
+const kStateClass: Record<Link["state"], string> = { ready: "good", pending: "warn", failed: "bad" };
+
+export function LinksPage() {
+    const links = useLinks();
+    const reset = useChange(
+        ({ id, force }: { id: string; force: boolean }) => call("POST", `/links/${id}/reset`, { force }),
+        ["links"],
+    );
+    const resetLink = (link: Link) => {
+        const running = link.sessions.length > 0;
+        const who = link.client ?? "this lease";
+        const question = running
+            ? `${who} is running on this disk. Reset it all the same? It will lose its disk at once.`
+            : `Throw away what ${who} has written?`;
+        if (window.confirm(question)) reset.mutate({ id: link.id, force: running });
+    };
+    return (
+        <section>
+            <h1>Links</h1>
+            <ProblemBox error={links.error ?? reset.error} />
+            {links.data?.length === 0 && <p className="card quiet">No links yet. A link binds a client to an image: add a client with an image.</p>}
+            {links.data && links.data.length > 0 && (
+                <table>
+                    <thead>
+                        <tr><th>For</th><th>Image</th><th>Policy</th><th>State</th><th>Overlay (write-back)</th><th>Sessions</th><th aria-label="actions" /></tr>
+                    </thead>
+                    <tbody>
+                        {links.data.map((link) => (
+                            <tr key={link.id}>
+                                <td><strong>{link.client ?? "lease"}</strong></td>
+                                <td>{link.image}@{link.version}{link.channel ? <span className="quiet"> {link.channel}</span> : null}</td>
+                                <td>{link.policy}</td>
+                                <td>
+                                    <span className={`badge ${kStateClass[link.state]}`}>{link.state}</span>
+                                    {link.problem && <div className="bad-text">{link.problem}</div>}
+                                </td>
+                                <td>{bytes(link.overlay?.used_bytes)}</td>
+                                <td>{link.sessions.map((each) => each.address).join(", ") || <span className="quiet">none</span>}</td>
+                                <td><button className="plain" onClick={() => resetLink(link)}>Reset</button></td>
+                            </tr>
+                        ))}
+                    </tbody>
+                </table>
+            )}
+        </section>
+    );
+}
