@@ -106,6 +106,13 @@ class PxeTest(TestCase):
 
         self.addCleanup(stop)
 
+        def listens_on_67():
+            with inside(host):  # columns: slot, local address:port in hex, ...
+                rows = pathlib.Path("/proc/thread-self/net/udp").read_text().splitlines()[1:]
+            return any(row.split()[1].endswith(":0043") for row in rows)
+
+        wait_until(listens_on_67, "dnsmasq listens on port 67")
+
     def start_target(self):
         target = PlayedTarget(self.target_socket)
         self.addCleanup(target.close)
