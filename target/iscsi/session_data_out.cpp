@@ -108,7 +108,7 @@ void Session::data_out(const Pdu& pdu) {
     command.received += length;
     if (!pdu.data_digest_ok)
         command.digest_error = true;
-    else if (!pdu.data_placed && offset < command.wanted)
+    else if (!pdu.data_placed && length > 0 && offset < command.wanted)
         std::memcpy(command.buffer.data + offset, pdu.data.data(),
                     std::min(length, command.wanted - offset));
     if (!final) return;

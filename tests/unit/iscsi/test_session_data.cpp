@@ -288,6 +288,20 @@ TEST_CASE("data that breaks the rules fails its command, not the session") {
     CHECK(rig.peer.read(0, 1).size() == 1);
 }
 
+// Its data segment has no address; the sanitizers and the fuzzer found that it was copied from.
+TEST_CASE("an empty Data-Out moves nothing and ends its sequence") {
+    Rig rig;
+    const auto data = pattern(4096);
+    CHECK(rig.write(kWriteMore, 8, slice(data, 0, 512), 4096).empty());
+    CHECK(rig.data_out(kReservedTag, 0, 512, {}, false).empty());
+    auto replies = rig.data_out(kReservedTag, 1, 512, {}, true);
+    REQUIRE(replies.size() == 1);
+    REQUIRE(replies[0].opcode() == Opcode::r2t);
+    CHECK(replies[0].be32(40) == 512);
+    check_good(rig.data_out(replies[0].be32(20), 0, 512, slice(data, 512, 3584), true));
+    CHECK(rig.stored(4096) == data);
+}
+
 TEST_CASE("immediate data that was not agreed") {
     Rig rig({"InitialR2T=Yes", "ImmediateData=No"});
     check_sense(rig.write(kWrite, 8, pattern(512), 4096), 0x0b, 0x0c, 0x0c);
