@@ -32,6 +32,7 @@ struct Command {
     bool unsolicited_open = false;  // Data-Out without R2T may still come
     bool digest_error = false;      // some Data-Out was corrupt: RFC 7143 7.8
     bool counted_abort = false;     // a task management response waits for it
+    bool placing = false;           // the stream is writing a data segment into `buffer`
     bool in_window = false;         // counts against MaxCmdSN, or the immediate commands' limit
     std::uint16_t index = 0;        // of this slot
     std::uint16_t generation = 0;   // of its use, so that a stale TTT is recognised

@@ -149,6 +149,8 @@ Negotiation::Outcome Negotiation::offer(KeyValue pair, Stage stage, std::string&
     const auto found = std::find_if(kRules.begin(), kRules.end(),
                                     [&](const Rule& rule) { return rule.key == pair.key; });
     if (found == kRules.end()) {
+        // What is remembered of one negotiation is bounded as one text sequence is.
+        if (seen_unknown_.size() >= kMaxKeys) return Outcome::repeated;
         if (!seen_unknown_.emplace(pair.key).second) return Outcome::repeated;
         append_pair(response, pair.key, "NotUnderstood");
         return Outcome::done;

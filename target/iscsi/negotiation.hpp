@@ -48,7 +48,8 @@ class Negotiation {
   public:
     enum class Outcome : std::uint8_t {
         done,
-        repeated,  // RFC 7143 6.2: the key was offered before in this negotiation; it must fail
+        repeated,  // RFC 7143 6.2: the key was offered before in this negotiation, or more than
+                   // kMaxKeys unknown ones were; it must fail
     };
 
     // In a discovery session several keys are Irrelevant.

@@ -67,9 +67,9 @@ PduSink::Placement Session::place_data(Bhs bhs) {
         }
         if (command->state == Command::State::draining) return {.data = nullptr, .discard = true};
         const std::uint64_t end = std::uint64_t{bhs.buffer_offset()} + bhs.data_length();
-        if (end <= command->wanted)
-            return {.data = command->buffer.data + bhs.buffer_offset(), .discard = false};
-        return {};
+        if (end > command->wanted) return {};
+        command->placing = true;
+        return {.data = command->buffer.data + bhs.buffer_offset(), .discard = false};
     }
     if (bhs.opcode() == Opcode::scsi_command && bhs.data_length() <= bhs.expected_data_length()) {
         // Immediate data lands in what becomes the command's buffer; a huge transfer that begins
@@ -266,10 +266,12 @@ void Session::drop_commands() {
     });
 }
 
-// Tasks that a reset by another session aborted while their data was awaited.
+// Tasks that a reset by another session aborted while their data was awaited. One whose data is
+// arriving right now keeps its buffer until the segment is whole: then data_out() drops it.
 void Session::drop_aborted() {
     commands_.for_each([this](Command& command) {
         if (!command.task.aborted || command.state != Command::State::collecting) return;
+        if (command.placing) return;
         device_->abandon(command.task);
         release(command);
     });

@@ -72,6 +72,7 @@ void Session::scsi_command(const Pdu& pdu) {
     command.unsolicited_open = writes && !bhs.final();
     command.digest_error = false;
     command.counted_abort = false;
+    command.placing = false;
     command.expected_length = bhs.expected_data_length();
     command.data_pdus = 0;
     command.wanted = 0;

@@ -60,7 +60,11 @@ void Session::text(const Pdu& pdu) {
     } else if (bhs.ttt() != text_tag_) {
         return reject(pdu, RejectReason::invalid_pdu_field);
     }
-    if (text_answering_ && pdu.data.empty()) return send_text(bhs.itt(), bhs.lun(), final);
+    if (text_answering_) {
+        // 6.2: while our answer goes on, the initiator's requests for more of it are empty.
+        if (!pdu.data.empty()) return reject(pdu, RejectReason::protocol_error);
+        return send_text(bhs.itt(), bhs.lun(), final);
+    }
     if (text_in_.size() + pdu.data.size() > kMaxTextBytes) {
         text_in_.clear();
         return reject(pdu, RejectReason::out_of_resources);
@@ -174,6 +178,8 @@ void Session::task_management(const Pdu& pdu) {
     using Answer = scsi::TaskManagementAnswer;
     const Bhs bhs = pdu.bhs;
     if (!attached_ || !bhs.final()) return reject(pdu, RejectReason::protocol_error);
+    if (pending_answers_.size() >= kMaxImmediate)
+        return reject(pdu, RejectReason::too_many_immediate);
     environment_.counters.task_management.add();
     const auto function = static_cast<Function>(bhs.flags() & 0x7f);
     log::info("{}: {} asks for task management function {} on LUN {:016x}", info_.address,

@@ -84,6 +84,7 @@ void Session::data_out(const Pdu& pdu) {
         return;
     }
     Command& command = *found;
+    command.placing = false;
     if (command.task.aborted && command.state == Command::State::collecting) {
         device_->abandon(command.task);
         return release(command);

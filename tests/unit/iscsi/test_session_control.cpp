@@ -353,6 +353,45 @@ TEST_CASE("LUN RESET drops the writes of other sessions that wait for data") {
     CHECK(one.replies().empty());
 }
 
+// The buffer went back to the pool while the stream still wrote into it, so that half a segment
+// landed in whatever command had it next.
+TEST_CASE("LUN RESET while a Data-Out arrives: its buffer stays until the segment is whole") {
+    World world;
+    Peer one(world), other(world);
+    one.login({"InitialR2T=Yes", "ImmediateData=No"});
+    other.isid = 7;
+    other.login();
+    Request write(Opcode::scsi_command, kWrite);
+    const auto r2t = one.send(one.command(write, write_10(0, 8), 4096));
+    REQUIRE(r2t.size() == 1);
+    Request data(Opcode::data_out, kFinal);
+    data.with(pattern(4096)).writer.itt(one.itt).ttt(r2t[0].be32(20)).be32(36, 0).be32(40, 0);
+    const ByteVector bytes = one.encode(data);
+    one.deliver(Bytes(bytes).first(1000));
+    REQUIRE(one.connection().direct_space().size() == kBhsBytes + 4096 - 1000);
+    check_management(manage(other, 5), 0);
+    one.connection().tick(1'000);
+    CHECK(world.environment.buffers.out_bytes() == 4096);
+    one.deliver(Bytes(bytes).subspan(1000));
+    CHECK(world.environment.buffers.out_bytes() == 0);
+    CHECK(world.link().device.tasks_in_flight() == 0);
+    CHECK(one.replies().empty());
+    CHECK(world.link().disk->memory == ByteVector(world.link().disk->memory.size(), 0));
+}
+
+TEST_CASE("task management requests that wait for a slow disk are limited") {
+    World world;
+    Peer peer(world);
+    peer.login();
+    world.link().disk->hold = true;
+    CHECK(peer.read(0, 1).empty());
+    for (std::uint32_t i = 0; i < Session::kMaxImmediate; ++i) CHECK(manage(peer, 5).empty());
+    check_reject(manage(peer, 5), 0x06);
+    world.link().disk->complete_held();
+    CHECK(peer.replies().size() == Session::kMaxImmediate);
+    check_management(manage(peer, 5), 0);
+}
+
 TEST_CASE("TARGET COLD RESET ends every session of the target") {
     World world;
     world.add_target("iqn.2026-11.io.goldlink:pc-002");
@@ -509,6 +548,31 @@ TEST_CASE("text in full feature phase: pieces, new lengths, errors") {
     std::uint32_t tag = replies.at(0).be32(20);
     for (int i = 0; i < 7; ++i) replies = text(peer, kContinue, std::string(8192, 'x'), tag);
     check_reject(text(peer, kContinue, "x", tag), 0x0a);
+}
+
+TEST_CASE("text that never ends holds no more than its bounds") {
+    World world;
+    Peer peer(world);
+    peer.login({"MaxRecvDataSegmentLength=512"});
+    auto unknown = [next = 0]() mutable {
+        std::string keys;
+        for (int i = 0; i < 60; ++i) append_pair(keys, "X-" + std::to_string(next++), "1");
+        return keys;
+    };
+    auto replies = text(peer, 0, unknown());
+    REQUIRE(replies.size() == 1);
+    REQUIRE(replies[0].flags() == kContinue);
+    const std::uint32_t tag = replies[0].be32(20);
+    // More questions before the answer was fetched would pile up answers.
+    check_reject(text(peer, 0, unknown(), tag), 0x04);
+    while (replies[0].flags() == kContinue) {
+        replies = text(peer, 0, "", tag);
+        REQUIRE(replies.size() == 1);
+        REQUIRE(replies[0].opcode() == Opcode::text_response);
+    }
+    // A negotiation that goes on may not teach us names for ever.
+    check_reject(text(peer, 0, unknown(), tag), 0x04);
+    CHECK(text(peer, kFinal, pairs({"X-new=1"}))[0].value("X-new") == "NotUnderstood");
 }
 
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // their malloc does not count
