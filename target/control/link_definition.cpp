@@ -50,9 +50,6 @@ Result<iscsi::Credential> parse_credential(const json::value& item) {
         return failure(
             ErrorKind::invalid,
             fmt::format("field 'mutual_secret' must have {} to {} bytes", kMinSecret, kMaxSecret));
-    // RFC 7143 9.2.1: the same secret both ways would let a reflected challenge be answered.
-    if (credential.mutual_secret == credential.secret)
-        return failure(ErrorKind::invalid, "'secret' and 'mutual_secret' must differ");
     if (!is_printable(credential.username) || !is_printable(credential.mutual_username))
         return failure(ErrorKind::invalid,
                        "CHAP user names must be printable ASCII without spaces");
@@ -107,6 +104,14 @@ Result<std::vector<iscsi::Credential>> parse_credentials(const json::object& bod
             credentials.push_back(std::move(credential));
         }
     }
+    // RFC 7143 9.2.1: what the target proves itself with must prove no initiator.
+    for (const iscsi::Credential& ours : credentials)
+        for (const iscsi::Credential& theirs : credentials)
+            if (!ours.mutual_secret.empty() && ours.mutual_secret == theirs.secret)
+                return failure(ErrorKind::invalid,
+                               fmt::format("the 'mutual_secret' of '{}' and the 'secret' of '{}' "
+                                           "must differ",
+                                           ours.username, theirs.username));
     return credentials;
 }
 

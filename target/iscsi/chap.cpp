@@ -3,6 +3,7 @@
 #include <openssl/evp.h>
 
 #include <algorithm>
+#include <array>
 #include <memory>
 #include <optional>
 
@@ -12,6 +13,9 @@ namespace goldlink::iscsi {
 
 namespace {
 
+constexpr std::array kAlgorithms{ChapAlgorithm::md5, ChapAlgorithm::sha1, ChapAlgorithm::sha256,
+                                 ChapAlgorithm::sha3_256};
+
 const EVP_MD* digest_of(ChapAlgorithm algorithm) {
     switch (algorithm) {
         case ChapAlgorithm::md5:
@@ -20,6 +24,8 @@ const EVP_MD* digest_of(ChapAlgorithm algorithm) {
             return EVP_sha1();
         case ChapAlgorithm::sha256:
             return EVP_sha256();
+        case ChapAlgorithm::sha3_256:
+            return EVP_sha3_256();
         case ChapAlgorithm::none:
             break;
     }
@@ -30,9 +36,9 @@ const EVP_MD* digest_of(ChapAlgorithm algorithm) {
 ChapAlgorithm choose(std::string_view list) {
     while (!list.empty()) {
         const std::size_t comma = std::min(list.find(','), list.size());
-        const auto number = parse_number(list.substr(0, comma));
-        if (number == 5U || number == 6U || number == 7U)
-            return static_cast<ChapAlgorithm>(*number);
+        const auto number = parse_number(list.substr(0, comma)).value_or(0);
+        for (const ChapAlgorithm known : kAlgorithms)
+            if (number == static_cast<std::uint64_t>(known)) return known;
         list.remove_prefix(std::min(comma + 1, list.size()));
     }
     return ChapAlgorithm::none;

@@ -1,5 +1,6 @@
 // CHAP as iSCSI uses it (RFC 7143 12.1.3, RFC 1994): the target's side of one exchange, one-way and
-// mutual, with MD5, SHA-1 and SHA-256. Pure; randomness comes in as bytes.
+// mutual, with the algorithms of IANA's PPP register that iSCSI initiators offer. Pure; randomness
+// comes in as bytes.
 #pragma once
 
 #include <array>
@@ -18,7 +19,8 @@ enum class ChapAlgorithm : std::uint8_t {
     none = 0,
     md5 = 5,
     sha1 = 6,
-    sha256 = 7
+    sha256 = 7,
+    sha3_256 = 8
 };  // IANA's numbers
 
 // hash(id | secret | challenge). Empty for ChapAlgorithm::none.

@@ -64,6 +64,23 @@ TEST_CASE("a definition survives being written and read") {
     CHECK_FALSE(LinkDefinition::parse(link.to_json(true), "6f1f9a52-0c1d-4e0a-9a53-0b1f6d0c7e12"));
 }
 
+TEST_CASE("no secret of a link serves both directions of CHAP, whichever credential has it") {
+    LinkDefinition link = definition(disk::Policy::discard, kDigestA);
+    link.credentials = {{"a", "secret-of-a-12", "target", "mutual-of-a-12", 0},
+                        {"b", "secret-of-b-12", "target", "mutual-of-a-12", 0}};
+    CHECK(LinkDefinition::parse(link.to_json(true), kId));
+    link.credentials[1].secret = "mutual-of-a-12";
+    CHECK_FALSE(LinkDefinition::parse(link.to_json(true), kId));
+    link.credentials.pop_back();
+    link.credentials[0].secret = "mutual-of-a-12";
+    CHECK_FALSE(LinkDefinition::parse(link.to_json(true), kId));
+    for (const auto& [length, valid] :
+         {std::pair{11U, false}, {12U, true}, {16U, true}, {255U, true}, {256U, false}}) {
+        link.credentials[0] = {"a", std::string(length, 's'), "", "", 0};
+        CHECK(LinkDefinition::parse(link.to_json(true), kId).has_value() == valid);
+    }
+}
+
 TEST_CASE("a new generation makes fresh overlays for discard and carries the kept ones on") {
     LinkDefinition link = definition(disk::Policy::discard, kDigestA);
     link.disks.push_back({1, kDigestB, disk::Policy::keep, 0});

@@ -48,7 +48,7 @@ struct Exchange {
 }  // namespace
 
 // Computed apart from this code, by Python's hashlib over 17h, the secret and the challenge.
-TEST_CASE("CHAP responses of the three algorithms") {
+TEST_CASE("CHAP responses of the four algorithms") {
     const std::string_view secret = "secret-of-twelve";
     CHECK(to_hex(chap_response(ChapAlgorithm::md5, 0x17, secret, kChallenge)) ==
           "3988b4023852797947aeffc94438a54a");
@@ -56,16 +56,23 @@ TEST_CASE("CHAP responses of the three algorithms") {
           "8faa519a9f3efcf363bf76a20e432c26810718af");
     CHECK(to_hex(chap_response(ChapAlgorithm::sha256, 0x17, secret, kChallenge)) ==
           "8139b7b2903bfdab7f8119be73993fb54dbf0880ffad5977e3df3ba70c2ff4c3");
+    CHECK(to_hex(chap_response(ChapAlgorithm::sha3_256, 0x17, secret, kChallenge)) ==
+          "c33cfa277f80b4fd10598d9d136995505bf7c2d68c6e186707bcb954600bab5f");
     CHECK(chap_response(ChapAlgorithm::none, 0x17, secret, kChallenge).empty());
 }
 
 TEST_CASE("the initiator's order of algorithms decides among those we have") {
     CHECK(Exchange("5").first.starts_with("CHAP_A=5"));
     CHECK(Exchange("7,5").first.starts_with("CHAP_A=7"));
-    CHECK(Exchange("8,6,5").first.starts_with("CHAP_A=6"));
-    CHECK(Exchange("8").step == ChapTarget::Step::failed);
-    CHECK(Exchange("").step == ChapTarget::Step::failed);
+    CHECK(Exchange("8,7,6,5").first.starts_with("CHAP_A=8"));  // open-iscsi with all it has
+    CHECK(Exchange("6,8").first.starts_with("CHAP_A=6"));
+    CHECK(Exchange("9,128,7").first.starts_with("CHAP_A=7"));
     CHECK(Exchange("99999999999999999999,5").first.starts_with("CHAP_A=5"));
+    for (const char* none_of_ours : {"", "0", "4", "9", "256", "-5", "5x", ",,"}) {
+        Exchange e(none_of_ours);
+        CHECK(e.step == ChapTarget::Step::failed);
+        CHECK(e.first.empty());
+    }
 }
 
 TEST_CASE("one-way CHAP passes with the right secret, of any credential of that name") {
@@ -79,6 +86,35 @@ TEST_CASE("one-way CHAP passes with the right secret, of any credential of that 
                            one_time.right_answer("one-time-secret-2", ChapAlgorithm::sha256)) ==
           ChapTarget::Step::passed);
     CHECK(one_time.chap.credential()->generation == 7);
+}
+
+TEST_CASE("secrets of any length that a link may have, to the last byte") {
+    for (const std::size_t length : {12U, 16U, 17U, 100U, 255U}) {
+        for (const auto algorithm : {ChapAlgorithm::md5, ChapAlgorithm::sha1, ChapAlgorithm::sha256,
+                                     ChapAlgorithm::sha3_256}) {
+            const std::string secret(length, 's');
+            std::string other = secret;
+            other.back() = 't';
+            for (const auto& [given, step] : {std::pair{secret, ChapTarget::Step::passed},
+                                              std::pair{other, ChapTarget::Step::failed}}) {
+                const std::string offer = std::to_string(static_cast<unsigned>(algorithm));
+                Exchange e(offer.c_str());
+                e.known.front().secret = secret;
+                CHECK(e.respond("alice", e.right_answer(given, algorithm)) == step);
+            }
+        }
+    }
+}
+
+TEST_CASE("a response that is cut short or of another algorithm does not pass") {
+    Exchange cut;
+    CHECK(cut.respond("alice", cut.right_answer("lasting-secret-1").substr(0, 18)) ==
+          ChapTarget::Step::failed);
+    CHECK(Exchange().respond("alice", "0x") == ChapTarget::Step::failed);
+    Exchange confused("8,7");
+    CHECK(confused.respond("alice",
+                           confused.right_answer("lasting-secret-1", ChapAlgorithm::sha256)) ==
+          ChapTarget::Step::failed);
 }
 
 TEST_CASE("CHAP fails on what is wrong, and says why to us alone") {
@@ -129,6 +165,11 @@ TEST_CASE("mutual CHAP is refused where it would be unsafe or is not set up") {
     Exchange same;
     CHECK(same.respond("bob", same.right_answer("bobs-long-secret"),
                        {{"CHAP_I", "1"}, {"CHAP_C", "0x01"}}) == ChapTarget::Step::failed);
+    // A challenge of another length that begins like ours is none of ours.
+    Exchange longer;
+    CHECK(longer.respond("alice", longer.right_answer("lasting-secret-1"),
+                         {{"CHAP_I", "1"}, {"CHAP_C", reflected + "00"}}) ==
+          ChapTarget::Step::passed);
     Exchange half;
     CHECK(half.respond("alice", half.right_answer("lasting-secret-1"), {{"CHAP_I", "1"}}) ==
           ChapTarget::Step::failed);
