@@ -399,6 +399,19 @@ OperationResult<> LinkTable::reset(std::string_view id, bool force) {
     return save();
 }
 
+OperationResult<> LinkTable::redirect(std::string_view id, std::optional<iscsi::Redirect> to) {
+    const LinkPointer link = find(id);
+    if (!link) return no_such_link(id);
+    const std::lock_guard operation(link->operation);
+    if (auto usable = check_usable(link); !usable) return usable;
+    {
+        const std::lock_guard lock(mutex_);
+        link->state.redirect = std::move(to);
+        list(link);
+    }
+    return save();
+}
+
 void LinkTable::retry_problems() {
     std::vector<LinkPointer> links;
     {

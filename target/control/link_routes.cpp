@@ -30,6 +30,7 @@ json::object view_json(const LinkView& view) {
                                 {"quota_bytes", report.overlay.quota_bytes},
                                 {"ram_bytes", report.overlay.ram_bytes},
                                 {"journal_bytes", report.overlay.journal_bytes}};
+    o["redirect"] = redirect_json(view.state.redirect);
     o["reads"] = json::object{{"cache_hits", report.reads.cache_hits},
                               {"cache_misses", report.reads.cache_misses}};
     o["ready"] = report.ready;
@@ -170,6 +171,22 @@ http::Response post_reset(ControlContext& context, const http::Request& request)
     return get_link(context, request);
 }
 
+http::Response put_redirect(ControlContext& context, const http::Request& request) {
+    const auto body = json::parse_object(request.body);
+    if (!body) return http::problem(body.error());
+    auto redirect = parse_redirect(*body);
+    if (!redirect) return http::problem(redirect.error());
+    const auto set = context.links.redirect(request.params.at("id"), std::move(*redirect));
+    if (!set) return respond(set.error());
+    return get_link(context, request);
+}
+
+http::Response delete_redirect(ControlContext& context, const http::Request& request) {
+    const auto cleared = context.links.redirect(request.params.at("id"), std::nullopt);
+    if (!cleared) return respond(cleared.error());
+    return respond_text(204, "");
+}
+
 http::Response post_commit(ControlContext& context, const http::Request& request) {
     const auto body = body_object(request);
     if (!body) return http::problem(body.error());
@@ -193,6 +210,10 @@ void add_link_routes(std::vector<http::Route>& routes, ControlContext& c) {
     routes.push_back({"DELETE", "/links/{id}", [&c](Request& r) { return delete_link(c, r); }});
     routes.push_back({"POST", "/links/{id}/boots", [&c](Request& r) { return post_boot(c, r); }});
     routes.push_back({"POST", "/links/{id}/reset", [&c](Request& r) { return post_reset(c, r); }});
+    routes.push_back(
+        {"PUT", "/links/{id}/redirect", [&c](Request& r) { return put_redirect(c, r); }});
+    routes.push_back(
+        {"DELETE", "/links/{id}/redirect", [&c](Request& r) { return delete_redirect(c, r); }});
     routes.push_back(
         {"POST", "/links/{id}/commit", [&c](Request& r) { return post_commit(c, r); }});
 }

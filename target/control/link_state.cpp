@@ -8,6 +8,7 @@
 
 #include "common/hex.hpp"
 #include "common/json.hpp"
+#include "target/iscsi/socket_address.hpp"
 
 namespace goldlink::control {
 namespace {
@@ -100,6 +101,7 @@ boost::json::object LinkState::to_json() const {
         o["pending"] = control::to_json(*pending);
     else
         o["pending"] = nullptr;
+    o["redirect"] = redirect_json(redirect);
     return o;
 }
 
@@ -113,7 +115,29 @@ Result<LinkState> LinkState::parse(const boost::json::object& o) {
     if (pending != nullptr && pending->is_object()) {
         GOLDLINK_TRY_ASSIGN(state.pending, parse_generation(pending->get_object()));
     }
+    const json::value* redirect = o.if_contains("redirect");
+    if (redirect != nullptr && redirect->is_object()) {
+        GOLDLINK_TRY_ASSIGN(state.redirect, parse_redirect(redirect->get_object()));
+    }
     return state;
+}
+
+Result<iscsi::Redirect> parse_redirect(const boost::json::object& o) {
+    GOLDLINK_TRY(json::only_fields(o, {"portal", "permanent"}));
+    GOLDLINK_TRY_ASSIGN(const auto text, json::string_field(o, "portal", 1, 80));
+    GOLDLINK_TRY_ASSIGN(const auto address, iscsi::SocketAddress::parse(text));
+    GOLDLINK_TRY_ASSIGN(const auto permanent, json::optional_bool(o, "permanent"));
+    iscsi::Redirect redirect{address.to_string(), permanent.value_or(false)};
+    if (address.is_wildcard() || redirect.portal.ends_with(":0"))
+        return failure(ErrorKind::invalid,
+                       fmt::format("initiators cannot be sent to '{}'; name one address and port",
+                                   redirect.portal));
+    return redirect;
+}
+
+boost::json::value redirect_json(const std::optional<iscsi::Redirect>& redirect) {
+    if (!redirect) return nullptr;
+    return json::object{{"portal", redirect->portal}, {"permanent", redirect->permanent}};
 }
 
 GenerationState plan_generation(const LinkDefinition& definition, const GenerationState* previous,

@@ -13,6 +13,10 @@
 
 #include "target/control/link_definition.hpp"
 
+namespace boost::json {
+class value;
+}
+
 namespace goldlink::control {
 
 struct DiskState {
@@ -42,6 +46,8 @@ struct LinkState {
     LinkDefinition definition;
     GenerationState current;
     std::optional<GenerationState> pending;
+    // Of this node, not of the registry: a definition put again leaves it.
+    std::optional<iscsi::Redirect> redirect;
 
     bool refers_to(std::string_view version) const;
     std::uint64_t next_number() const;
@@ -49,6 +55,11 @@ struct LinkState {
     boost::json::object to_json() const;  // with secrets: for the state file
     static Result<LinkState> parse(const boost::json::object& o);
 };
+
+// {"portal": "10.0.0.2:3260" or "[2001:db8::2]:3260", "permanent": false}, in the spelling that
+// connections report.
+Result<iscsi::Redirect> parse_redirect(const boost::json::object& o);
+boost::json::value redirect_json(const std::optional<iscsi::Redirect>& redirect);
 
 // The generation after `previous` for a definition: `fresh` gives every disk a new overlay, else
 // keep and super disks of unchanged policy and version carry theirs on.

@@ -9,6 +9,7 @@
 #include "common/check.hpp"
 #include "common/file.hpp"
 #include "common/log.hpp"
+#include "target/iscsi/text.hpp"
 
 namespace goldlink::control {
 
@@ -173,6 +174,7 @@ void LinkTable::list(const LinkPointer& link) {
     listed->entry.reactor = link->reactor;
     listed->entry.credentials = definition.credentials;
     listed->entry.allowed_initiators = definition.allowed_initiators;
+    listed->entry.redirect = link->state.redirect;
     listed->entry.endpoint = link->live.get();
     add_boot(listed->entry, link->state.current);
     if (link->state.pending) add_boot(listed->entry, *link->state.pending);
@@ -211,8 +213,11 @@ std::vector<std::shared_ptr<const iscsi::TargetEntry>> LinkTable::list_targets(
     std::vector<std::shared_ptr<const iscsi::TargetEntry>> found;
     for (const auto& [iqn, entry] : *listing) {
         const auto& allowed = entry->allowed_initiators;
-        if (allowed.empty() ||
-            std::find(allowed.begin(), allowed.end(), initiator_name) != allowed.end())
+        // As the login compares them: names are equal after folding (RFC 7143 4.2.7.1).
+        const auto is_this = [&](const std::string& name) {
+            return iscsi::fold_name(name) == initiator_name;
+        };
+        if (allowed.empty() || std::any_of(allowed.begin(), allowed.end(), is_this))
             found.push_back(entry);
     }
     return found;

@@ -75,6 +75,8 @@ class LinkTable final : public iscsi::Directory {
     OperationResult<> remove(std::string_view id);
     OperationResult<BootAnswer> boot(std::string_view id, const BootRequest& request);
     OperationResult<> reset(std::string_view id, bool force);
+    // Sends the link's later logins to another portal, or serves them again. Sessions stay.
+    OperationResult<> redirect(std::string_view id, std::optional<iscsi::Redirect> to);
     // Makes the blocks of the link's super disk a new version, which the link then runs on with an
     // empty overlay. Refused while sessions live. Long: on a task thread.
     OperationResult<store::VersionInfo> commit(std::string_view id, store::Progress& progress);

@@ -65,6 +65,8 @@ constexpr PortalMetric kPortalMetrics[] = {
      &iscsi::PortalCounters::logins},
     {"goldlink_logins_refused_total", "counter", "Logins refused or timed out",
      &iscsi::PortalCounters::logins_refused},
+    {"goldlink_logins_redirected_total", "counter", "Logins sent on to another portal",
+     &iscsi::PortalCounters::logins_redirected},
     {"goldlink_commands_total", "counter", "SCSI commands", &iscsi::PortalCounters::commands},
     {"goldlink_read_bytes_total", "counter", "Bytes sent to initiators",
      &iscsi::PortalCounters::data_in_bytes},

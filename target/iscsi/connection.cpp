@@ -12,7 +12,7 @@ Connection::Connection(Environment& environment, Transport& transport, std::stri
       stream_(*this),
       portals_(std::move(portals)),
       login_(std::make_unique<Login>(environment.directory, environment.random,
-                                     std::move(peer_address))) {
+                                     std::move(peer_address), portals_.local)) {
     stream_.set_max_data_segment(kLoginMaxDataSegmentLength);
 }
 
@@ -43,7 +43,13 @@ void Connection::login_request(const Pdu& pdu) {
     answer_ = login_->handle(pdu);
     if (answer_.status == LoginStatus::success && answer_.enters_full_feature)
         return complete_login();
-    if (answer_.status != LoginStatus::success) {
+    if (answer_.status == LoginStatus::moved_temporarily ||
+        answer_.status == LoginStatus::moved_permanently) {
+        environment_.counters.logins_redirected.add();
+        log::info("{}: {} is sent on to {} of {}", login_->address(), login_->initiator_name(),
+                  login_->target()->redirect->portal, login_->target()->iqn);
+        closing_ = true;
+    } else if (answer_.status != LoginStatus::success) {
         environment_.counters.logins_refused.add();
         closing_ = true;
     }

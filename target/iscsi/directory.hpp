@@ -65,12 +65,22 @@ class LinkEndpoint {
     virtual void first_write(SessionControl& control) = 0;
 };
 
+// Where the initiators of a link are sent instead (RFC 7143 11.13.5, statuses 0101h and 0102h).
+struct Redirect {
+    std::string portal;  // "10.0.0.2:3260" or "[2001:db8::2]:3260"
+    // The initiator is to remember the new place; else it comes back here for every login.
+    bool permanent = false;
+
+    bool operator==(const Redirect&) const = default;
+};
+
 struct TargetEntry {
     std::string iqn;
     std::string alias;
     unsigned reactor = 0;                         // index of the link's reactor
     std::vector<Credential> credentials;          // empty: no authentication needed
     std::vector<std::string> allowed_initiators;  // empty: any name that authenticates
+    std::optional<Redirect> redirect;             // logins at its own portal are served
     LinkEndpoint* endpoint = nullptr;             // valid on `reactor` while the entry is listed
 };
 

@@ -29,8 +29,8 @@ class Counter {
 };
 
 struct ReactorCounters {
-    Counter sessions, logins, logins_refused, commands, data_in_bytes, data_out_bytes, rejects,
-        digest_errors, task_management;
+    Counter sessions, logins, logins_refused, logins_redirected, commands, data_in_bytes,
+        data_out_bytes, rejects, digest_errors, task_management;
 };
 
 // The connection's way out, implemented by the socket and by tests.

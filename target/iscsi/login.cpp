@@ -1,6 +1,7 @@
 #include "target/iscsi/login.hpp"
 
 #include <algorithm>
+#include <utility>
 
 namespace goldlink::iscsi {
 
@@ -23,6 +24,17 @@ const KeyValue* find(std::span<const KeyValue> keys, std::string_view key) {
     const auto found =
         std::find_if(keys.begin(), keys.end(), [&](const KeyValue& kv) { return kv.key == key; });
     return found == keys.end() ? nullptr : &*found;
+}
+
+// RFC 7143 13.8: in a redirection TargetAddress has no portal group tag.
+LoginAnswer moved_to(const Redirect& redirect) {
+    LoginAnswer answer{.status = redirect.permanent ? LoginStatus::moved_permanently
+                                                    : LoginStatus::moved_temporarily,
+                       .flags = 0,
+                       .enters_full_feature = false,
+                       .text = {}};
+    append_pair(answer.text, "TargetAddress", redirect.portal);
+    return answer;
 }
 
 }  // namespace
@@ -98,13 +110,29 @@ LoginAnswer Login::handle_text(Bhs bhs, std::string_view text) {
     if (!identified_)
         if (auto refusal = identify(*keys)) return std::move(*refusal);
     std::string response;
-    // RFC 7143 13.9: with the first response of a normal session.
-    if (!discovery_ && !tag_sent_) {
-        append_pair(response, "TargetPortalGroupTag", std::to_string(kPortalGroupTag));
-        tag_sent_ = true;
-    }
+    declare_target(response);
     if (auto refusal = negotiate(*keys, response)) return std::move(*refusal);
     return transit(bhs, std::move(response));
+}
+
+// With the first response of a normal session: the portal group tag must be in it (RFC 7143 13.9),
+// and the alias should (13.6).
+void Login::declare_target(std::string& response) {
+    if (discovery_ || std::exchange(target_declared_, true)) return;
+    append_pair(response, "TargetPortalGroupTag", std::to_string(kPortalGroupTag));
+    if (!target_->alias.empty()) append_pair(response, "TargetAlias", target_->alias);
+}
+
+// SessionType belongs to the first request, like the names (6.3). One that comes later and says
+// what is the case does no harm; what is decided is not changed by another.
+std::optional<LoginAnswer> Login::check_late(const KeyValue& pair) {
+    if (pair.key == "SessionType" && pair.value != (discovery_ ? "Discovery" : "Normal"))
+        return refuse(LoginStatus::initiator_error, "SessionType came after the first request");
+    if (pair.key == "InitiatorName" && fold_name(pair.value) != initiator_name_)
+        return refuse(LoginStatus::initiator_error, "InitiatorName changed during the login");
+    if (pair.key == "TargetName" && !discovery_ && fold_name(pair.value) != target_name_)
+        return refuse(LoginStatus::initiator_error, "TargetName changed during the login");
+    return std::nullopt;
 }
 
 // Who logs in to what: all of it must be in the first request (6.3).
@@ -138,6 +166,9 @@ std::optional<LoginAnswer> Login::identify(std::span<const KeyValue> keys) {
     if (!may)
         return refuse(LoginStatus::authorization_failure,
                       "this initiator name is not allowed for the target");
+    // Told before any secret is asked for, since only the new place may know it.
+    if (target_->redirect && target_->redirect->portal != portal_)
+        return moved_to(*target_->redirect);
     credentials_ = target_->credentials;
     return std::nullopt;
 }
@@ -151,6 +182,7 @@ std::optional<LoginAnswer> Login::negotiate(std::span<const KeyValue> keys, std:
             security.push_back(pair);
             continue;
         }
+        if (auto refusal = check_late(pair)) return refusal;
         if (negotiation_.offer(pair, stage_, response) == Negotiation::Outcome::repeated)
             return refuse(LoginStatus::initiator_error, "a key was negotiated twice");
     }

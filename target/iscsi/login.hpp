@@ -23,6 +23,8 @@ namespace goldlink::iscsi {
 
 enum class LoginStatus : std::uint16_t {  // RFC 7143 11.13.5: class, detail
     success = 0x0000,
+    moved_temporarily = 0x0101,
+    moved_permanently = 0x0102,
     initiator_error = 0x0200,
     authentication_failure = 0x0201,
     authorization_failure = 0x0202,
@@ -52,8 +54,12 @@ class Login {
     static constexpr unsigned kMaxRequests = 32;
     static constexpr std::size_t kMaxTextBytes = 64 * 1024;
 
-    Login(Directory& directory, RandomBytes random, std::string address)
-        : directory_(directory), random_(random), address_(std::move(address)) {}
+    // `address` is the initiator's, `portal` ours on this connection ("10.0.0.1:3260").
+    Login(Directory& directory, RandomBytes random, std::string address, std::string portal)
+        : directory_(directory),
+          random_(random),
+          address_(std::move(address)),
+          portal_(std::move(portal)) {}
 
     // One login request. After a status other than success the connection must close.
     LoginAnswer handle(const Pdu& request);
@@ -83,6 +89,8 @@ class Login {
     std::optional<LoginAnswer> check_header(Bhs bhs);
     LoginAnswer handle_text(Bhs bhs, std::string_view text);
     std::optional<LoginAnswer> identify(std::span<const KeyValue> keys);
+    std::optional<LoginAnswer> check_late(const KeyValue& pair);
+    void declare_target(std::string& response);
     std::optional<LoginAnswer> negotiate(std::span<const KeyValue> keys, std::string& response);
     std::optional<LoginAnswer> authenticate(std::span<const KeyValue> security_keys,
                                             std::string& response);
@@ -93,6 +101,7 @@ class Login {
     Directory& directory_;
     RandomBytes random_;
     std::string address_;
+    std::string portal_;
 
     bool begun_ = false;
     Stage stage_ = Stage::operational;
@@ -105,7 +114,7 @@ class Login {
 
     bool identified_ = false;
     bool discovery_ = false;
-    bool tag_sent_ = false;
+    bool target_declared_ = false;
     std::string initiator_name_;
     std::string target_name_;
     std::shared_ptr<const TargetEntry> target_;

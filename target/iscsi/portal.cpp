@@ -288,6 +288,7 @@ std::vector<PortalCounters> PortalSet::counters() const {
                        .connections_refused = 0,
                        .logins = from.logins.get(),
                        .logins_refused = from.logins_refused.get(),
+                       .logins_redirected = from.logins_redirected.get(),
                        .commands = from.commands.get(),
                        .data_in_bytes = from.data_in_bytes.get(),
                        .data_out_bytes = from.data_out_bytes.get(),

@@ -40,6 +40,7 @@ struct PortalCounters {
     std::uint64_t connections_refused = 0;  // over a limit of PortalOptions
     std::uint64_t logins = 0;               // that reached full feature phase
     std::uint64_t logins_refused = 0;       // answered with an error status, or timed out
+    std::uint64_t logins_redirected = 0;    // sent on to another portal
     std::uint64_t commands = 0;             // SCSI commands
     std::uint64_t data_in_bytes = 0;        // to initiators
     std::uint64_t data_out_bytes = 0;       // from initiators

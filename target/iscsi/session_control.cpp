@@ -117,8 +117,11 @@ bool Session::answer_text(std::string_view text, std::string& response) {
     return true;
 }
 
+// What this initiator may use. The list it comes from keeps to the links' lists of initiators; a
+// link that lists none and asks for CHAP is shown to those alone who proved that they can log in.
 bool Session::discovers(const TargetEntry& entry) const {
-    if (!discovery_credential_) return true;
+    if (target_ || entry.credentials.empty()) return true;
+    if (!discovery_credential_) return !entry.allowed_initiators.empty();
     return std::any_of(entry.credentials.begin(), entry.credentials.end(),
                        [&](const Credential& c) {
                            return c.username == discovery_credential_->username &&
@@ -131,6 +134,9 @@ bool Session::send_targets(std::string_view value, std::string& response) const 
     const auto append_target = [&](const TargetEntry& entry) {
         append_pair(response, "TargetName", entry.iqn);
         const std::string tag = "," + std::to_string(kPortalGroupTag);
+        // Moved for good: nobody is to remember this place. Moved for now: the login tells where.
+        if (entry.redirect && entry.redirect->permanent)
+            return append_pair(response, "TargetAddress", entry.redirect->portal + tag);
         append_pair(response, "TargetAddress", portals_.local + tag);
         for (const std::string& other : portals_.others)
             if (other != portals_.local) append_pair(response, "TargetAddress", other + tag);

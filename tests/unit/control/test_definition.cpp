@@ -110,6 +110,7 @@ TEST_CASE("a link's state survives being written and read, and says which versio
     state.definition.disks[0].version = kDigestB;
     state.pending = plan_generation(state.definition, &state.current, 8, false);
     state.pending->boot_id = std::string(kId);
+    state.redirect = iscsi::Redirect{"[2001:db8::2]:3260", true};
     CHECK(state.next_number() == 9);
     const auto read = LinkState::parse(state.to_json());
     REQUIRE(read);
@@ -120,12 +121,31 @@ TEST_CASE("a link's state survives being written and read, and says which versio
     REQUIRE(read->pending);
     CHECK(read->pending->boot_id == kId);
     CHECK(read->pending->number == 8);
+    CHECK(read->redirect == state.redirect);
+    state.redirect.reset();
+    CHECK_FALSE(LinkState::parse(state.to_json())->redirect);
     CHECK(read->refers_to(kDigestA));
     CHECK(read->refers_to(kDigestB));
     CHECK_FALSE(read->refers_to(std::string(64, 'c')));
     auto escaped = state.to_json();
     escaped["current"].as_object()["disks"].as_array()[0].as_object()["overlay"] = "../x";
     CHECK_FALSE(LinkState::parse(escaped));
+}
+
+TEST_CASE("a redirect names one address and port, spelled as connections report them") {
+    const auto parse = [](boost::json::value portal) {
+        return parse_redirect({{"portal", std::move(portal)}, {"permanent", true}});
+    };
+    CHECK(parse("10.0.0.2:3260")->portal == "10.0.0.2:3260");
+    CHECK(parse("[2001:DB8:0::2]:3260")->portal == "[2001:db8::2]:3260");
+    CHECK(parse("[::1]:1")->permanent);
+    CHECK_FALSE(parse_redirect({{"portal", "10.0.0.2:3260"}})->permanent);
+    for (const char* bad : {"", "10.0.0.2", "10.0.0.2:0", "0.0.0.0:3260", "[::]:3260", "::1:3260",
+                            "host.example:3260", "10.0.0.2:3260,1"})
+        CHECK_FALSE(parse(bad));
+    CHECK_FALSE(parse(7));
+    CHECK_FALSE(parse_redirect({{"portal", "10.0.0.2:3260"}, {"for", "ever"}}));
+    CHECK_FALSE(parse_redirect({}));
 }
 
 TEST_CASE("a disk's identity hangs on its link and lun alone") {

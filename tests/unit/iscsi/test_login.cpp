@@ -83,6 +83,91 @@ TEST_CASE("a login without authentication reaches full feature phase in one exch
     CHECK(world.environment.counters.logins.get() == 1);
 }
 
+TEST_CASE("the link's alias is told with the first response, and not to discovery") {
+    World world;
+    world.entry().alias = "PC-001 (window)";
+    Peer peer(world);
+    auto replies = peer.login_request(kSecurityToOperational, kWho + pairs({"AuthMethod=None"}));
+    REQUIRE(status_of(replies) == 0);
+    CHECK(replies[0].value("TargetAlias") == "PC-001 (window)");
+    replies = peer.login_request(kOperationalToFull, "");
+    CHECK_FALSE(replies[0].value("TargetAlias"));
+    Peer finder(world);
+    replies = finder.login_request(kOperationalToFull,
+                                   pairs({"InitiatorName=iqn.a:b", "SessionType=Discovery"}));
+    REQUIRE(status_of(replies) == 0);
+    CHECK_FALSE(replies[0].value("TargetAlias"));
+    CHECK_FALSE(replies[0].value("TargetPortalGroupTag"));
+}
+
+// RFC 7143 section 13 marks these "any stage": they may come with each request of a login.
+TEST_CASE("declarations are taken in each request of the login") {
+    World world;
+    const auto [stage, declaration] = GENERATE(table<std::uint8_t, std::string>({
+        {kSecurity, "SessionType=Normal"},
+        {kSecurity, "InitiatorAlias=pc one"},
+        {kSecurity, "MaxRecvDataSegmentLength=512"},
+        {kSecurity, "X#NodeArchitecture=x86"},
+        {kOperational, "SessionType=Normal"},
+        {kOperational, "InitiatorAlias=pc one"},
+        {kOperational, "MaxRecvDataSegmentLength=512"},
+        {kOperational, "X#NodeArchitecture=x86"},
+    }));
+    INFO(declaration);
+    Peer peer(world);
+    if (stage == kSecurity) {
+        REQUIRE(status_of(peer.login_request(kSecurity, kWho)) == 0);
+        const auto replies = peer.login_request(kSecurity, pairs({declaration}));
+        REQUIRE(status_of(replies) == 0);
+        CHECK(replies[0].data.empty());
+        REQUIRE(status_of(peer.login_request(kSecurityToOperational, pairs({"AuthMethod=None"}))) ==
+                0);
+    } else {
+        REQUIRE(status_of(peer.login_request(kOperational, kWho)) == 0);
+        const auto replies = peer.login_request(kOperational, pairs({declaration}));
+        REQUIRE(status_of(replies) == 0);
+        CHECK(replies[0].data.empty());
+    }
+    CHECK(status_of(peer.login_request(kOperationalToFull, "")) == 0);
+    if (declaration == "MaxRecvDataSegmentLength=512") {
+        peer.read(0, 1);  // the unit attention of a new session
+        CHECK(peer.read(0, 4).size() == 4);
+    }
+}
+
+TEST_CASE("who logs in to what is settled by the first request") {
+    World world;
+    world.add_target("iqn.2026-11.io.goldlink:pc-002");
+    Peer peer(world);
+    SECTION("another session type later") {
+        REQUIRE(status_of(peer.login_request(kOperational, kWho)) == 0);
+        CHECK(status_of(peer.login_request(kOperationalToFull, pairs({"SessionType=Discovery"}))) ==
+              0x0200);
+    }
+    SECTION("a discovery session that becomes normal") {
+        REQUIRE(status_of(peer.login_request(
+                    kOperational, pairs({"InitiatorName=iqn.a:b", "SessionType=Discovery"}))) == 0);
+        CHECK(status_of(peer.login_request(kOperationalToFull, pairs({"SessionType=Normal"}))) ==
+              0x0200);
+    }
+    SECTION("another target later") {
+        REQUIRE(status_of(peer.login_request(kOperational, kWho)) == 0);
+        CHECK(status_of(peer.login_request(kOperationalToFull,
+                                           pairs({"TargetName=iqn.2026-11.io.goldlink:pc-002"}))) ==
+              0x0200);
+    }
+    SECTION("another initiator later") {
+        REQUIRE(status_of(peer.login_request(kOperational, kWho)) == 0);
+        CHECK(status_of(peer.login_request(kOperationalToFull,
+                                           pairs({"InitiatorName=iqn.a:other"}))) == 0x0200);
+    }
+    SECTION("names only in the second request") {
+        CHECK(status_of(peer.login_request(kOperational, pairs({"MaxBurstLength=512"}))) == 0x0207);
+    }
+    CHECK(world.refusals.size() == 1);
+    CHECK(world.link().started.empty());
+}
+
 TEST_CASE("Windows logs in: two stages and its own offers") {
     World world;
     Peer peer(world, "iqn.1991-05.com.microsoft:pc-001");

@@ -78,7 +78,8 @@ std::vector<std::shared_ptr<const TargetEntry>> World::list_targets(std::string_
     std::vector<std::shared_ptr<const TargetEntry>> all;
     for (const auto& [iqn, entry] : entries_) {
         const auto& allowed = entry->allowed_initiators;
-        if (allowed.empty() || std::find(allowed.begin(), allowed.end(), name) != allowed.end())
+        const auto is_this = [&](const std::string& one) { return fold_name(one) == name; };
+        if (allowed.empty() || std::any_of(allowed.begin(), allowed.end(), is_this))
             all.push_back(entry);
     }
     return all;
