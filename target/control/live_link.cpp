@@ -54,7 +54,7 @@ LiveLink::LiveLink(reactor::Reactor& reactor, const OverlaySettings& settings,
 Result<std::shared_ptr<OpenUnits>> LiveLink::open(const UnitsPlan& plan) {
     const std::weak_ptr<LiveLink> self = weak_from_this();
     return OpenUnits::open(
-        plan, settings_, reactor_.ring(), current_.units,
+        plan, settings_, reactor_, current_.units,
         [self, state = plan.generation](std::uint16_t lun, int percent) {
             if (const auto link = self.lock())
                 link->listener_.event("space_warning", state, {{"lun", lun}, {"percent", percent}});

@@ -68,7 +68,7 @@ std::shared_ptr<OpenDisk> shared_disk(const std::shared_ptr<OpenUnits>& running,
 
 Result<std::shared_ptr<OpenUnits>> OpenUnits::open(const UnitsPlan& plan,
                                                    const OverlaySettings& settings,
-                                                   reactor::IoRing& ring,
+                                                   reactor::Reactor& reactor,
                                                    const std::shared_ptr<OpenUnits>& running,
                                                    const SpaceWarning& on_space_warning) {
     auto units = std::make_shared<OpenUnits>();
@@ -78,7 +78,8 @@ Result<std::shared_ptr<OpenUnits>> OpenUnits::open(const UnitsPlan& plan,
         if (disk) {
             ++shared;
         } else {
-            GOLDLINK_TRY_ASSIGN(disk, open_disk(plan, i, settings, ring, on_space_warning));
+            GOLDLINK_TRY_ASSIGN(disk,
+                                open_disk(plan, i, settings, reactor.ring(), on_space_warning));
         }
         units->disks_.push_back(std::move(disk));
     }
@@ -95,7 +96,14 @@ Result<std::shared_ptr<OpenUnits>> OpenUnits::open(const UnitsPlan& plan,
         definition.disk = std::shared_ptr<disk::Disk>(disk, disk->disk.get());
         definitions.push_back(std::move(definition));
     }
-    units->device_ = std::make_unique<scsi::Device>(plan.iqn, std::move(definitions));
+    scsi::DeviceSeams seams;
+    seams.wake = [&reactor, self = units->weak_from_this()] {
+        reactor.post([self] {
+            if (const auto alive = self.lock()) alive->device().run_background();
+        });
+    };
+    units->device_ =
+        std::make_unique<scsi::Device>(plan.iqn, std::move(definitions), std::move(seams));
     return units;
 }
 

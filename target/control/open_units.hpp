@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "target/control/link_state.hpp"
+#include "target/reactor/reactor.hpp"
 #include "target/scsi/device.hpp"
 
 namespace goldlink::control {
@@ -42,7 +43,7 @@ struct OpenDisk {  // closes its disk when the last generation that uses it lets
     ~OpenDisk() { disk->close(); }
 };
 
-class OpenUnits {
+class OpenUnits : public std::enable_shared_from_this<OpenUnits> {
   public:
     using SpaceWarning = std::function<void(std::uint16_t lun, int percent)>;
 
@@ -50,7 +51,7 @@ class OpenUnits {
     // are, so is the device, unless the target's name changed. Null `running`: none.
     static Result<std::shared_ptr<OpenUnits>> open(const UnitsPlan& plan,
                                                    const OverlaySettings& settings,
-                                                   reactor::IoRing& ring,
+                                                   reactor::Reactor& reactor,
                                                    const std::shared_ptr<OpenUnits>& running,
                                                    const SpaceWarning& on_space_warning);
 

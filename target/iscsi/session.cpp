@@ -253,6 +253,7 @@ void Session::close(SessionEnd why) {
     end_why_ = why;
     held_.clear();
     pending_answers_.clear();
+    if (attached_) device_->nexus_lost(*nexus_);
     drop_commands();
     transport_.output_pending();
 }

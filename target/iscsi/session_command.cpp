@@ -23,6 +23,7 @@ bool stores_data(std::uint8_t operation_code) {
         case 0x93:  // WRITE SAME (16)
         case 0x89:  // COMPARE AND WRITE
         case 0x42:  // UNMAP
+        case 0x48:  // SANITIZE
             return true;
         default:
             return false;
@@ -272,7 +273,8 @@ void Session::send_scsi_response(Command& command, std::uint8_t residual_flags,
         .be32(44, residual);
     if (command.task.status == scsi::Status::check_condition) {
         std::array<std::uint8_t, 64> sense;
-        const std::size_t length = scsi::encode_sense(command.task.sense, false, sense);
+        const std::size_t length =
+            scsi::encode_sense(command.task.sense, command.task.descriptor_sense, sense);
         store_be16(pdu.inline_data.data(), static_cast<std::uint16_t>(length));
         std::memcpy(pdu.inline_data.data() + 2, sense.data(), length);
         pdu.data = pdu.inline_data.data();

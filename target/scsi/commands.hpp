@@ -103,6 +103,10 @@ AdvanceFunction advance_write_same;
 CommandFunction prepare_compare_and_write, prepare_orwrite;
 AdvanceFunction advance_compare_and_write, advance_orwrite;
 
+// sanitize.cpp
+CommandFunction prepare_sanitize, execute_sanitize, prepare_exit_sanitize_failure,
+    execute_exit_sanitize_failure;
+
 // reserve_commands.cpp
 CommandFunction prepare_reserve_6, execute_reserve_6, prepare_release_6, execute_release_6;
 CommandFunction prepare_persistent_reserve_in, execute_read_keys, execute_read_reservation,

@@ -61,8 +61,15 @@ Step check_command(LogicalUnit& unit, Task& task, const OpcodeRow* row) {
     NexusUnit& view = nexus_unit_of(task);
     if (!view.attentions.empty() && (traits & kPassesAttention) == 0) [[unlikely]]
         return fail_attention(task, view.attentions.take());
-    if (row == nullptr || ((traits & kThinOnly) != 0 && !unit.thin)) [[unlikely]] {
-        if (unit.commands->has_service_actions(task.cdb[0])) return fail_cdb_field(task, 1);
+    constexpr std::uint8_t kConditional = kThinOnly | kBackground;
+    if (row == nullptr || ((traits & kConditional) != 0 && !unit.device->knows(unit, *row)))
+        [[unlikely]] {
+        // An opcode all of whose rows are unknown is unknown itself.
+        const auto rows = unit.commands->rows_of(task.cdb[0]);
+        if (unit.commands->has_service_actions(task.cdb[0]) &&
+            std::ranges::any_of(
+                rows, [&](const OpcodeRow& each) { return unit.device->knows(unit, each); }))
+            return fail_cdb_field(task, 1);
         return fail(task, sense::kInvalidOperationCode);
     }
     if ((task.cdb[row->cdb_length - 1u] & kNaca) != 0) [[unlikely]]
@@ -70,16 +77,25 @@ Step check_command(LogicalUnit& unit, Task& task, const OpcodeRow* row) {
     if (unit.reservations.held() &&
         unit.reservations.conflicts(*task.nexus, view.registration, row->under)) [[unlikely]]
         return fail_status(task, Status::reservation_conflict);
+    if (unit.restricted && refuse_restricted(unit, task) == Step::finished) [[unlikely]]
+        return Step::finished;
     if ((traits & kWrites) != 0 && (unit.read_only || unit.mode.software_write_protect()))
         [[unlikely]]
         return fail(task, sense::kWriteProtected);
     return Step::pending;
 }
 
+// SANITIZE goes on without its task (SBC-3 4.11), which the next background step completes.
+void abort_task(LogicalUnit& unit, Task& task) {
+    task.aborted = true;
+    if (unit.sanitize.task == &task) unit.device->wake();
+}
+
 }  // namespace
 
-Device::Device(std::string target_name, std::vector<LogicalUnitDefinition> units)
+Device::Device(std::string target_name, std::vector<LogicalUnitDefinition> units, DeviceSeams seams)
     : state_(std::make_unique<DeviceState>()) {
+    state_->seams = std::move(seams);
     state_->target_name = std::move(target_name);
     state_->units = std::vector<LogicalUnit>(units.size() + 1);
     state_->index_of_lun.fill(static_cast<std::uint16_t>(state_->absent_index()));
@@ -127,6 +143,12 @@ void Device::close_nexus(Nexus* nexus) {
     state_->nexuses.remove_if([&](const Nexus& each) { return &each == nexus; });
 }
 
+void Device::nexus_lost(Nexus& nexus) noexcept {
+    for (LogicalUnit& unit : state_->units)
+        if (Task* const task = unit.sanitize.task; task != nullptr && task->nexus == &nexus)
+            abort_task(unit, *task);
+}
+
 Step Device::prepare(Task& task) noexcept {
     task.status = Status::good;
     task.sense = {};
@@ -163,6 +185,11 @@ void Device::abandon(Task& task) noexcept {
     leave_task_set(state_->units[task.logical_unit], task);
 }
 
+void Device::run_background() noexcept {
+    state_->woken = false;
+    for (LogicalUnit& unit : state_->units) step_sanitize(unit);
+}
+
 std::size_t Device::tasks_in_flight() const { return state_->tasks_in_flight; }
 
 namespace {
@@ -170,7 +197,7 @@ namespace {
 template <typename Affected>
 void abort_tasks(LogicalUnit& unit, Affected affected) {
     for (Task* task = unit.first_task; task != nullptr; task = task->next)
-        if (affected(*task)) task->aborted = true;
+        if (affected(*task)) abort_task(unit, *task);
 }
 
 // CLEAR TASK SET: the other nexuses learn of it only by an attention (SAM-5 7.5; TAS is zero).
@@ -216,7 +243,7 @@ TaskManagementAnswer Device::manage(Nexus& nexus, TaskManagement function, std::
             if (referenced == nullptr || referenced->nexus != &nexus ||
                 referenced->phase == TaskPhase::outside || &unit_of(*referenced) != &unit)
                 return Answer::task_does_not_exist;
-            referenced->aborted = true;
+            abort_task(unit, *referenced);
             return Answer::complete;
         case TaskManagement::abort_task_set:
             abort_tasks(unit, [&](const Task& task) { return task.nexus == &nexus; });

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -27,6 +28,13 @@ struct LogicalUnitDefinition {
     std::uint16_t lun = 0;  // 0..255
     Identity identity;
     std::shared_ptr<disk::Disk> disk;  // used on the device's reactor only
+};
+
+// What a device needs of its owner. Called on the device's thread.
+struct DeviceSeams {
+    // Device::run_background is to be called soon: from the loop, never from within this call.
+    // Unset: the device has no commands that work on after their answer (SANITIZE).
+    std::function<void()> wake;
 };
 
 // What a task management function does (RFC 7143 11.5.1).
@@ -61,7 +69,8 @@ enum class Step : bool { pending = false, finished = true };
 class Device {
   public:
     // `target_name` is the iSCSI name, for the SCSI name string designators of VPD 83.
-    Device(std::string target_name, std::vector<LogicalUnitDefinition> units);
+    Device(std::string target_name, std::vector<LogicalUnitDefinition> units,
+           DeviceSeams seams = {});
     ~Device();
     Device(const Device&) = delete;
     Device& operator=(const Device&) = delete;
@@ -71,6 +80,8 @@ class Device {
     // left when it ends. Several sessions may hold nexuses at once.
     Nexus* open_nexus(std::string_view initiator_port, std::uint16_t portal_group_tag);
     void close_nexus(Nexus* nexus);
+    // The session is ending: what a task of it waits for long (SANITIZE) goes on without the task.
+    void nexus_lost(Nexus& nexus) noexcept;
 
     // Steps 2 and 4 of a task's life (task.hpp). After Step::finished the task's status is final
     // and it has left the task set; after pending, `complete` will be called.
@@ -84,6 +95,11 @@ class Device {
     TaskManagementAnswer manage(Nexus& nexus, TaskManagement function, std::uint64_t lun,
                                 Task* referenced) noexcept;
 
+    // A bounded step of what works on in the background; wakes again when there is more. May
+    // complete tasks.
+    void run_background() noexcept;
+
+    // Disk requests of the background included: a device must have none when it ends.
     std::size_t tasks_in_flight() const;
 
   private:

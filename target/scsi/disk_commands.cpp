@@ -10,6 +10,10 @@ namespace {
 constexpr std::int16_t kNone = OpcodeRow::kNoServiceAction;
 constexpr std::uint8_t kAlways = kAnyLun | kPassesAttention;
 
+// No CRYPTOGRAPHIC ERASE (service action 03h): nothing here is encrypted, so there is no key to
+// change.
+constexpr std::uint8_t kSanitize = kWrites | kExclusive | kBackground;
+
 // clang-format off
 constexpr OpcodeRow kRows[] = {
     // opcode, service action, CDB length, under a reservation, traits, CDB usage, prepare, execute, advance
@@ -33,6 +37,9 @@ constexpr OpcodeRow kRows[] = {
     {0x35, kNone, 10, Under::write, kPlain, {0, 0x02, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0xFF, 0xFF}, prepare_synchronize_cache<10>, execute_synchronize_cache},
     {0x41, kNone, 10, Under::write, kWrites, {0, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0xFF, 0xFF}, prepare_write_same<10>, execute_steps, advance_write_same},
     {0x42, kNone, 10, Under::write, kWrites | kThinOnly, {0, 0x01, 0, 0, 0, 0, 0, 0xFF, 0xFF}, prepare_unmap, execute_steps, advance_unmap},
+    {0x48, 0x01, 10, Under::write, kSanitize, {0, 0xBF, 0, 0, 0, 0, 0, 0xFF, 0xFF}, prepare_sanitize, execute_sanitize},
+    {0x48, 0x02, 10, Under::write, kSanitize, {0, 0xBF, 0, 0, 0, 0, 0, 0xFF, 0xFF}, prepare_sanitize, execute_sanitize},
+    {0x48, 0x1F, 10, Under::write, kSanitize, {0, 0xBF, 0, 0, 0, 0, 0, 0xFF, 0xFF}, prepare_exit_sanitize_failure, execute_exit_sanitize_failure},
     {0x55, kNone, 10, Under::write, kPlain, {0, 0x11, 0, 0, 0, 0, 0, 0xFF, 0xFF}, prepare_mode_select_10, execute_mode_select},
     {0x5A, kNone, 10, Under::write, kPlain, {0, 0x18, 0xFF, 0xFF, 0, 0, 0, 0xFF, 0xFF}, prepare_mode_sense_10, execute_mode_sense},
     {0x5E, 0x00, 10, Under::persistent, kPlain, {0, 0x1F, 0, 0, 0, 0, 0, 0xFF, 0xFF}, prepare_persistent_reserve_in, execute_read_keys},

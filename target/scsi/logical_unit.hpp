@@ -10,12 +10,14 @@
 #include <list>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "target/scsi/device.hpp"
 #include "target/scsi/mode_pages.hpp"
 #include "target/scsi/opcode_table.hpp"
 #include "target/scsi/reservations.hpp"
+#include "target/scsi/sanitize.hpp"
 #include "target/scsi/unit_attention.hpp"
 
 namespace goldlink::scsi {
@@ -46,6 +48,8 @@ struct LogicalUnit {
     Identity identity;
     ModePages mode;
     Reservations reservations;
+    Sanitize sanitize;
+    bool restricted = false;  // most commands are refused: see refuse_restricted
     const CommandSet* commands = nullptr;
     DeviceState* device = nullptr;
 
@@ -88,8 +92,20 @@ struct DeviceState {
     std::array<std::uint16_t, 256> index_of_lun{};
     std::list<Nexus> nexuses;
     std::size_t tasks_in_flight = 0;
+    DeviceSeams seams;
+    bool woken = false;  // run_background is to come
 
     std::uint32_t absent_index() const { return static_cast<std::uint32_t>(units.size() - 1); }
+
+    void wake() {
+        if (!std::exchange(woken, true)) seams.wake();
+    }
+
+    // Whether the unit has the command at all.
+    bool knows(const LogicalUnit& unit, const OpcodeRow& row) const {
+        if ((row.traits & kThinOnly) != 0 && !unit.thin) return false;
+        return (row.traits & kBackground) == 0 || seams.wake != nullptr;
+    }
 
     // Raises an attention about one unit on every nexus but `except` (which may be null).
     void raise_attention(const LogicalUnit& unit, Attention attention, const Nexus* except) {

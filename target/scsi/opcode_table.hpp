@@ -32,6 +32,7 @@ enum Trait : std::uint8_t {
     kWrites = 4,           // refused by write-protected units
     kExclusive = 8,        // no other command touches its blocks meanwhile (SBC-3 5.2)
     kThinOnly = 16,        // known only to units that give space back
+    kBackground = 32,      // known only to devices that can work in the background
 };
 
 // Between two disk requests of a multi-step command.

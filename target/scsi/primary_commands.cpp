@@ -21,6 +21,8 @@ Step execute_request_sense(LogicalUnit& unit, Task& task) noexcept {
     if (!attentions.empty()) {
         const Attention attention = attentions.take();
         sense = sense::make(0x6, attention.asc, attention.ascq);
+    } else if (unit.restricted) {
+        sense = restriction_of(unit);
     }
     const bool descriptor = (task.cdb[1] & 0x01) != 0;  // DESC
     std::array<std::uint8_t, 64> raw{};

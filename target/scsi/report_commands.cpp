@@ -27,7 +27,7 @@ std::uint16_t service_action_of(const OpcodeRow& row) {
 }
 
 bool is_known(const LogicalUnit& unit, const OpcodeRow& row) {
-    return (row.traits & kThinOnly) == 0 || unit.thin;
+    return unit.absent || unit.device->knows(unit, row);
 }
 
 void all_commands(const LogicalUnit& unit, bool timeouts, ParameterData& data) {

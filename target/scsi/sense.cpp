@@ -28,13 +28,16 @@ Sense sense_of(disk::Outcome outcome) {
 
 namespace {
 
+bool has_key_specific(const Sense& sense) { return sense.has_field_pointer || sense.has_progress; }
+
 constexpr std::uint8_t kCommandDataBit = 0x40;         // C/D: the pointer is into the CDB
 constexpr std::uint8_t kSenseKeySpecificValid = 0x80;  // SKSV
 
-void put_field_pointer(const Sense& sense, std::uint8_t* out) {
-    out[0] = static_cast<std::uint8_t>(kSenseKeySpecificValid |
-                                       (sense.field_in_cdb ? kCommandDataBit : 0));
-    store_be16(out + 1, sense.field_byte);
+// Field pointer or progress indication (SPC-4 4.5.2.4).
+void put_key_specific(const Sense& sense, std::uint8_t* out) {
+    const bool in_cdb = sense.has_field_pointer && sense.field_in_cdb;
+    out[0] = static_cast<std::uint8_t>(kSenseKeySpecificValid | (in_cdb ? kCommandDataBit : 0));
+    store_be16(out + 1, sense.has_field_pointer ? sense.field_byte : sense.progress);
 }
 
 // SPC-4 4.5.3
@@ -48,7 +51,7 @@ std::size_t encode_fixed(const Sense& sense, std::span<std::uint8_t, 64> out) {
     out[7] = kLength - 8;
     out[12] = sense.asc;
     out[13] = sense.ascq;
-    if (sense.has_field_pointer) put_field_pointer(sense, &out[15]);
+    if (has_key_specific(sense)) put_key_specific(sense, &out[15]);
     return kLength;
 }
 
@@ -66,10 +69,10 @@ std::size_t encode_descriptor(const Sense& sense, std::span<std::uint8_t, 64> ou
         store_be64(&out[at + 4], sense.information);
         at += 12;
     }
-    if (sense.has_field_pointer) {  // 4.5.2.4
+    if (has_key_specific(sense)) {  // 4.5.2.4
         out[at] = 0x02;
         out[at + 1] = 0x06;
-        put_field_pointer(sense, &out[at + 4]);
+        put_key_specific(sense, &out[at + 4]);
         at += 8;
     }
     out[7] = static_cast<std::uint8_t>(at - 8);

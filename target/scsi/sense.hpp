@@ -22,6 +22,8 @@ constexpr Sense make(std::uint8_t key, std::uint8_t asc, std::uint8_t ascq) {
 inline constexpr Sense kNoSense = make(0x0, 0x00, 0x00);
 inline constexpr Sense kMediumNotPresent = make(0x2, 0x3A, 0x00);
 inline constexpr Sense kBecomingReady = make(0x2, 0x04, 0x00);  // not ready, cause not reportable
+inline constexpr Sense kSanitizeInProgress = make(0x2, 0x04, 0x1B);
+inline constexpr Sense kSanitizeFailed = make(0x3, 0x31, 0x03);
 inline constexpr Sense kUnrecoveredReadError = make(0x3, 0x11, 0x00);
 inline constexpr Sense kWriteError = make(0x3, 0x0C, 0x00);
 inline constexpr Sense kParameterListLengthError = make(0x5, 0x1A, 0x00);

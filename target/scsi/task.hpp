@@ -49,6 +49,8 @@ struct Sense {  // fixed or descriptor format is made from this by encode_sense 
     bool has_field_pointer = false;  // with key 5
     bool field_in_cdb = true;
     std::uint16_t field_byte = 0;
+    bool has_progress = false;   // with keys 0 and 2
+    std::uint16_t progress = 0;  // of 65,536 (SPC-4 4.5.2.4.4)
 };
 
 // Where a task stands in its logical unit's task set (the device's own bookkeeping).

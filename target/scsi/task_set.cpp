@@ -4,7 +4,13 @@ namespace goldlink::scsi {
 
 namespace {
 
+// What is answered in every state of the unit does not wait for SANITIZE either.
+bool sanitizes(const Task& task) { return (row_of(task).traits & kBackground) != 0; }
+bool is_always_answered(const Task& task) { return (row_of(task).traits & kPassesAttention) != 0; }
+
 bool touches_same_blocks(const Task& a, const Task& b) {
+    if (sanitizes(a)) return !is_always_answered(b);
+    if (sanitizes(b)) return !is_always_answered(a);
     // UNMAP names its blocks in its data, so until it ends it counts as touching all.
     constexpr std::uint8_t kUnmap = 0x42;
     if (a.cdb[0] == kUnmap || b.cdb[0] == kUnmap) return true;

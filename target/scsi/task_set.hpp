@@ -60,7 +60,8 @@ inline Step start_task(LogicalUnit& unit, Task& task) noexcept {
     task.phase = TaskPhase::started;
     if (task.aborted) {
         task.data_in_length = 0;
-    } else if (row_of(task).execute(unit, task) == Step::pending) {
+    } else if ((!unit.restricted || refuse_restricted(unit, task) == Step::pending) &&
+               row_of(task).execute(unit, task) == Step::pending) {
         return Step::pending;
     }
     leave_task_set(unit, task);

@@ -115,9 +115,14 @@ void block_limits(LogicalUnit& unit, const Task&, ParameterData& data) {
 }
 
 // SBC-3 6.6.2: not rotating.
-void block_device_characteristics(LogicalUnit&, const Task&, ParameterData& data) {
+void block_device_characteristics(LogicalUnit& unit, const Task&, ParameterData& data) {
+    constexpr std::uint8_t kReadableAfterErase = 0x40;  // WABEREQ 01b
+    constexpr std::uint8_t kVerifiesUnmapped = 0x01;    // VBULS
     data.be16(0x0001);
-    data.zeroes(58);
+    data.u8(0x00);
+    data.u8(unit.device->seams.wake ? kReadableAfterErase : 0);
+    data.u8(kVerifiesUnmapped);
+    data.zeroes(55);
 }
 
 // SBC-3 6.6.5

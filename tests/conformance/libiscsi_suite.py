@@ -77,7 +77,7 @@ def parse(text):
 
 def run(url, second_url=None, family=FAMILY):
     """Runs the tests against a LUN, whose data is lost. Returns outcomes and the text."""
-    command = ["stdbuf", "-o0", PROGRAM, "--dataloss", "--verbose", f"--test={family}", url]
+    command = ["stdbuf", "-o0", PROGRAM, "--dataloss", "--allow-sanitize", "--verbose", f"--test={family}", url]
     if second_url:
         command.append(second_url)
     try:

@@ -154,6 +154,7 @@ struct Rig {
     Nexus* first = nullptr;   // of initiator 1, its power-on attention taken
     Nexus* second = nullptr;  // of initiator 2, likewise
     std::deque<Command> commands;
+    bool woken = false;  // the device has asked for run_background
 
     explicit Rig(disk::Geometry geometry = {.size_bytes = kDiskBytes}) {
         disk = std::make_shared<MemoryDisk>(geometry);
@@ -162,7 +163,10 @@ struct Rig {
         units[0].identity.serial = "GL0123456789";
         units[0].identity.naa = 0x3123456789ABCDEF;
         units[0].disk = disk;
-        device = std::make_unique<Device>("iqn.2026-11.io.goldlink:pc-001", std::move(units));
+        DeviceSeams seams;
+        seams.wake = [this] { woken = true; };
+        device = std::make_unique<Device>("iqn.2026-11.io.goldlink:pc-001", std::move(units),
+                                          std::move(seams));
         first = device->open_nexus("iqn.2026-11.test:one,i,0x400001370000", 1);
         second = device->open_nexus("iqn.2026-11.test:two,i,0x400001370001", 1);
         for (Nexus* nexus : {first, second}) REQUIRE(run(nexus, cdb(0x00)).sense(6, 0x29, 0x00));
@@ -174,6 +178,16 @@ struct Rig {
         }
         for (Nexus* nexus : {first, second})
             if (nexus != nullptr) device->close_nexus(nexus);
+    }
+
+    // One background step; false if none was asked for.
+    bool step() {
+        if (!std::exchange(woken, false)) return false;
+        device->run_background();
+        return true;
+    }
+    void finish_background() {
+        while (step()) continue;
     }
 
     // A command whose task is filled but not yet given to the device.

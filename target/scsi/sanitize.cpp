@@ -1,0 +1,220 @@
+#include "target/scsi/sanitize.hpp"
+
+#include "target/scsi/commands.hpp"
+#include "target/scsi/task_set.hpp"
+
+namespace goldlink::scsi {
+
+namespace {
+
+constexpr std::uint8_t kOverwrite = 0x01;
+constexpr std::uint8_t kExitFailureMode = 0x1F;
+constexpr std::uint8_t kImmediate = 0x80;
+constexpr std::uint8_t kAllowUnrestricted = 0x20;  // AUSE
+constexpr std::uint32_t kPatternHeader = 4;
+constexpr std::uint64_t kEraseStepBytes = 64u << 20;
+constexpr std::uint64_t kFillStepBytes = 256u << 10;
+
+std::uint8_t service_action(const Task& task) { return task.cdb[1] & 0x1F; }
+
+// Reserved fields are checked: a bit set there may come to mean that less is to be erased.
+bool has_reserved_bits(const Task& task) {
+    return (task.cdb[1] & 0x40) != 0 ||
+           std::any_of(&task.cdb[2], &task.cdb[7], [](std::uint8_t byte) { return byte != 0; });
+}
+
+std::uint64_t disk_bytes(const LogicalUnit& unit) { return unit.block_count << unit.block_shift; }
+
+// The block that OVERWRITE leaves everywhere, empty for zeroes (SBC-3 5.30.2.2). `list` is checked.
+std::vector<std::uint8_t> pattern_block(const LogicalUnit& unit, Bytes list) {
+    constexpr std::uint8_t kInvert = 0x80;
+    const Bytes pattern = list.subspan(kPatternHeader, load_be16(&list[2]));
+    const unsigned passes = list[0] & 0x1F;
+    // INVERT turns the pattern over between passes.
+    const bool inverted = (list[0] & kInvert) != 0 && passes % 2 == 0;
+    std::vector<std::uint8_t> block(unit.block_bytes());
+    for (std::size_t i = 0; i < block.size(); ++i)
+        block[i] = static_cast<std::uint8_t>(pattern[i % pattern.size()] ^ (inverted ? 0xFF : 0));
+    if (std::ranges::all_of(block, [](std::uint8_t byte) { return byte == 0; })) block.clear();
+    return block;
+}
+
+void on_request_complete(disk::Request& request) noexcept;
+
+void begin_phase(Sanitize& sanitize, Sanitize::Phase phase) {
+    sanitize.phase = phase;
+    sanitize.position_bytes = 0;
+}
+
+void begin(LogicalUnit& unit, bool unrestricted, std::vector<std::uint8_t> pattern) {
+    Sanitize& sanitize = unit.sanitize;
+    sanitize.state = Sanitize::State::running;
+    sanitize.unrestricted = unrestricted;
+    sanitize.pattern = std::move(pattern);
+    begin_phase(sanitize, Sanitize::Phase::erase);
+    unit.restricted = true;
+    unit.device->wake();
+}
+
+// Ends the task, which is not the operation.
+void complete_task(LogicalUnit& unit) noexcept {
+    Task* const task = std::exchange(unit.sanitize.task, nullptr);
+    if (task == nullptr) return;
+    leave_task_set(unit, *task);
+    task->complete(*task);
+}
+
+void end(LogicalUnit& unit, disk::Outcome outcome) noexcept {
+    Sanitize& sanitize = unit.sanitize;
+    sanitize.fill = {};
+    sanitize.pattern = {};
+    const bool ok = outcome == disk::Outcome::ok;
+    sanitize.state = ok ? Sanitize::State::idle : Sanitize::State::failed;
+    unit.restricted = !ok;
+    if (!ok && sanitize.task != nullptr) fail(*sanitize.task, sense::kSanitizeFailed);
+    complete_task(unit);
+}
+
+// After a request that went well: on to the next one, or false at the end of all.
+bool advance(LogicalUnit& unit) {
+    Sanitize& sanitize = unit.sanitize;
+    if (sanitize.phase == Sanitize::Phase::flush) return false;
+    sanitize.position_bytes += sanitize.request.length_bytes;
+    if (sanitize.position_bytes < disk_bytes(unit)) return true;
+    const bool fills = sanitize.phase == Sanitize::Phase::erase && !sanitize.pattern.empty();
+    begin_phase(sanitize, fills ? Sanitize::Phase::fill : Sanitize::Phase::flush);
+    return true;
+}
+
+void on_outcome(LogicalUnit& unit, disk::Outcome outcome) noexcept {
+    if (outcome != disk::Outcome::ok || !advance(unit))
+        end(unit, outcome);
+    else
+        unit.device->wake();
+}
+
+void on_request_complete(disk::Request& request) noexcept {
+    LogicalUnit& unit = *static_cast<LogicalUnit*>(request.owner);
+    unit.sanitize.in_flight = false;
+    --unit.device->tasks_in_flight;
+    on_outcome(unit, request.outcome);
+}
+
+void fill_request(LogicalUnit& unit) {
+    Sanitize& sanitize = unit.sanitize;
+    disk::Request& request = sanitize.request;
+    const std::uint64_t left = disk_bytes(unit) - sanitize.position_bytes;
+    request = {};
+    request.complete = &on_request_complete;
+    request.owner = &unit;
+    request.offset_bytes = sanitize.position_bytes;
+    switch (sanitize.phase) {
+        case Sanitize::Phase::erase:
+            request.operation = disk::Operation::write_zeroes;
+            request.length_bytes = std::min(left, kEraseStepBytes);
+            break;
+        case Sanitize::Phase::fill:
+            if (sanitize.fill.empty()) {
+                sanitize.fill.resize(kFillStepBytes);
+                for (std::size_t at = 0; at < sanitize.fill.size(); at += sanitize.pattern.size())
+                    std::ranges::copy(sanitize.pattern, &sanitize.fill[at]);
+            }
+            request.operation = disk::Operation::write;
+            request.length_bytes = std::min(left, kFillStepBytes);
+            request.data = sanitize.fill.data();
+            break;
+        case Sanitize::Phase::flush:
+            request.operation = disk::Operation::flush;
+            request.offset_bytes = 0;
+            break;
+    }
+}
+
+}  // namespace
+
+void step_sanitize(LogicalUnit& unit) noexcept {
+    Sanitize& sanitize = unit.sanitize;
+    if (sanitize.task != nullptr && sanitize.task->aborted) complete_task(unit);
+    if (sanitize.state != Sanitize::State::running || sanitize.in_flight) return;
+    fill_request(unit);
+    sanitize.in_flight = true;
+    ++unit.device->tasks_in_flight;
+    if (unit.disk->submit(sanitize.request) == disk::Submit::done)
+        on_request_complete(sanitize.request);
+}
+
+Sense restriction_of(const LogicalUnit& unit) {
+    const Sanitize& sanitize = unit.sanitize;
+    if (sanitize.state == Sanitize::State::failed) return sense::kSanitizeFailed;
+    Sense sense = sense::kSanitizeInProgress;
+    const bool fills = !sanitize.pattern.empty();
+    const bool second_half = fills && sanitize.phase == Sanitize::Phase::fill;
+    const double all = static_cast<double>(disk_bytes(unit)) * (fills ? 2 : 1);
+    const double done =
+        sanitize.phase == Sanitize::Phase::flush
+            ? all
+            : static_cast<double>(sanitize.position_bytes) + (second_half ? all / 2 : 0);
+    sense.has_progress = true;
+    sense.progress = static_cast<std::uint16_t>(std::min(done / all * 65536, 65535.0));
+    return sense;
+}
+
+Step refuse_restricted(const LogicalUnit& unit, Task& task) {
+    if ((row_of(task).traits & kPassesAttention) != 0) return Step::pending;
+    const bool failed = unit.sanitize.state == Sanitize::State::failed;
+    const bool sanitizes = (row_of(task).traits & kBackground) != 0;
+    if (failed && sanitizes) return Step::pending;
+    return fail(task, restriction_of(unit));
+}
+
+Step prepare_sanitize(LogicalUnit& unit, Task& task) noexcept {
+    const std::uint32_t length = load_be16(&task.cdb[7]);
+    const bool overwrites = service_action(task) == kOverwrite;
+    if (has_reserved_bits(task)) return fail_cdb_field(task, 1);
+    if (overwrites ? length <= kPatternHeader || length > unit.block_bytes() + kPatternHeader
+                   : length != 0)
+        return fail_cdb_field(task, 7);
+    // What failed under restrictions may not be tried again without them.
+    const Sanitize& sanitize = unit.sanitize;
+    if (sanitize.state == Sanitize::State::failed && !sanitize.unrestricted &&
+        (task.cdb[1] & kAllowUnrestricted) != 0)
+        return fail_cdb_field(task, 1);
+    task.data_out_length = length;
+    return Step::pending;
+}
+
+Step execute_sanitize(LogicalUnit& unit, Task& task) noexcept {
+    std::vector<std::uint8_t> pattern;
+    if (service_action(task) == kOverwrite) {
+        if (task.offered_out < task.data_out_length)
+            return fail(task, sense::kParameterListLengthError);
+        const Bytes list(task.buffer, task.data_out_length);
+        constexpr std::uint8_t kTest = 0x60;
+        if ((list[0] & kTest) != 0 || (list[0] & 0x1F) == 0) return fail_parameter_field(task, 0);
+        const std::uint32_t pattern_length = load_be16(&list[2]);
+        if (pattern_length == 0 || pattern_length != task.data_out_length - kPatternHeader)
+            return fail_parameter_field(task, 2);
+        pattern = pattern_block(unit, list);
+    }
+    begin(unit, (task.cdb[1] & kAllowUnrestricted) != 0, std::move(pattern));
+    if ((task.cdb[1] & kImmediate) != 0) return Step::finished;
+    unit.sanitize.task = &task;
+    return Step::pending;
+}
+
+Step prepare_exit_sanitize_failure(LogicalUnit&, Task& task) noexcept {
+    if (has_reserved_bits(task) || (task.cdb[1] & kImmediate) != 0) return fail_cdb_field(task, 1);
+    if (load_be16(&task.cdb[7]) != 0) return fail_cdb_field(task, 7);
+    return Step::pending;
+}
+
+Step execute_exit_sanitize_failure(LogicalUnit& unit, Task& task) noexcept {
+    Sanitize& sanitize = unit.sanitize;
+    if (sanitize.state != Sanitize::State::failed) return Step::finished;
+    if (!sanitize.unrestricted) return fail_cdb_field(task, 1);
+    sanitize.state = Sanitize::State::idle;
+    unit.restricted = false;
+    return Step::finished;
+}
+
+}  // namespace goldlink::scsi

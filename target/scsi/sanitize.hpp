@@ -1,0 +1,47 @@
+// Sanitize: the SANITIZE operation of one logical unit (SBC-3 4.11, 5.30). It works on in the
+// background in bounded steps, whatever becomes of the command and the session that asked for it;
+// meanwhile, and after it has failed, most commands are refused.
+//
+// What it does to an overlay: every block is given back and reads as zero, the version below it no
+// longer shows through; OVERWRITE with a pattern then stores the last pass's pattern (that of an
+// earlier one could not be told from it: nothing is left of any older data by then). It ends with a
+// flush.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "target/scsi/device.hpp"
+
+namespace goldlink::scsi {
+
+struct LogicalUnit;
+
+struct Sanitize {
+    enum class State : std::uint8_t { idle, running, failed };
+    enum class Phase : std::uint8_t { erase, fill, flush };
+
+    State state = State::idle;
+    Phase phase = Phase::erase;
+    bool unrestricted = false;          // AUSE: EXIT FAILURE MODE may end a failure
+    std::vector<std::uint8_t> pattern;  // of one logical block; empty for zeroes
+    std::vector<std::uint8_t> fill;     // the pattern again and again, while that is written
+    std::uint64_t position_bytes = 0;   // of the phase
+    Task* task = nullptr;               // waits for the end, unless IMMED or aborted
+
+    disk::Request request{};
+    bool in_flight = false;
+};
+
+// One request of the running operation, and the end of an aborted SANITIZE's task.
+void step_sanitize(LogicalUnit& unit) noexcept;
+
+// While unit.restricted: Step::finished when the task's command may not run now.
+Step refuse_restricted(const LogicalUnit& unit, Task& task);
+
+// What REQUEST SENSE says then, with the progress.
+Sense restriction_of(const LogicalUnit& unit);
+
+}  // namespace goldlink::scsi
