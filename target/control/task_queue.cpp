@@ -31,6 +31,11 @@ TaskQueue::TaskQueue(std::filesystem::path file, Runner runner, EventLog& events
 
 TaskQueue::~TaskQueue() { stop(); }
 
+std::string_view TaskQueue::name_of(State state) {
+    constexpr std::string_view kNames[] = {"waiting", "running", "done", "failed", "cancelled"};
+    return kNames[static_cast<std::size_t>(state)];
+}
+
 std::string TaskQueue::snapshot() const {
     json::array array;
     const std::lock_guard lock(mutex_);
@@ -39,21 +44,7 @@ std::string TaskQueue::snapshot() const {
         json::object arguments;
         for (const auto& [name, value] : task->request.arguments) arguments[name] = value;
         o["arguments"] = std::move(arguments);
-        switch (task->state) {
-            case State::waiting:
-            case State::running:
-                o["state"] = "waiting";
-                break;
-            case State::done:
-                o["state"] = "done";
-                break;
-            case State::failed:
-                o["state"] = "failed";
-                break;
-            case State::cancelled:
-                o["state"] = "cancelled";
-                break;
-        }
+        o["state"] = task->state == State::running ? name_of(State::waiting) : name_of(task->state);
         o["done_bytes"] = task->progress.done_bytes.load();
         o["total_bytes"] = task->progress.total_bytes.load();
         o["result"] = task->result;
@@ -80,10 +71,8 @@ Result<> TaskQueue::load() {
                                 json::string_field(arguments, item.key(), 0, 8192));
         }
         GOLDLINK_TRY_ASSIGN(const auto state, json::string_field(o, "state", 1, 16));
-        task->state = state == "done"        ? State::done
-                      : state == "failed"    ? State::failed
-                      : state == "cancelled" ? State::cancelled
-                                             : State::waiting;
+        for (const State ended : {State::done, State::failed, State::cancelled})
+            if (state == name_of(ended)) task->state = ended;
         GOLDLINK_TRY_ASSIGN(const auto done, json::int_field(o, "done_bytes", 0, INT64_MAX));
         GOLDLINK_TRY_ASSIGN(const auto total, json::int_field(o, "total_bytes", 0, INT64_MAX));
         if (task->state != State::waiting)
@@ -249,21 +238,8 @@ Result<std::string> TaskQueue::add(TaskRequest request) {
 
 std::string TaskQueue::report_of(const Task& task) const {
     json::object o{{"id", task.request.id}, {"kind", task.request.kind}};
-    switch (task.state) {
-        case State::waiting:
-        case State::running:
-            o["state"] = "running";
-            break;
-        case State::done:
-            o["state"] = "done";
-            break;
-        case State::failed:
-            o["state"] = "failed";
-            break;
-        case State::cancelled:
-            o["state"] = "cancelled";
-            break;
-    }
+    // Whoever asks sees no difference between a task that waits for its turn and one that runs.
+    o["state"] = task.state == State::waiting ? name_of(State::running) : name_of(task.state);
     o["done_bytes"] = task.progress.done_bytes.load();
     o["total_bytes"] = task.progress.total_bytes.load();
     o["error"] = nullptr;

@@ -15,6 +15,7 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <vector>
 
@@ -69,6 +70,7 @@ class TaskQueue {
     };
     using TaskPointer = std::shared_ptr<Task>;
 
+    static std::string_view name_of(State state);
     void run();
     void finish(const TaskPointer& task, Result<std::string> outcome);
     std::string report_of(const Task& task) const;
