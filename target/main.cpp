@@ -15,6 +15,7 @@
 #include "target/control/control_context.hpp"
 #include "target/reactor/io_ring.hpp"
 #include "target/reactor/reactor.hpp"
+#include "target/store/resident_chunks.hpp"
 
 namespace goldlink {
 namespace {
@@ -28,6 +29,7 @@ struct Options {
     std::string ram_dir;
     std::uint64_t ram_budget_bytes = 0;
     std::uint64_t reserve_bytes = 1ULL << 30;
+    std::uint64_t locked_memory_bytes = store::default_resident_budget_bytes();
     std::string log_level = "info";
 };
 
@@ -96,7 +98,8 @@ Result<> serve(const Options& options) {
     GOLDLINK_TRY(make_directories(state_dir));
     ::chmod(state_dir.c_str(), 0750);
 
-    GOLDLINK_TRY_ASSIGN(const auto store, store::ImageStore::open(state_dir / "store"));
+    GOLDLINK_TRY_ASSIGN(const auto store,
+                        store::ImageStore::open(state_dir / "store", options.locked_memory_bytes));
     GOLDLINK_TRY_ASSIGN(const auto events, EventLog::open(state_dir / "events.jsonl"));
     const Reactors reactors(options.reactors);
 
@@ -183,6 +186,10 @@ int run(int argc, char** argv) {
                    "Bytes that all overlays together may take there")
         ->transform(CLI::AsSizeValue(false));
     app.add_option("--reserve", options.reserve_bytes, "Bytes to leave free on the disk [1 GiB]")
+        ->transform(CLI::AsSizeValue(false));
+    app.add_option("--locked-memory", options.locked_memory_bytes,
+                   "Bytes of memory to lock for the image chunks that are read most; 0: none [a "
+                   "quarter of the memory]")
         ->transform(CLI::AsSizeValue(false));
     app.add_option("--log-level", options.log_level, "debug, info, warn or error")
         ->check(CLI::IsMember({"debug", "info", "warn", "error"}))

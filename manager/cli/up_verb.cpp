@@ -87,6 +87,11 @@ void add_up_verb(CLI::App& root, Session& session) {
     verb->add_option("--ram-budget", options->ram_budget, "How much of it they may take")
         ->type_name("BYTES")
         ->check(CLI::PositiveNumber);
+    verb->add_option("--locked-memory", options->locked_memory,
+                     "Memory to lock for the image chunks that are read most; 0: none "
+                     "[a quarter of the memory]")
+        ->type_name("BYTES")
+        ->check(CLI::NonNegativeNumber);
     verb->add_option("--log-level", options->log_level, "What the daemons say")
         ->check(CLI::IsMember({"debug", "info", "warn", "error"}))
         ->capture_default_str();

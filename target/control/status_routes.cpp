@@ -25,7 +25,8 @@ http::Response get_status(ControlContext& context) {
                  {"revision", context.links.revision()},
                  {"links", context.links.size()},
                  {"sessions", context.portals.session_count()},
-                 {"store", json::object{{"free_bytes", context.store.free_bytes()}}},
+                 {"store", json::object{{"free_bytes", context.store.free_bytes()},
+                                        {"resident_bytes", context.store.resident_bytes()}}},
                  {"overlay", json::object{{"free_bytes", free_bytes_at(context.overlay_folder)}}},
                  {"io", context.io_kind},
                  {"uptime_seconds", uptime_seconds(context)}});
@@ -110,6 +111,9 @@ std::string render_metrics(ControlContext& context) {
                  "Image reads of running generations, by page cache");
     image.add("{cache=\"hit\"}", reads.cache_hits);
     image.add("{cache=\"miss\"}", reads.cache_misses);
+    Family(out, "goldlink_image_resident_bytes", "gauge",
+           "Image chunks kept in locked memory because they are read most")
+        .add("", context.store.resident_bytes());
     Family free(out, "goldlink_free_bytes", "gauge", "Free space on the filesystem");
     free.add("{of=\"store\"}", context.store.free_bytes());
     free.add("{of=\"overlay\"}", free_bytes_at(context.overlay_folder));

@@ -6,6 +6,8 @@
 // those that must not pass each other.
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <span>
 
@@ -28,18 +30,31 @@ enum class Outcome : std::uint8_t {
     gone,          // the disk was closed under the request: sense 02/04/00
 };
 
+// A run of bytes that a disk lends instead of filling the reader's buffer.
+struct LentRun {
+    const std::uint8_t* data = nullptr;
+    std::uint32_t length_bytes = 0;
+};
+
 struct Request {
+    static constexpr std::size_t kMaxLentRuns = 8;
+
     Operation operation = Operation::read;
     bool fua = false;
+    // A read whose reader is content with memory of the disk: it does not change, and stays until
+    // the disk is closed. If the disk lends, then all of the range, in order, and fills no data.
+    bool may_lend = false;
+    std::uint8_t lent_count = 0;
     Outcome outcome = Outcome::ok;
     std::uint64_t offset_bytes = 0;  // multiple of 512
     std::uint64_t length_bytes = 0;  // multiple of 512; data has this many bytes for read and write
     std::uint8_t* data = nullptr;
     // Called once when submit() returned pending, with outcome set. Never called inline.
     void (*complete)(Request& request) noexcept = nullptr;
-    void* owner = nullptr;          // the submitter's, untouched by the disk
-    Request* next = nullptr;        // the disk's, while pending
-    std::uint64_t scratch[4] = {};  // the disk's, while pending
+    void* owner = nullptr;                   // the submitter's, untouched by the disk
+    Request* next = nullptr;                 // the disk's, while pending
+    std::uint64_t scratch[4] = {};           // the disk's, while pending
+    std::array<LentRun, kMaxLentRuns> lent;  // the first lent_count
 };
 
 enum class Submit : bool {

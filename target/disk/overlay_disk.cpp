@@ -66,6 +66,57 @@ Submit OverlayDisk::finish(Request& request, Outcome outcome) noexcept {
 
 // ---- Reading
 
+// How far the base goes on from `offset`, which lies in a block of the base: within one chunk.
+std::uint64_t OverlayDisk::base_run(std::uint64_t offset, std::uint64_t length) const noexcept {
+    const OverlayMap& map = overlay_->map();
+    const auto block = static_cast<std::uint32_t>(offset / kBlockBytes);
+    const std::uint64_t limit = std::min(length, kChunkBytes - offset % kChunkBytes);
+    if (map.leaf_is_base(block / OverlayMap::kLeafBlocks)) return limit;
+    std::uint64_t run = std::min(limit, kBlockBytes - offset % kBlockBytes);
+    for (std::uint32_t next = block + 1; run < limit && map.get(next).is_base(); ++next)
+        run = std::min(limit, run + kBlockBytes);
+    return run;
+}
+
+// Answers a read with pointers when all of it is of the base and in locked memory. What the overlay
+// holds is not lent: the next write may change it before the reply is sent.
+bool OverlayDisk::lend(Request& request) noexcept {
+    alignas(kBlockBytes) static constexpr std::uint8_t kZeros[kChunkBytes] = {};
+    const OverlayMap& map = overlay_->map();
+    std::uint64_t offset = request.offset_bytes, left = request.length_bytes;
+    std::size_t count = 0, hits = 0;
+    bool whole = true;
+    while (left > 0) {
+        if (!map.get(static_cast<std::uint32_t>(offset / kBlockBytes)).is_base()) return false;
+        const auto run = static_cast<std::uint32_t>(base_run(offset, left));
+        const auto location = options_.version->location(offset / kChunkBytes);
+        const std::uint8_t* data = kZeros;
+        if (location != store::kZeroChunk) {
+            const std::uint8_t* chunk = options_.version->resident(location, run);
+            // Without it the rest is gone over all the same, so that its chunks count as read too.
+            if (chunk == nullptr) whole = false;
+            if (whole) data = chunk + offset % kChunkBytes;
+            ++hits;
+        }
+        if (whole) {
+            LentRun* last = count > 0 ? &request.lent[count - 1] : nullptr;
+            if (last != nullptr && last->data + last->length_bytes == data) {
+                last->length_bytes += run;
+            } else if (count == Request::kMaxLentRuns) {
+                whole = false;
+            } else {
+                request.lent[count++] = {data, run};
+            }
+        }
+        offset += run;
+        left -= run;
+    }
+    if (!whole) return false;
+    request.lent_count = static_cast<std::uint8_t>(count);
+    counters_.cache_hits += hits;
+    return true;
+}
+
 // Goes over a range of the disk: zeros and mapped slots are filled in, what lies in files is handed
 // to `on_piece` in runs as long as they come.
 template <typename OnPiece>
@@ -89,10 +140,7 @@ void OverlayDisk::for_each_piece(std::uint64_t offset, std::uint8_t* data, std::
         std::uint64_t run = std::min(length, kBlockBytes - offset % kBlockBytes);
         if (state.is_base()) {
             const std::uint64_t in_chunk = offset % kChunkBytes;
-            const std::uint64_t limit = std::min(length, kChunkBytes - in_chunk);
-            if (map.leaf_is_base(block / OverlayMap::kLeafBlocks)) run = limit;
-            for (std::uint32_t next = block + 1; run < limit && map.get(next).is_base(); ++next)
-                run = std::min(limit, run + kBlockBytes);
+            run = base_run(offset, length);
             const auto location = options_.version->location(offset / kChunkBytes);
             if (location == store::kZeroChunk) {
                 std::memset(data, 0, run);
@@ -159,6 +207,7 @@ OverlayDisk::Progress OverlayDisk::read_all(std::uint64_t offset, std::uint8_t* 
 }
 
 Submit OverlayDisk::start_read(Request& request) noexcept {
+    if (request.may_lend && lend(request)) return finish(request, Outcome::ok);
     PendingRequest* pending = nullptr;
     switch (read_all(request.offset_bytes, request.data, request.length_bytes, request, pending)) {
         case Progress::done:

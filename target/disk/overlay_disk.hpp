@@ -50,6 +50,7 @@ class OverlayDisk final : public LinkDisk {
     // Requests
     Submit start(Request& request) noexcept;
     Submit start_read(Request& request) noexcept;
+    bool lend(Request& request) noexcept;
     Submit start_write(Request& request) noexcept;
     Submit start_flush(Request& request) noexcept;
     Submit finish(Request& request, Outcome outcome) noexcept;
@@ -57,6 +58,7 @@ class OverlayDisk final : public LinkDisk {
     void run_waiting(Request*& finished) noexcept;
 
     // Reading
+    std::uint64_t base_run(std::uint64_t offset, std::uint64_t length) const noexcept;
     template <typename OnPiece>
     void for_each_piece(std::uint64_t offset, std::uint8_t* data, std::uint64_t length,
                         OnPiece&& on_piece);

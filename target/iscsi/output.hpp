@@ -60,7 +60,9 @@ class OutputQueue {
 
     OutputPdu& make() { return *pdus_.take(); }
     // Sets DataSegmentLength, padding and digests, and queues it. `data` in the PDU must stay
-    // valid until it is sent: it is inline_data, or in `owned`, or in the `owned` of a later PDU.
+    // valid until it is sent: it is inline_data, or in `owned`, or in the `owned` of a later PDU,
+    // or lent by the disk, which is open as long as the session lives; the connection sends or
+    // clears the queue before it lets the session go.
     void push(OutputPdu& pdu);
 
     // Fills at most `max` vectors from what is queued; returns how many.

@@ -91,6 +91,8 @@ void Session::scsi_command(const Pdu& pdu) {
     task.nexus = nexus_;
     task.offered_out = writes ? command.expected_length : 0;
     task.offered_in = command.reads && !writes ? command.expected_length : 0;
+    // A data digest must be of the bytes that are sent: those of a buffer of our own.
+    task.may_lend = command.reads && !parameters_.data_digest;
     task.complete = &Session::completed;
     task.owner = &command;
     if (!pdu.ahs.empty() && !read_ahs(pdu, command)) {
@@ -230,11 +232,15 @@ void Session::respond(Command& command) {
 void Session::send_data_in(Command& command, std::uint32_t length, bool with_status,
                            std::uint8_t residual_flags, std::uint32_t residual) {
     environment_.counters.data_in_bytes.add(length);
-    const std::uint8_t* data = command.buffer.data;
+    const disk::Request& request = command.task.request;
+    const disk::LentRun buffered{command.buffer.data, length};
+    const disk::LentRun* run = request.lent_count > 0 ? request.lent.data() : &buffered;
+    std::uint32_t in_run = 0;
     const std::uint32_t segment = parameters_.initiator_max_recv_data_segment_length;
     std::uint32_t burst_left = parameters_.max_burst_length;
     for (std::uint32_t offset = 0; offset < length;) {
-        const std::uint32_t step = std::min({segment, length - offset, burst_left});
+        const std::uint32_t step =
+            std::min({segment, length - offset, burst_left, run->length_bytes - in_run});
         const bool last = offset + step == length;
         burst_left -= step;
         std::uint8_t flags = 0;
@@ -250,8 +256,13 @@ void Session::send_data_in(Command& command, std::uint32_t length, bool with_sta
         writer.itt(command.itt).ttt(kReservedTag).be32(36, command.data_pdus++).be32(40, offset);
         if (status)
             writer.byte(3, static_cast<std::uint8_t>(command.task.status)).be32(44, residual);
-        pdu.data = data + offset;
+        pdu.data = run->data + in_run;
         pdu.data_bytes = step;
+        in_run += step;
+        if (in_run == run->length_bytes && !last) {
+            ++run;
+            in_run = 0;
+        }
         if (last) {
             pdu.owned = command.buffer;
             command.buffer = {};

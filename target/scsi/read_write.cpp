@@ -59,6 +59,7 @@ Step prepare_write(LogicalUnit& unit, Task& task) noexcept {
 Step execute_read(LogicalUnit& unit, Task& task) noexcept {
     if (task.block_count == 0) [[unlikely]]
         return Step::finished;
+    task.request.may_lend = task.may_lend;
     return submit(unit, task, disk::Operation::read, task.data_in_length);
 }
 

@@ -82,6 +82,10 @@ struct Task {
     // Set by the session before execute: room for max(data_out, data_in) bytes.
     std::uint8_t* buffer = nullptr;
 
+    // Set by the session before execute: it can send data-in from memory that the disk lends. Then
+    // the data of a READ may be in request.lent instead of in `buffer`.
+    bool may_lend = false;
+
     // Result. With check_condition the session encodes `sense` in the format the logical unit's
     // D_SENSE bit asks for: encode_sense(task.sense, task.descriptor_sense, ...).
     Status status = Status::good;
@@ -97,8 +101,8 @@ struct Task {
     std::uint64_t lba = 0;
     std::uint32_t block_count = 0;
     std::uint32_t logical_unit = 0;  // index in the device
-    disk::Request request{};
-    bool aborted = false;  // set by task management: finish, but send nothing
+    disk::Request request{};  // of a READ that is done, lent_count says whether its data is lent
+    bool aborted = false;     // set by task management: finish, but send nothing
     std::uint64_t scratch[4] = {};
     TaskPhase phase = TaskPhase::outside;
     Task* next = nullptr;  // task set's list

@@ -28,10 +28,12 @@ Result<> punch_all(Packs& packs, const std::vector<std::uint64_t>& slots) {
 
 }  // namespace
 
-Result<std::unique_ptr<ChunkStore>> ChunkStore::open(const std::filesystem::path& folder) {
+Result<std::unique_ptr<ChunkStore>> ChunkStore::open(const std::filesystem::path& folder,
+                                                     std::uint64_t resident_budget_bytes) {
     GOLDLINK_TRY(make_directories(folder / "packs"));
     GOLDLINK_TRY_ASSIGN(auto index, ChunkIndex::open(folder / "index"));
-    std::unique_ptr<ChunkStore> store(new ChunkStore(folder / "packs", std::move(index)));
+    std::unique_ptr<ChunkStore> store(
+        new ChunkStore(folder / "packs", resident_budget_bytes, std::move(index)));
     GOLDLINK_TRY(store->load());
     return store;
 }

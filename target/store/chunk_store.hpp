@@ -24,7 +24,8 @@ namespace goldlink::store {
 
 class ChunkStore {
   public:
-    static Result<std::unique_ptr<ChunkStore>> open(const std::filesystem::path& folder);
+    static Result<std::unique_ptr<ChunkStore>> open(const std::filesystem::path& folder,
+                                                    std::uint64_t resident_budget_bytes);
 
     Packs& packs() { return packs_; }
     ChunkIndex& index() { return *index_; }
@@ -49,8 +50,9 @@ class ChunkStore {
     std::uint64_t next_slot() const;  // above every slot in use
 
   private:
-    ChunkStore(std::filesystem::path folder, std::unique_ptr<ChunkIndex> index)
-        : packs_(std::move(folder)), index_(std::move(index)) {}
+    ChunkStore(std::filesystem::path folder, std::uint64_t resident_budget_bytes,
+               std::unique_ptr<ChunkIndex> index)
+        : packs_(std::move(folder), resident_budget_bytes), index_(std::move(index)) {}
 
     Result<> load();
     Result<> recover();

@@ -50,6 +50,9 @@ class FolderStore final : public ImageStore {
                                const std::function<Result<>(std::uint64_t, std::uint8_t*)>& read,
                                Progress& progress) override;
     std::uint64_t free_bytes() const override;
+    std::uint64_t resident_bytes() const override {
+        return chunks_->packs().resident().resident_bytes();
+    }
 
   private:
     std::filesystem::path manifest_path(const Digest& digest) const {
@@ -242,7 +245,8 @@ std::uint64_t FolderStore::free_bytes() const {
 
 }  // namespace
 
-Result<std::unique_ptr<ImageStore>> ImageStore::open(const std::filesystem::path& folder) {
+Result<std::unique_ptr<ImageStore>> ImageStore::open(const std::filesystem::path& folder,
+                                                     std::uint64_t resident_budget_bytes) {
     GOLDLINK_TRY(make_directories(folder));
     FileDescriptor lock(::open((folder / "lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644));
     if (!lock) return system_failure(fmt::format("cannot open {}", (folder / "lock").string()));
@@ -257,7 +261,7 @@ Result<std::unique_ptr<ImageStore>> ImageStore::open(const std::filesystem::path
     }
     GOLDLINK_TRY(check_format(folder));
     GOLDLINK_TRY(make_directories(folder / "manifests"));
-    GOLDLINK_TRY_ASSIGN(auto chunks, ChunkStore::open(folder));
+    GOLDLINK_TRY_ASSIGN(auto chunks, ChunkStore::open(folder, resident_budget_bytes));
     auto store = std::make_unique<FolderStore>(folder, std::move(lock), std::move(chunks));
     GOLDLINK_TRY(store->tidy());
     return store;

@@ -32,6 +32,10 @@ class Version {
     virtual std::uint64_t size_bytes() const = 0;
     virtual ChunkLocation location(std::uint64_t chunk_index) const = 0;
     virtual int pack_fd(ChunkLocation location) const = 0;  // opened O_RDONLY
+    // The chunk at `location` (not kZeroChunk) when it is in locked memory, where it stays as it is
+    // while this version is open; else null. Notes that `bytes` of it are read. Any thread.
+    virtual const std::uint8_t* resident(ChunkLocation location,
+                                         std::uint32_t bytes) const noexcept;
     static std::uint64_t slot_offset_bytes(ChunkLocation location);
 };
 
@@ -67,7 +71,9 @@ struct VerifyFinding {  // a chunk whose bytes do not match its digest
 class ImageStore {
   public:
     // Opens or creates. Refuses a folder in use by another process (flock) or of a later format.
-    static Result<std::unique_ptr<ImageStore>> open(const std::filesystem::path& folder);
+    // `resident_budget_bytes`: of memory to lock for the chunks read most (resident_chunks.hpp).
+    static Result<std::unique_ptr<ImageStore>> open(const std::filesystem::path& folder,
+                                                    std::uint64_t resident_budget_bytes = 0);
     virtual ~ImageStore() = default;
 
     virtual Result<std::shared_ptr<const Version>> open_version(std::string_view digest) = 0;
@@ -90,7 +96,8 @@ class ImageStore {
         const std::function<Result<>(std::uint64_t offset_bytes, std::uint8_t* chunk)>& read,
         Progress& progress) = 0;
 
-    virtual std::uint64_t free_bytes() const = 0;  // of the filesystem
+    virtual std::uint64_t free_bytes() const = 0;      // of the filesystem
+    virtual std::uint64_t resident_bytes() const = 0;  // of chunks in locked memory
 };
 
 }  // namespace goldlink::store

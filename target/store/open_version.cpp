@@ -10,6 +10,10 @@ std::uint64_t Version::slot_offset_bytes(ChunkLocation location) {
     return (location & 0xffffffffu) * kChunkBytes;
 }
 
+const std::uint8_t* Version::resident(ChunkLocation, std::uint32_t) const noexcept {
+    return nullptr;
+}
+
 Result<std::shared_ptr<const OpenVersion>> OpenVersion::make(ChunkStore& store,
                                                              const Digest& digest,
                                                              const Manifest& manifest) {
@@ -48,6 +52,12 @@ ChunkLocation OpenVersion::location(std::uint64_t chunk_index) const {
 
 int OpenVersion::pack_fd(ChunkLocation location) const {
     return packs_[location >> 32]->read.get();
+}
+
+const std::uint8_t* OpenVersion::resident(ChunkLocation location,
+                                          std::uint32_t bytes) const noexcept {
+    PackMemory* memory = packs_[location >> 32]->memory.get();
+    return memory == nullptr ? nullptr : memory->use(static_cast<std::uint32_t>(location), bytes);
 }
 
 }  // namespace goldlink::store

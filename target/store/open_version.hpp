@@ -16,6 +16,8 @@ class OpenVersion final : public Version {
     std::uint64_t size_bytes() const override { return size_bytes_; }
     ChunkLocation location(std::uint64_t chunk_index) const override;
     int pack_fd(ChunkLocation location) const override;
+    const std::uint8_t* resident(ChunkLocation location,
+                                 std::uint32_t bytes) const noexcept override;
 
   private:
     OpenVersion() = default;

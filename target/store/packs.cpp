@@ -39,6 +39,7 @@ Result<std::shared_ptr<const PackFile>> Packs::pack_of_slot(std::uint64_t slot, 
         if (!folder || ::fsync(folder.get()) != 0)
             return system_failure(fmt::format("cannot sync folder {}", folder_.string()));
     }
+    pack->memory = resident_->map(pack->read.get());
     if (number >= open_.size()) open_.resize(number + 1);
     open_[number] = pack;
     return open_[number];
@@ -93,6 +94,10 @@ Result<> Packs::punch(std::uint64_t first, std::uint64_t count) {
         const std::uint64_t here = std::min(count, kSlotsPerPack - first % kSlotsPerPack);
         auto pack = pack_of_slot(first, false);
         if (pack) {
+            if ((*pack)->memory)
+                resident_->forget(*(*pack)->memory,
+                                  static_cast<std::uint32_t>(first % kSlotsPerPack),
+                                  static_cast<std::uint32_t>(here));
             const int mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
             // A filesystem that cannot punch keeps the space for the next chunk: nothing is lost.
             if (::fallocate((*pack)->write.get(), mode, offset_of(first),

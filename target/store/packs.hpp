@@ -13,6 +13,7 @@
 #include "common/file.hpp"
 #include "common/result.hpp"
 #include "target/store/image_store.hpp"
+#include "target/store/resident_chunks.hpp"
 
 namespace goldlink::store {
 
@@ -27,13 +28,18 @@ inline std::uint64_t slot_of_location(ChunkLocation location) {
 
 // One open pack; closed when the store and every version over it are gone.
 struct PackFile {
-    FileDescriptor read;   // O_RDONLY: what versions read through
-    FileDescriptor write;  // O_RDWR
+    FileDescriptor read;                 // O_RDONLY: what versions read through
+    FileDescriptor write;                // O_RDWR
+    std::unique_ptr<PackMemory> memory;  // null: its chunks are read through `read` alone
 };
 
 class Packs {
   public:
-    explicit Packs(std::filesystem::path folder) : folder_(std::move(folder)) {}
+    Packs(std::filesystem::path folder, std::uint64_t resident_budget_bytes)
+        : folder_(std::move(folder)),
+          resident_(std::make_shared<ResidentChunks>(resident_budget_bytes)) {}
+
+    ResidentChunks& resident() { return *resident_; }
 
     // Opens the pack that holds `slot`; makes it when `create`.
     Result<std::shared_ptr<const PackFile>> pack_of_slot(std::uint64_t slot, bool create);
@@ -50,6 +56,7 @@ class Packs {
     std::filesystem::path path_of(std::uint64_t pack_number) const;
 
     const std::filesystem::path folder_;
+    const std::shared_ptr<ResidentChunks> resident_;
     std::mutex mutex_;
     std::vector<std::shared_ptr<const PackFile>> open_;  // by pack number; null: not yet opened
 };

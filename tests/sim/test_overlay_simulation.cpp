@@ -33,6 +33,7 @@ class SimVersion final : public store::Version {
             }
             locations_.push_back(file->size() / store::kChunkBytes);
             file->write(file->size(), chunk.data(), chunk.size());
+            memory_.push_back(std::move(chunk));
         }
         file->sync(true);
     }
@@ -40,11 +41,18 @@ class SimVersion final : public store::Version {
     std::uint64_t size_bytes() const override { return size_bytes_; }
     store::ChunkLocation location(std::uint64_t chunk) const override { return locations_[chunk]; }
     int pack_fd(store::ChunkLocation) const override { return fd_; }
+    const std::uint8_t* resident(store::ChunkLocation location,
+                                 std::uint32_t) const noexcept override {
+        // Two chunks of three are in memory, of those now one and now the other.
+        return (location + uses_++ / 16) % 3 == 0 ? nullptr : memory_[location].data();
+    }
 
   private:
     std::string digest_;
     std::uint64_t size_bytes_;
     std::vector<store::ChunkLocation> locations_;
+    std::vector<std::vector<std::uint8_t>> memory_;  // by location
+    mutable std::uint64_t uses_ = 0;
     int fd_;
 };
 
@@ -195,6 +203,7 @@ class Simulation {
             const std::uint64_t most = request.operation == Operation::unmap ? 2000 : 20;
             request.length_bytes =
                 std::min((1 + random_() % most) * unit, model_->size() - request.offset_bytes);
+            request.may_lend = request.operation == Operation::read && random_() % 2 == 0;
             request.fua = request.operation != Operation::read && random_() % 10 == 0;
             if (overlaps_fua(request.offset_bytes, request.length_bytes)) return;
         }
@@ -234,6 +243,12 @@ class Simulation {
         switch (request.operation) {
             case Operation::read:
                 if (ok) {
+                    std::size_t at = 0;
+                    for (std::size_t i = 0; i < request.lent_count; ++i) {
+                        const LentRun& run = request.lent[i];
+                        std::memcpy(request.data + at, run.data, run.length_bytes);
+                        at += run.length_bytes;
+                    }
                     const auto wrong =
                         model_->check(request.offset_bytes, request.length_bytes, request.data);
                     if (!wrong.empty()) FAIL(wrong);

@@ -140,6 +140,8 @@ Result<Service> target_service(const Options& options, const Plan& plan, const S
     for (const auto& portal : plan.portals) argv.insert(argv.end(), {"--portal", portal});
     if (!options.ram_dir.empty()) argv.insert(argv.end(), {"--ram-dir", options.ram_dir});
     if (!options.ram_budget.empty()) argv.insert(argv.end(), {"--ram-budget", options.ram_budget});
+    if (!options.locked_memory.empty())
+        argv.insert(argv.end(), {"--locked-memory", options.locked_memory});
     service.stop_grace = std::chrono::seconds(20);
     return service;
 }

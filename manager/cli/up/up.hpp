@@ -21,6 +21,7 @@ struct Options {
     std::vector<std::string> dhcp_dns;
     std::string ram_dir;
     std::string ram_budget;
+    std::string locked_memory;  // empty: the target's default
     std::string log_level = "info";
 };
 

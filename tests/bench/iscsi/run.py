@@ -110,13 +110,15 @@ class Goldlink:
     """goldlink-target with the image imported and one `discard` link to it."""
 
     name, lun = "goldlink", 0
+    options = ()
 
     def __init__(self, folder, image):
         self.image = image
-        self.target = "iqn.2026-11.io.goldlink:bench"
-        ram = folder / "ram"
+        self.target = f"iqn.2026-11.io.goldlink:bench-{self.name}"
+        ram = folder / f"ram-{self.name}"
         ram.mkdir()
-        self.served = Target(folder / "goldlink", ["--reactors", "1", "--ram-dir", ram, "--ram-budget", 4 * GIB],
+        self.served = Target(folder / self.name,
+                             ["--reactors", "1", "--ram-dir", ram, "--ram-budget", 4 * GIB, *self.options],
                              wrapper=("taskset", "-c", TARGET_CORE))
         self.port = self.served.port
 
@@ -130,6 +132,12 @@ class Goldlink:
 
     def stop(self):
         self.served.stop()
+
+
+class Paged(Goldlink):
+    """The same without locked memory: every image read is a read of the page cache."""
+
+    name, options = "paged", ("--locked-memory", "0")
 
 
 class RamTarget:
@@ -161,7 +169,7 @@ class RamTarget:
         self.log.close()
 
 
-TARGETS = {each.name: each for each in (Tgt, Goldlink, RamTarget)}
+TARGETS = {each.name: each for each in (Tgt, Goldlink, Paged, RamTarget)}
 
 
 def measure(target, workload, set_bytes, seconds, warm_up):

@@ -52,6 +52,7 @@ FileVersion::FileVersion(const std::filesystem::path& pack, const DiskBytes& dis
                          static_cast<off_t>(slot * store::kChunkBytes)) ==
                 static_cast<ssize_t>(chunk.size()));
         locations_.push_back(slot++);
+        memory_.push_back(std::move(chunk));
     }
 }
 

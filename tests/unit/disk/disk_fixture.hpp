@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -40,11 +41,18 @@ class FileVersion final : public store::Version {
     std::uint64_t size_bytes() const override { return size_bytes_; }
     store::ChunkLocation location(std::uint64_t chunk) const override { return locations_[chunk]; }
     int pack_fd(store::ChunkLocation) const override { return fd_; }
+    const std::uint8_t* resident(store::ChunkLocation location,
+                                 std::uint32_t) const noexcept override {
+        return resident_slots.contains(location) ? memory_.at(location).data() : nullptr;
+    }
+
+    std::set<store::ChunkLocation> resident_slots;  // which it lends
 
   private:
     std::string digest_;
     std::uint64_t size_bytes_;
     std::vector<store::ChunkLocation> locations_;
+    std::vector<DiskBytes> memory_;  // by slot
     int fd_;
 };
 

@@ -385,3 +385,68 @@ TEST_CASE("a killed process loses no acknowledged write of any policy") {
         }
     }
 }
+
+namespace {
+
+// The bytes of a read that may be lent, and how many runs they came in (0: not lent).
+struct LentRead {
+    DiskBytes data;
+    std::size_t runs = 0;
+};
+
+LentRead read_lent(Loop& loop, Disk& disk, std::uint64_t offset, std::uint64_t length) {
+    LentRead read;
+    read.data.assign(length, 0xee);
+    Request request;
+    bool done = false;
+    request.offset_bytes = offset;
+    request.length_bytes = length;
+    request.data = read.data.data();
+    request.may_lend = true;
+    request.owner = &done;
+    request.complete = [](Request& finished) noexcept {
+        *static_cast<bool*>(finished.owner) = true;
+    };
+    if (disk.submit(request) == Submit::pending) loop.run_until([&done] { return done; });
+    REQUIRE(request.outcome == Outcome::ok);
+    read.runs = request.lent_count;
+    std::size_t at = 0;
+    for (std::size_t i = 0; i < read.runs; ++i) {
+        REQUIRE(at + request.lent[i].length_bytes <= length);
+        std::copy_n(request.lent[i].data, request.lent[i].length_bytes, read.data.data() + at);
+        at += request.lent[i].length_bytes;
+    }
+    if (read.runs > 0) CHECK(at == length);
+    return read;
+}
+
+}  // namespace
+
+TEST_CASE("a read of the base in memory is lent, whole or not at all") {
+    constexpr std::uint64_t kChunk = store::kChunkBytes;
+    Room room(Policy::discard);
+    auto& version =
+        const_cast<FileVersion&>(static_cast<const FileVersion&>(*room.options.version));
+    auto disk = room.open();
+    const auto expect = [&](std::uint64_t offset, std::uint64_t length, std::size_t runs) {
+        INFO("at " << offset << ", " << length << " bytes");
+        const LentRead read = read_lent(room.loop, *disk, offset, length);
+        CHECK(read.runs == runs);
+        CHECK(read.data ==
+              DiskBytes(room.base.begin() + static_cast<std::ptrdiff_t>(offset),
+                        room.base.begin() + static_cast<std::ptrdiff_t>(offset + length)));
+    };
+    expect(0, 4096, 0);
+    version.resident_slots = {0, 2, 15};
+    expect(0, kChunk, 1);
+    expect(512, 1024, 1);
+    expect(kChunk - 512, 1024, 0);         // slot 1 is not in memory
+    expect(15 * kChunk + 512, kChunk, 2);  // the last chunk before the zero ones, and zeros
+    expect(kMiB, 8 * kChunk, 8);           // zeros alone
+    expect(kMiB, 9 * kChunk, 0);           // more runs than a request has
+    room.write(*disk, 8192, random_bytes(4096, 3));
+    expect(0, 8192, 1);
+    expect(4096, 8192, 0);  // half of it is the overlay's
+    expect(12288, 4096, 1);
+    CHECK(room.whole(*disk) == room.base);
+}

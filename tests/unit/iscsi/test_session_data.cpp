@@ -453,3 +453,53 @@ TEST_CASE("a connection lost in the middle of a write leaves nothing behind") {
     CHECK(rig.world.environment.buffers.out_bytes() == 0);
     CHECK(rig.world.link().device.tasks_in_flight() == 0);
 }
+
+TEST_CASE("a read of lent memory is cut where its runs end, and is what was stored") {
+    Rig rig({"MaxRecvDataSegmentLength=4096", "MaxBurstLength=8192"});
+    auto& disk = *rig.world.link().disk;
+    const auto content = pattern(16 * 512);
+    std::copy(content.begin(), content.end(), disk.memory.begin() + 512);
+    disk.lent_run_bytes = 3 * 512;
+    const auto replies = rig.peer.read(1, 16);
+    ByteVector received;
+    std::uint32_t data_sn = 0;
+    for (const Reply& r : replies) {
+        REQUIRE(r.opcode() == Opcode::data_in);
+        CHECK(r.be32(36) == data_sn++);
+        CHECK(r.be32(40) == received.size());
+        CHECK(r.data.size() <= 3 * 512);
+        received.insert(received.end(), r.data.begin(), r.data.end());
+        const bool last = received.size() == content.size();
+        CHECK(((r.flags() & kDataInStatus) != 0) == last);
+    }
+    CHECK(received == content);
+    CHECK(data_sn == 6);
+    CHECK(rig.world.environment.buffers.out_bytes() == 0);
+}
+
+TEST_CASE("an initiator with room for less than a lent read gets that much") {
+    Rig rig;
+    auto& disk = *rig.world.link().disk;
+    const auto content = pattern(4096);
+    std::copy(content.begin(), content.end(), disk.memory.begin() + 512);
+    disk.lent_run_bytes = 2048;
+    Request request(Opcode::scsi_command, kRead);
+    rig.peer.command(request, read_10(1, 8), 2560);
+    const auto replies = rig.peer.send(request);
+    REQUIRE(replies.size() == 2);
+    CHECK(replies[0].data == slice(content, 0, 2048));
+    CHECK(replies[1].data == slice(content, 2048, 512));
+    CHECK(replies[1].flags() == (kFinal | kDataInStatus | kOverflow));
+    CHECK(replies[1].be32(44) == 4096 - 2560);
+}
+
+TEST_CASE("with data digests nothing is lent") {
+    Rig rig({"DataDigest=CRC32C"});
+    auto& disk = *rig.world.link().disk;
+    disk.lent_run_bytes = 512;
+    const auto content = pattern(1024);
+    std::copy(content.begin(), content.end(), disk.memory.begin() + 512);
+    const auto replies = rig.peer.read(1, 2);
+    REQUIRE(replies.size() == 1);  // lent, it would come in two
+    CHECK(replies[0].data == content);
+}

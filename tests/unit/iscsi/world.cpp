@@ -29,7 +29,12 @@ disk::Submit MemoryDisk::submit(disk::Request& request) noexcept {
 void MemoryDisk::run(disk::Request& request) {
     request.outcome = disk::Outcome::ok;
     std::uint8_t* at = memory.data() + request.offset_bytes;
-    if (request.operation == disk::Operation::read)
+    if (request.may_lend && lent_run_bytes > 0)
+        for (std::uint64_t done = 0; done < request.length_bytes; done += lent_run_bytes)
+            request.lent.at(request.lent_count++) = {
+                at + done, static_cast<std::uint32_t>(std::min<std::uint64_t>(
+                               lent_run_bytes, request.length_bytes - done))};
+    else if (request.operation == disk::Operation::read)
         std::memcpy(request.data, at, request.length_bytes);
     else if (request.operation == disk::Operation::write)
         std::memcpy(at, request.data, request.length_bytes);

@@ -30,7 +30,8 @@ class MemoryDisk final : public disk::Disk {
     void complete_held();
 
     ByteVector memory;
-    bool hold = false;  // requests stay pending until complete_held()
+    std::uint32_t lent_run_bytes = 0;  // not 0: reads that may be lent are, in runs of this size
+    bool hold = false;                 // requests stay pending until complete_held()
     std::vector<disk::Request*> held;
 
   private:
