@@ -50,17 +50,25 @@ Result<> read_chunk(LiveLink& live, disk::Disk& disk, std::uint64_t offset_bytes
 
 }  // namespace
 
-OperationResult<> LinkTable::start_commit(const LinkPointer& link,
+OperationResult<> LinkTable::start_commit(const LinkPointer& link, std::optional<std::uint16_t> lun,
                                           std::shared_ptr<OpenDisk>& disk) {
     const std::lock_guard operation(link->operation);
     if (auto usable = check_usable(link); !usable) return usable;
     LinkReport report;
+    std::vector<std::uint16_t> candidates;
     link->live->reactor().run_and_wait([&] {
         report = link->live->report();
         if (!report.open || !report.sessions.empty()) return;
-        for (const auto& candidate : link->live->units()->disks())
-            if (!disk && candidate->state.policy == disk::Policy::super) disk = candidate;
-        if (disk) link->live->hold(true);
+        for (const auto& each : link->live->units()->disks()) {
+            if (each->state.policy != disk::Policy::super) continue;
+            if (lun.value_or(each->state.lun) != each->state.lun) continue;
+            candidates.push_back(each->state.lun);
+            disk = each;
+        }
+        if (candidates.size() == 1)
+            link->live->hold(true);
+        else
+            disk.reset();
     });
     if (!report.open)
         return refuse(ErrorKind::unavailable, "link-not-ready",
@@ -69,6 +77,16 @@ OperationResult<> LinkTable::start_commit(const LinkPointer& link,
         return refuse(ErrorKind::conflict, "link-in-use",
                       fmt::format("link {} is in use by {}; shut it down, then commit", link->id,
                                   report.sessions.front().info.initiator_name));
+    if (candidates.size() > 1)
+        return refuse(ErrorKind::conflict, "several-super-disks",
+                      fmt::format("link {} has several disks of policy super, luns {}; say which "
+                                  "one's edits become a version",
+                                  link->id, fmt::join(candidates, ", ")));
+    if (!disk && lun)
+        return refuse(ErrorKind::conflict, "no-super-disk",
+                      fmt::format("link {} has no disk of policy super with lun {}; only such "
+                                  "edits become a version",
+                                  link->id, *lun));
     if (!disk)
         return refuse(
             ErrorKind::conflict, "no-super-disk",
@@ -96,22 +114,20 @@ OperationResult<> LinkTable::finish_commit(const LinkPointer& link, std::uint16_
         link->state.pending.reset();
         state = link->state;
     }
-    GenerationState next =
-        plan_generation(state.definition, &state.current, state.next_number(), false);
     // Where nothing had changed the digest is the base's own: still the overlay is done with.
-    for (DiskState& disk : next.disks)
-        if (disk.lun == lun) disk.overlay = fmt::format("lun{}-g{}", lun, next.number);
-    open_current(link, next, false);
+    open_current(link, plan_renewal(state.definition, state.current, state.next_number(), lun),
+                 false);
     return save();
 }
 
 OperationResult<store::VersionInfo> LinkTable::commit(std::string_view id,
+                                                      std::optional<std::uint16_t> lun,
                                                       store::Progress& progress) {
     const LinkPointer link = find(id);
     if (!link)
         return refuse(ErrorKind::not_found, "no-such-link", fmt::format("there is no link {}", id));
     std::shared_ptr<OpenDisk> disk;
-    if (auto started = start_commit(link, disk); !started)
+    if (auto started = start_commit(link, lun, disk); !started)
         return tl::unexpected(std::move(started).error());
     std::vector<std::uint64_t> chunks;
     link->live->reactor().run_and_wait([&] { chunks = disk->disk->changed_chunks(); });
@@ -121,9 +137,9 @@ OperationResult<store::VersionInfo> LinkTable::commit(std::string_view id,
             return read_chunk(*link->live, *disk->disk, offset_bytes, chunk);
         },
         progress);
-    const std::uint16_t lun = disk->state.lun;
+    const std::uint16_t committed = disk->state.lun;
     link->live->reactor().run_and_wait([&] { disk.reset(); });  // disks are let go where they live
-    auto finished = finish_commit(link, lun, made ? made->digest : std::string());
+    auto finished = finish_commit(link, committed, made ? made->digest : std::string());
     if (!made) return tl::unexpected(OperationError{std::move(made).error(), "", {}});
     if (!finished) return tl::unexpected(std::move(finished).error());
     return std::move(*made);

@@ -61,7 +61,7 @@ Result<DiskDefinition> parse_disk(const json::value& item) {
     const json::object& o = item.get_object();
     GOLDLINK_TRY(json::only_fields(o, {"lun", "version", "policy", "quota_bytes"}));
     DiskDefinition disk;
-    GOLDLINK_TRY_ASSIGN(const auto lun, json::int_field(o, "lun", 0, 255));
+    GOLDLINK_TRY_ASSIGN(const auto lun, json::int_field(o, "lun", 0, kMaxLun));
     disk.lun = static_cast<std::uint16_t>(lun);
     GOLDLINK_TRY_ASSIGN(disk.version, json::string_field(o, "version", 64, 64));
     GOLDLINK_TRY(check_version_digest(disk.version));
@@ -87,6 +87,9 @@ Result<std::vector<DiskDefinition>> parse_disks(const json::object& body) {
     }
     std::sort(disks.begin(), disks.end(),
               [](const DiskDefinition& a, const DiskDefinition& b) { return a.lun < b.lun; });
+    // Initiators ask LUN 0 which others there are (SAM-5 4.7.4), and firmware boots from it.
+    if (disks.front().lun != 0)
+        return failure(ErrorKind::invalid, "field 'disks' has no lun 0; every link has one");
     return disks;
 }
 

@@ -20,6 +20,7 @@ namespace goldlink::control {
 
 inline constexpr std::size_t kMaxLinks = 10'000;
 inline constexpr std::size_t kMaxDisksPerLink = 16;
+inline constexpr std::uint16_t kMaxLun = 255;
 inline constexpr std::size_t kMaxCredentials = 8;
 inline constexpr std::size_t kMaxInitiators = 64;
 
@@ -37,7 +38,7 @@ struct LinkDefinition {
     std::uint64_t revision = 0;
     std::string iqn;
     std::string alias;
-    std::vector<DiskDefinition> disks;  // by lun
+    std::vector<DiskDefinition> disks;  // by lun; there is a LUN 0
     std::vector<iscsi::Credential> credentials;
     std::vector<std::string> allowed_initiators;
 

@@ -52,9 +52,12 @@ bool changes_structure(const LinkDefinition& old, const LinkDefinition& wanted) 
     return false;
 }
 
-bool carries_overlay(const GenerationState& generation) {
-    return std::any_of(generation.disks.begin(), generation.disks.end(),
-                       [](const DiskState& disk) { return disk.policy != disk::Policy::discard; });
+// `lun`: looks at that disk only.
+bool carries_overlay(const GenerationState& generation, std::optional<std::uint16_t> lun) {
+    return std::any_of(
+        generation.disks.begin(), generation.disks.end(), [lun](const DiskState& disk) {
+            return disk.policy != disk::Policy::discard && lun.value_or(disk.lun) == disk.lun;
+        });
 }
 
 bool differs_from_current(const GenerationState& current, const LinkDefinition& wanted) {
@@ -133,8 +136,13 @@ Result<UnitsPlan> LinkTable::plan(const LinkPointer& link, const GenerationState
         links = links_.size();
     }
     GOLDLINK_TRY_ASSIGN(UnitsPlan made, plan_units(store_, link->id, iqn, generation));
-    // A fair share, of a sixteenth at most: what an overlay has taken it keeps until its end.
-    made.ram_budget_bytes = settings_.ram_budget_bytes / std::max<std::size_t>(links, kRamShares);
+    // A link's fair share, of a sixteenth at most, and of that each disk's: what an overlay has
+    // taken it keeps until its end.
+    const auto discarding = static_cast<std::size_t>(
+        std::count_if(generation.disks.begin(), generation.disks.end(),
+                      [](const DiskState& disk) { return disk.policy == disk::Policy::discard; }));
+    made.ram_budget_bytes = settings_.ram_budget_bytes / std::max<std::size_t>(links, kRamShares) /
+                            std::max<std::size_t>(discarding, 1);
     return made;
 }
 
@@ -357,11 +365,15 @@ OperationResult<BootAnswer> LinkTable::boot(std::string_view id, const BootReque
     return BootAnswer{std::move(generation), state.definition.iqn};
 }
 
-OperationResult<> LinkTable::reset(std::string_view id, bool force) {
+OperationResult<> LinkTable::reset(std::string_view id, bool force,
+                                   std::optional<std::uint16_t> lun) {
     const LinkPointer link = find(id);
     if (!link) return no_such_link(id);
     const std::lock_guard operation(link->operation);
     if (auto usable = check_usable(link); !usable) return usable;
+    if (lun && find_disk(state_of(link).definition, *lun) == nullptr)
+        return refuse(ErrorKind::not_found, "no-such-lun",
+                      fmt::format("link {} has no disk with lun {}", link->id, *lun));
     LinkReport report;
     link->live->reactor().run_and_wait([&] { report = link->live->report(); });
     if (!report.sessions.empty() && !force)
@@ -375,10 +387,11 @@ OperationResult<> LinkTable::reset(std::string_view id, bool force) {
     // The boot's credential ends with its overlay: a system that still holds the old disk in memory
     // must not come back to the new one.
     const GenerationState generation =
-        plan_generation(state.definition, &state.current, state.next_number(), true);
+        lun ? plan_renewal(state.definition, state.current, state.next_number(), *lun)
+            : plan_generation(state.definition, &state.current, state.next_number(), true);
     auto plan = this->plan(link, generation);
     // A prepared boot that carries an overlay on would bring back what is dropped here.
-    const bool drop_pending = carries_overlay(generation);
+    const bool drop_pending = carries_overlay(generation, lun);
     Result<> replaced;
     if (plan)
         replaced = run_on(link, [&](LiveLink& live) {

@@ -11,6 +11,13 @@ namespace {
 
 constexpr std::size_t kMaxSetBytes = 64 << 20;  // kMaxLinks definitions
 
+json::object overlay_json(const disk::OverlayUsage& usage) {
+    return {{"used_bytes", usage.used_bytes},
+            {"quota_bytes", usage.quota_bytes},
+            {"ram_bytes", usage.ram_bytes},
+            {"journal_bytes", usage.journal_bytes}};
+}
+
 json::object view_json(const LinkView& view) {
     json::object o = view.state.definition.to_json(false);
     const LinkReport& report = view.report;
@@ -26,10 +33,7 @@ json::object view_json(const LinkView& view) {
                                         {"since", session.since},
                                         {"isid", isid_text(session.info.isid)}});
     o["sessions"] = std::move(sessions);
-    o["overlay"] = json::object{{"used_bytes", report.overlay.used_bytes},
-                                {"quota_bytes", report.overlay.quota_bytes},
-                                {"ram_bytes", report.overlay.ram_bytes},
-                                {"journal_bytes", report.overlay.journal_bytes}};
+    o["overlay"] = overlay_json(report.overlay);
     o["redirect"] = redirect_json(view.state.redirect);
     o["reads"] = json::object{{"cache_hits", report.reads.cache_hits},
                               {"cache_misses", report.reads.cache_misses}};
@@ -38,9 +42,13 @@ json::object view_json(const LinkView& view) {
     if (!report.problem.empty()) o["problem"] = report.problem;
     // What the running generation is made of; the definition may want another version next.
     json::array running;
-    for (const DiskState& disk : view.state.current.disks)
-        running.push_back(json::object{
-            {"lun", disk.lun}, {"version", disk.version}, {"policy", to_string(disk.policy)}});
+    for (const DiskState& disk : view.state.current.disks) {
+        json::object shown{
+            {"lun", disk.lun}, {"version", disk.version}, {"policy", to_string(disk.policy)}};
+        for (const LinkReport::Disk& open : report.disks)
+            if (open.state.lun == disk.lun) shown["overlay"] = overlay_json(open.overlay);
+        running.push_back(std::move(shown));
+    }
     o["running"] = std::move(running);
     return o;
 }
@@ -159,14 +167,22 @@ http::Response post_boot(ControlContext& context, const http::Request& request) 
                           {"version", disk.version}});
 }
 
+Result<std::optional<std::uint16_t>> optional_lun(const json::object& body) {
+    GOLDLINK_TRY_ASSIGN(const auto lun, json::optional_int(body, "lun", 0, kMaxLun));
+    if (!lun) return std::optional<std::uint16_t>();
+    return std::optional(static_cast<std::uint16_t>(*lun));
+}
+
 http::Response post_reset(ControlContext& context, const http::Request& request) {
     const auto body = body_object(request);
     if (!body) return http::problem(body.error());
-    if (auto known = json::only_fields(*body, {"force"}); !known)
+    if (auto known = json::only_fields(*body, {"force", "lun"}); !known)
         return http::problem(known.error());
     const auto force = json::optional_bool(*body, "force");
     if (!force) return http::problem(force.error());
-    const auto reset = context.links.reset(request.params.at("id"), force->value_or(false));
+    const auto lun = optional_lun(*body);
+    if (!lun) return http::problem(lun.error());
+    const auto reset = context.links.reset(request.params.at("id"), force->value_or(false), *lun);
     if (!reset) return respond(reset.error());
     return get_link(context, request);
 }
@@ -190,11 +206,16 @@ http::Response delete_redirect(ControlContext& context, const http::Request& req
 http::Response post_commit(ControlContext& context, const http::Request& request) {
     const auto body = body_object(request);
     if (!body) return http::problem(body.error());
-    if (auto known = json::only_fields(*body, {"id"}); !known) return http::problem(known.error());
+    if (auto known = json::only_fields(*body, {"id", "lun"}); !known)
+        return http::problem(known.error());
     const auto id = json::string_field(*body, "id", 1, 64);
     if (!id) return http::problem(id.error());
+    const auto lun = optional_lun(*body);
+    if (!lun) return http::problem(lun.error());
     if (!context.links.view(request.params.at("id"))) return get_link(context, request);
-    auto report = context.tasks.add({*id, "commit", {{"link", request.params.at("id")}}});
+    TaskRequest task{*id, "commit", {{"link", request.params.at("id")}}};
+    if (*lun) task.arguments["lun"] = std::to_string(**lun);
+    auto report = context.tasks.add(std::move(task));
     if (!report) return http::problem(report.error());
     return respond_text(202, std::move(*report));
 }

@@ -140,13 +140,21 @@ boost::json::value redirect_json(const std::optional<iscsi::Redirect>& redirect)
     return json::object{{"portal", redirect->portal}, {"permanent", redirect->permanent}};
 }
 
+namespace {
+
+DiskState new_disk(const DiskDefinition& wanted, std::uint64_t number) {
+    return {wanted.lun, wanted.version, wanted.policy, wanted.quota_bytes,
+            fmt::format("lun{}-g{}", wanted.lun, number)};
+}
+
+}  // namespace
+
 GenerationState plan_generation(const LinkDefinition& definition, const GenerationState* previous,
                                 std::uint64_t number, bool fresh) {
     GenerationState generation;
     generation.number = number;
     for (const DiskDefinition& wanted : definition.disks) {
-        DiskState disk{wanted.lun, wanted.version, wanted.policy, wanted.quota_bytes,
-                       fmt::format("lun{}-g{}", wanted.lun, number)};
+        DiskState disk = new_disk(wanted, number);
         if (previous != nullptr && !fresh && wanted.policy != disk::Policy::discard) {
             for (const DiskState& old : previous->disks) {
                 if (old.lun == wanted.lun && old.policy == wanted.policy &&
@@ -154,6 +162,19 @@ GenerationState plan_generation(const LinkDefinition& definition, const Generati
                     disk.overlay = old.overlay;
             }
         }
+        generation.disks.push_back(std::move(disk));
+    }
+    return generation;
+}
+
+GenerationState plan_renewal(const LinkDefinition& definition, const GenerationState& previous,
+                             std::uint64_t number, std::uint16_t lun) {
+    GenerationState generation;
+    generation.number = number;
+    for (const DiskDefinition& wanted : definition.disks) {
+        DiskState disk = new_disk(wanted, number);
+        for (const DiskState& old : previous.disks)
+            if (wanted.lun != lun && old.lun == wanted.lun) disk = old;
         generation.disks.push_back(std::move(disk));
     }
     return generation;

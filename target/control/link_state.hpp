@@ -65,6 +65,10 @@ boost::json::value redirect_json(const std::optional<iscsi::Redirect>& redirect)
 // keep and super disks of unchanged policy and version carry theirs on.
 GenerationState plan_generation(const LinkDefinition& definition, const GenerationState* previous,
                                 std::uint64_t number, bool fresh);
+// The generation after `previous` when one disk starts anew: it alone has a new overlay, all others
+// stay what they are, discard ones too.
+GenerationState plan_renewal(const LinkDefinition& definition, const GenerationState& previous,
+                             std::uint64_t number, std::uint16_t lun);
 
 // Stable for the life of a link: drive letters and drivers hang on it.
 std::string serial_number(std::string_view link_id, std::uint16_t lun);  // 20 characters

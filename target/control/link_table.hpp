@@ -74,12 +74,16 @@ class LinkTable final : public iscsi::Directory {
         std::uint64_t revision, const std::vector<LinkDefinition>& definitions);
     OperationResult<> remove(std::string_view id);
     OperationResult<BootAnswer> boot(std::string_view id, const BootRequest& request);
-    OperationResult<> reset(std::string_view id, bool force);
+    // `lun`: only that disk starts anew; the others keep what was written to them.
+    OperationResult<> reset(std::string_view id, bool force, std::optional<std::uint16_t> lun);
     // Sends the link's later logins to another portal, or serves them again. Sessions stay.
     OperationResult<> redirect(std::string_view id, std::optional<iscsi::Redirect> to);
     // Makes the blocks of the link's super disk a new version, which the link then runs on with an
-    // empty overlay. Refused while sessions live. Long: on a task thread.
-    OperationResult<store::VersionInfo> commit(std::string_view id, store::Progress& progress);
+    // empty overlay. `lun` says which when there are several. Refused while sessions live. Long: on
+    // a task thread.
+    OperationResult<store::VersionInfo> commit(std::string_view id,
+                                               std::optional<std::uint16_t> lun,
+                                               store::Progress& progress);
 
     std::optional<LinkView> view(std::string_view id);
     std::vector<LinkView> view_all();
@@ -130,7 +134,8 @@ class LinkTable final : public iscsi::Directory {
     Result<UnitsPlan> plan(const LinkPointer& link, const GenerationState& generation);
     OperationResult<> check_usable(const LinkPointer& link);  // operation held
     void open_current(const LinkPointer& link, const GenerationState& generation, bool unless_open);
-    OperationResult<> start_commit(const LinkPointer& link, std::shared_ptr<OpenDisk>& disk);
+    OperationResult<> start_commit(const LinkPointer& link, std::optional<std::uint16_t> lun,
+                                   std::shared_ptr<OpenDisk>& disk);
     OperationResult<> finish_commit(const LinkPointer& link, std::uint16_t lun,
                                     const std::string& digest);
     Result<> run_on(const LinkPointer& link, const std::function<Result<>(LiveLink&)>& work);

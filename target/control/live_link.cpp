@@ -170,6 +170,8 @@ LinkReport LiveLink::report() const {
     if (current_.units) {
         report.overlay = current_.units->usage();
         report.reads = current_.units->counters();
+        for (const auto& disk : current_.units->disks())
+            report.disks.push_back({disk->state, disk->disk->usage()});
     }
     report.open = current_.units != nullptr;
     report.ready = current_.units != nullptr && !held_ && !closed_;

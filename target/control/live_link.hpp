@@ -48,10 +48,15 @@ struct LinkReport {
     std::uint64_t generation = 0;
     std::optional<std::uint64_t> pending_generation;
     std::vector<LiveSession> sessions;  // `control` unset
-    disk::OverlayUsage overlay;
+    disk::OverlayUsage overlay;         // of all disks together
     disk::ReadCounters reads;
-    bool open = false;   // the current generation has its units
-    bool ready = false;  // and takes logins
+    struct Disk {
+        DiskState state;
+        disk::OverlayUsage overlay;
+    };
+    std::vector<Disk> disks;  // of the current generation; empty while it is not open
+    bool open = false;        // the current generation has its units
+    bool ready = false;       // and takes logins
     std::string problem;
 };
 

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <boost/json.hpp>
+#include <charconv>
 
 #include "common/json.hpp"
 #include "target/control/control_context.hpp"
@@ -208,13 +209,25 @@ Result<std::string> run_import(const TaskRequest& request, store::Progress& prog
     return version_member(info);
 }
 
+// The disk a commit is of; nullopt when its caller left that to the link.
+Result<std::optional<std::uint16_t>> named_lun(const TaskRequest& request) {
+    const auto named = request.arguments.find("lun");
+    if (named == request.arguments.end()) return std::optional<std::uint16_t>();
+    std::uint16_t lun = 0;
+    const char* const end = named->second.data() + named->second.size();
+    if (std::from_chars(named->second.data(), end, lun).ptr != end || named->second.empty())
+        return failure(ErrorKind::corrupt, fmt::format("'{}' is no lun", named->second));
+    return std::optional(lun);
+}
+
 }  // namespace
 
 Result<std::string> run_task(const TaskRequest& request, store::Progress& progress,
                              LinkTable& links, store::ImageStore& store, UploadSpool& uploads) {
     if (request.kind == "import") return run_import(request, progress, links, store, uploads);
     if (request.kind == "commit") {
-        auto info = links.commit(request.arguments.at("link"), progress);
+        GOLDLINK_TRY_ASSIGN(const auto lun, named_lun(request));
+        auto info = links.commit(request.arguments.at("link"), lun, progress);
         if (!info) return Failure(std::move(info).error().error);
         return version_member(*info);
     }

@@ -99,6 +99,29 @@ TEST_CASE("a new generation makes fresh overlays for discard and carries the kep
     CHECK(plan_generation(link, &second, 5, false).disks.at(1).overlay == "lun1-g5");
 }
 
+TEST_CASE("a disk that starts anew alone leaves the others what they are") {
+    LinkDefinition link = definition(disk::Policy::discard, kDigestA);
+    link.disks.push_back({1, kDigestB, disk::Policy::keep, 0});
+    link.disks.push_back({2, kDigestA, disk::Policy::discard, 0});
+    const GenerationState first = plan_generation(link, nullptr, 1, true);
+    link.disks[0].version = kDigestB;  // wanted at the next boot, not now
+    link.disks[2].version = kDigestB;
+    const GenerationState renewed = plan_renewal(link, first, 2, 2);
+    CHECK(renewed.number == 2);
+    CHECK(renewed.disks.at(0) == first.disks.at(0));
+    CHECK(renewed.disks.at(1) == first.disks.at(1));
+    CHECK(renewed.disks.at(2).overlay == "lun2-g2");
+    CHECK(renewed.disks.at(2).version == kDigestB);
+    CHECK(plan_renewal(link, first, 3, 1).disks.at(1).overlay == "lun1-g3");
+}
+
+TEST_CASE("a link has a LUN 0") {
+    LinkDefinition link = definition(disk::Policy::discard, kDigestA);
+    CHECK(LinkDefinition::parse(link.to_json(true)));
+    link.disks[0].lun = 1;
+    CHECK_FALSE(LinkDefinition::parse(link.to_json(true)));
+}
+
 TEST_CASE("a link's state survives being written and read, and says which versions it needs") {
     LinkState state;
     state.definition = definition(disk::Policy::discard, kDigestA);
