@@ -7,6 +7,7 @@
 #include "common/json.hpp"
 #include "manager/db/history.hpp"
 #include "manager/db/images.hpp"
+#include "manager/db/links.hpp"
 
 namespace goldlink::manager {
 namespace {
@@ -58,6 +59,9 @@ Result<> end_task_with_version(db::Connection& c, const db::Task& task, const Ma
     const std::int64_t image_id = version->image_id;
     GOLDLINK_TRY(
         db::set_version_ready(c, version->id, made.digest, made.size_bytes, made.stored_bytes));
+    // The target runs the committed disk on over what it made of it.
+    if (task.kind == "commit" && task.link_id)
+        GOLDLINK_TRY(db::set_disk_version(c, *task.link_id, task.lun.value_or(0), version->id));
     GOLDLINK_TRY_ASSIGN(const auto channels, db::channels_of(c, {image_id}));
     const bool has_production =
         std::any_of(channels.begin(), channels.end(),

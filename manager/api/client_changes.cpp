@@ -6,7 +6,6 @@
 #include "manager/api/input.hpp"
 #include "manager/db/clients.hpp"
 #include "manager/db/history.hpp"
-#include "manager/db/links.hpp"
 #include "manager/naming.hpp"
 
 namespace goldlink::manager::api {
@@ -74,7 +73,7 @@ Maybe<std::string> add_client(db::Connection& c, const NewClient& client) {
 }
 
 Maybe<std::string> add_client_link(db::Connection& c, const db::Client& client,
-                                   const db::ImageTarget& image, const std::string& policy,
+                                   std::vector<db::NewDisk> disks,
                                    const std::optional<std::string>& created_by) {
     if (client.link_id) return refuse_linked(client);
     db::NewLink link;
@@ -85,8 +84,7 @@ Maybe<std::string> add_client_link(db::Connection& c, const db::Client& client,
     if (taken) link.iqn += "-" + random_uuid().substr(0, 8);
     link.username = "goldlink";
     link.secret = random_secret(kSecretLength);
-    link.policy = policy;
-    link.image = image;
+    link.disks = std::move(disks);
     link.created_by = created_by;
     GOLDLINK_TRY_ASSIGN(const auto id, db::insert_link(c, link));
     if (!id) return refuse_linked(client);
@@ -101,7 +99,7 @@ Maybe<void> link_by_group(db::Connection& c, const std::string& client_id) {
     GOLDLINK_TRY_CALL(const ImageReference reference, parse_image_reference(*group->image));
     GOLDLINK_TRY_CALL(const db::ImageTarget image, resolve(c, reference));
     GOLDLINK_TRY_CALL(const std::string id,
-                      add_client_link(c, *client, image, group->policy, std::nullopt));
+                      add_client_link(c, *client, {{0, image, group->policy}}, std::nullopt));
     GOLDLINK_TRY(db::add_event(c, {{}, "link_created", client->name, id, {}, "{}"}));
     return {};
 }

@@ -4,6 +4,7 @@
 
 #include "manager/api/refusal.hpp"
 #include "manager/db/connection.hpp"
+#include "manager/db/links.hpp"
 #include "manager/db/rows.hpp"
 
 namespace goldlink::manager::api {
@@ -25,7 +26,7 @@ Maybe<std::optional<db::Group>> wanted_group(db::Connection& c,
 
 // A link for the client; its id. Refuses when it has one.
 Maybe<std::string> add_client_link(db::Connection& c, const db::Client& client,
-                                   const db::ImageTarget& image, const std::string& policy,
+                                   std::vector<db::NewDisk> disks,
                                    const std::optional<std::string>& created_by);
 // A client without a link whose group has an image gets one.
 Maybe<void> link_by_group(db::Connection& c, const std::string& client_id);

@@ -10,6 +10,7 @@
 #include "common/log.hpp"
 #include "manager/api/client_changes.hpp"
 #include "manager/api/input.hpp"
+#include "manager/api/link_disks.hpp"
 #include "manager/api/views.hpp"
 #include "manager/db/clients.hpp"
 #include "manager/db/history.hpp"
@@ -66,6 +67,13 @@ http::Response shown(Call& call, int status, const db::Link& link) {
     return response;
 }
 
+// LUN 0 first, then the others.
+std::vector<db::NewDisk> with_system_disk(const db::ImageTarget& image, std::string policy,
+                                          std::vector<db::NewDisk> others) {
+    others.insert(others.begin(), {0, image, std::move(policy)});
+    return others;
+}
+
 // A ci token knows only the leases it made itself.
 Maybe<db::Link> needed_link(db::Connection& c, const Call& call) {
     GOLDLINK_TRY_CALL(const std::string id, uuid_param(call, "link_id", "link"));
@@ -107,10 +115,12 @@ struct Wanted {
     std::optional<std::int64_t> lease_seconds;
     ImageReference image;
     std::optional<std::string> policy;
+    std::vector<WantedDisk> disks;  // beside LUN 0
 };
 
 Maybe<Wanted> wanted_of(const Call& call) {
-    GOLDLINK_TRY_CALL(const auto body, body_object(call, {"client", "lease", "image", "policy"}));
+    GOLDLINK_TRY_CALL(const auto body,
+                      body_object(call, {"client", "lease", "image", "policy", "disks"}));
     Wanted wanted;
     const auto image = json::string_field(body, "image", 1, 140);
     if (!image) return refuse_field("image", image.error().message);
@@ -130,6 +140,7 @@ Maybe<Wanted> wanted_of(const Call& call) {
     if (body.contains("policy")) {
         GOLDLINK_TRY_CALL(wanted.policy, policy_field(body, "discard"));
     }
+    GOLDLINK_TRY_CALL(wanted.disks, disks_field(body));
     if (call.is_ci() && wanted.client)
         return refuse(403, "role-not-allowed", "The token's role does not allow this",
                       "a ci token makes leases only; binding a client needs an operator or admin");
@@ -137,7 +148,7 @@ Maybe<Wanted> wanted_of(const Call& call) {
 }
 
 Maybe<std::string> link_client(db::Connection& c, const Call& call, const Wanted& wanted,
-                               const db::ImageTarget& image) {
+                               const db::ImageTarget& image, std::vector<db::NewDisk> others) {
     GOLDLINK_TRY_ASSIGN(const auto client, db::lock_client(c, *wanted.client));
     if (!client) return refuse_missing(fmt::format("client {}", *wanted.client));
     if (client->state == "pending")
@@ -149,18 +160,19 @@ Maybe<std::string> link_client(db::Connection& c, const Call& call, const Wanted
         GOLDLINK_TRY_ASSIGN(const auto group, db::find_group(c, *client->group));
         if (group) policy = group->policy;
     }
-    return add_client_link(c, *client, image, wanted.policy.value_or(policy), call.token.id);
+    return add_client_link(
+        c, *client, with_system_disk(image, wanted.policy.value_or(policy), std::move(others)),
+        call.token.id);
 }
 
 Maybe<std::string> add_lease(db::Connection& c, const Call& call, const Wanted& wanted,
-                             const db::ImageTarget& image) {
+                             const db::ImageTarget& image, std::vector<db::NewDisk> others) {
     db::NewLink link;
     link.lease_seconds = wanted.lease_seconds;
     link.iqn = iqn_of("lease-" + random_uuid().substr(0, 13));
     link.username = "goldlink";
     link.secret = random_secret(kSecretLength);
-    link.policy = wanted.policy.value_or("discard");
-    link.image = image;
+    link.disks = with_system_disk(image, wanted.policy.value_or("discard"), std::move(others));
     link.created_by = call.token.id;
     GOLDLINK_TRY_ASSIGN(const auto id, db::insert_link(c, link));
     if (!id)
@@ -171,8 +183,10 @@ Maybe<std::string> add_lease(db::Connection& c, const Call& call, const Wanted& 
 
 Maybe<std::string> add_link(db::Connection& c, const Call& call, const Wanted& wanted) {
     GOLDLINK_TRY_CALL(const db::ImageTarget image, resolve(c, wanted.image));
-    GOLDLINK_TRY_CALL(const std::string id, wanted.client ? link_client(c, call, wanted, image)
-                                                          : add_lease(c, call, wanted, image));
+    GOLDLINK_TRY_CALL(auto others, resolve_disks(c, wanted.disks));
+    GOLDLINK_TRY_CALL(const std::string id,
+                      wanted.client ? link_client(c, call, wanted, image, std::move(others))
+                                    : add_lease(c, call, wanted, image, std::move(others)));
     GOLDLINK_TRY(db::add_event(
         c, {{},
             "link_created",
@@ -234,27 +248,35 @@ Answer remove(Call& call) {
 }
 
 Answer reset(Call& call) {
-    GOLDLINK_TRY_CALL(const auto body, body_object(call, {"force"}, true));
+    GOLDLINK_TRY_CALL(const auto body, body_object(call, {"force", "lun"}, true));
     const auto force = json::optional_bool(body, "force");
     if (!force) return refuse_field("force", force.error().message);
+    GOLDLINK_TRY_CALL(const auto lun, lun_field(body));
     GOLDLINK_TRY_CALL(const db::Link link, needed_link(call));
-    const auto done = call.services.target.call(
-        "POST", "/links/" + link.id + "/reset",
-        json::serialize(json::object{{"force", force->value_or(false)}}), std::chrono::seconds(30));
+    json::object order{{"force", force->value_or(false)}};
+    json::object told;
+    if (lun) {
+        if (auto disk = needed_disk(link, *lun); !disk) return Refused(std::move(disk).error());
+        order["lun"] = told["lun"] = *lun;
+    }
+    const auto done = call.services.target.call("POST", "/links/" + link.id + "/reset",
+                                                json::serialize(order), std::chrono::seconds(30));
     if (!done) return refuse_peer(call.services.target, done.error());
     GOLDLINK_TRY_CALL(
         const db::Link now, call.services.pool.transact([&](db::Connection& c) -> Maybe<db::Link> {
             // A kept overlay held the link on its version; now that it is empty it follows its
             // channel again.
-            GOLDLINK_TRY(db::follow_channel(c, link.id));
-            GOLDLINK_TRY(db::add_event(c, {{}, "link_reset", link.client, link.id, {}, "{}"}));
+            GOLDLINK_TRY(db::follow_channel(c, link.id, lun));
+            GOLDLINK_TRY(db::add_event(
+                c, {{}, "link_reset", link.client, link.id, {}, json::serialize(told)}));
             return needed_link(c, call);
         }));
     return shown(call, 200, now);
 }
 
 Answer commit(Call& call) {
-    GOLDLINK_TRY_CALL(const auto body, body_object(call, {"note", "channel"}, true));
+    GOLDLINK_TRY_CALL(const auto body, body_object(call, {"note", "channel", "lun"}, true));
+    GOLDLINK_TRY_CALL(const auto lun, lun_field(body));
     GOLDLINK_TRY_CALL(const auto note, note_field(body));
     const auto channel = json::optional_string(body, "channel", 63);
     if (!channel) return refuse_field("channel", channel.error().message);
@@ -262,14 +284,9 @@ Answer commit(Call& call) {
         return refuse_field("channel", fmt::format("\"{}\" is no channel name", **channel));
     return call.services.pool.transact([&](db::Connection& c) -> Answer {
         GOLDLINK_TRY_CALL(const db::Link link, needed_link(c, call));
-        if (link.policy != "super")
-            return refuse(409, "not-super", "The link is not a super link",
-                          fmt::format("its policy is {}; only the edits of a super link become the "
-                                      "next version. Make "
-                                      "a link with policy super, boot it, change it, then commit",
-                                      link.policy));
-        GOLDLINK_TRY_ASSIGN(const auto image, db::find_image(c, link.image));
-        if (!image) return refuse_missing(fmt::format("image {}", link.image));
+        GOLDLINK_TRY_CALL(const db::LinkDisk disk, disk_to_commit(link, lun));
+        GOLDLINK_TRY_ASSIGN(const auto image, db::find_image(c, disk.image));
+        if (!image) return refuse_missing(fmt::format("image {}", disk.image));
         GOLDLINK_TRY_ASSIGN(const auto version,
                             db::insert_version(c, image->id, note.value_or("")));
         db::NewTask task;
@@ -279,6 +296,7 @@ Answer commit(Call& call) {
         task.phase = "start";
         task.version_id = version.id;
         task.link_id = link.id;
+        task.lun = disk.lun;
         task.channel = *channel;
         task.created_by = call.token.id;
         GOLDLINK_TRY(db::insert_task(c, task));

@@ -149,11 +149,47 @@ json::object view(const db::Event& event) {
             {"data", parsed(event.data)}};
 }
 
+namespace {
+
+json::value url_of(const db::Link& link, std::int64_t lun, const LinkContext& context) {
+    if (!context.secrets || !context.portal) return nullptr;
+    return json::value(fmt::format("iscsi://{}%{}@{}/{}/{}", http::percent_encode(link.username),
+                                   link.secret, *context.portal, link.iqn, lun));
+}
+
+json::value shown_overlay(const json::value& overlay) {
+    return only(overlay, {"used_bytes", "quota_bytes", "ram_bytes"});
+}
+
+// What the target says of the disk in the generation that runs.
+json::value overlay_of(const json::object* live, std::int64_t lun) {
+    const json::value running = member(live, "running");
+    if (!running.is_array()) return nullptr;
+    for (const json::value& disk : running.as_array())
+        if (disk.is_object() && member(&disk.as_object(), "lun") == json::value(lun))
+            return shown_overlay(member(&disk.as_object(), "overlay"));
+    return nullptr;
+}
+
+json::array disks_of(const db::Link& link, const LinkContext& context) {
+    json::array disks;
+    for (const db::LinkDisk& disk : link.disks)
+        disks.push_back(
+            json::object{{"lun", disk.lun},
+                         {"image", disk.image},
+                         {"version", disk.version},
+                         {"channel", nullable(disk.channel)},
+                         {"policy", disk.policy},
+                         {"quota_bytes",
+                          disk.quota_bytes ? json::value(*disk.quota_bytes) : json::value(nullptr)},
+                         {"url", url_of(link, disk.lun, context)},
+                         {"overlay", overlay_of(context.live, disk.lun)}});
+    return disks;
+}
+
+}  // namespace
+
 json::object view(const db::Link& link, const LinkContext& context) {
-    json::value url = nullptr;
-    if (context.secrets && context.portal)
-        url = fmt::format("iscsi://{}%{}@{}/{}/{}", http::percent_encode(link.username),
-                          link.secret, *context.portal, link.iqn, link.lun);
     const auto shown = [&](const std::string& secret) {
         return context.secrets ? json::value(secret) : json::value(nullptr);
     };
@@ -169,13 +205,13 @@ json::object view(const db::Link& link, const LinkContext& context) {
             {"lun", link.lun},
             {"username", shown(link.username)},
             {"secret", shown(link.secret)},
-            {"url", std::move(url)},
+            {"url", url_of(link, link.lun, context)},
             {"state", link.state},
             {"problem", nullable(link.problem)},
             {"generation", member(context.live, "generation")},
             {"sessions", sessions_of(context.live)},
-            {"overlay",
-             only(member(context.live, "overlay"), {"used_bytes", "quota_bytes", "ram_bytes"})},
+            {"overlay", shown_overlay(member(context.live, "overlay"))},
+            {"disks", disks_of(link, context)},
             {"created_at", link.created_at}};
 }
 

@@ -225,16 +225,39 @@ Result<> wake_client(const Session& session, const Arguments& arguments) {
 }
 
 // The new client's link as the existing one has it. A group may have given it one already.
+// The disks beside LUN 0 as POST /links takes them.
+Result<json::array> data_disks(Api& api, const json::value& client) {
+    json::array disks;
+    const auto link_id = text_of(client, "link_id");
+    if (link_id.empty()) return disks;
+    GOLDLINK_TRY_ASSIGN(const auto link, api.get("/links/" + http::percent_encode(link_id)));
+    for (const auto& disk : items_of(link, "disks")) {
+        if (int_of(disk, "lun") == 0) continue;
+        const auto channel = text_of(disk, "channel");
+        const auto image = text_of(disk, "image");
+        json::object copied{{"lun", int_of(disk, "lun")}, {"policy", text_of(disk, "policy")}};
+        copied["image"] = channel.empty() ? fmt::format("{}@{}", image, int_of(disk, "version"))
+                                          : fmt::format("{}:{}", image, channel);
+        if (has_value(disk, "quota_bytes")) copied["quota_bytes"] = int_of(disk, "quota_bytes");
+        disks.push_back(std::move(copied));
+    }
+    return disks;
+}
+
 Result<> copy_link(Api& api, const json::value& source, const json::value& created) {
     const auto image = text_of(source, "image");
     const auto policy = text_of(source, "policy");
     if (image.empty()) return {};
+    GOLDLINK_TRY_ASSIGN(json::array disks, data_disks(api, source));
     if (const auto link = text_of(created, "link_id"); !link.empty()) {
-        if (text_of(created, "image") == image && text_of(created, "policy") == policy) return {};
+        if (disks.empty() && text_of(created, "image") == image &&
+            text_of(created, "policy") == policy)
+            return {};
         GOLDLINK_TRY(api.remove("/links/" + http::percent_encode(link)));
     }
-    GOLDLINK_TRY(api.post(
-        "/links", {{"client", text_of(created, "name")}, {"image", image}, {"policy", policy}}));
+    json::object body{{"client", text_of(created, "name")}, {"image", image}, {"policy", policy}};
+    if (!disks.empty()) body["disks"] = std::move(disks);
+    GOLDLINK_TRY(api.post("/links", body));
     return {};
 }
 
@@ -314,10 +337,11 @@ void add_client_verbs(CLI::App& root, Session& session) {
     set->add_flag("--no-group", arguments->no_group, "Take it out of its group")->excludes(group);
     set->add_option("--note", arguments->note, "New note")->type_name("TEXT");
 
-    auto* copy = named(verb({"copy", "Add a client like an existing one",
-                             "Group, note, image and policy are taken over; the overlay is not.",
-                             "goldlink client copy PC-001 PC-002 --mac 52:54:00:12:34:57"},
-                            copy_client));
+    auto* copy =
+        named(verb({"copy", "Add a client like an existing one",
+                    "Group, note, images and policies are taken over; the overlays are not.",
+                    "goldlink client copy PC-001 PC-002 --mac 52:54:00:12:34:57"},
+                   copy_client));
     copy->add_option("NEW", arguments->new_name, "The new client's name")->required();
     with_macs(copy)->required();
 

@@ -4,8 +4,11 @@
 #include <algorithm>
 #include <chrono>
 #include <memory>
+#include <optional>
+#include <vector>
 
 #include "manager/cli/connect.hpp"
+#include "manager/cli/link_disk.hpp"
 #include "manager/cli/text.hpp"
 
 namespace goldlink::cli {
@@ -20,6 +23,8 @@ struct Arguments {
     std::string policy;
     std::string note;
     std::string channel;
+    std::vector<std::string> disks;
+    std::optional<std::int64_t> lun;
     bool force = false;
 };
 
@@ -55,6 +60,13 @@ std::string overlay_cell(const json::value& link) {
                                               : bytes("used_bytes");
 }
 
+// "LUN 1    games:production (2), keep, 4.0 KiB of 1.0 GiB"
+std::string disk_cell(const json::value& disk) {
+    const auto overlay = overlay_cell(disk);
+    return fmt::format("{}, {}{}", image_cell(disk), text_of(disk, "policy"),
+                       overlay.empty() ? "" : ", " + overlay);
+}
+
 void print_link(const json::value& link) {
     const auto line = [](std::string_view label, const std::string& text) {
         if (!text.empty()) print(fmt::format("{:<9} {}\n", label, printable(text)));
@@ -71,10 +83,24 @@ void print_link(const json::value& link) {
     line("username", text_of(link, "username"));
     line("secret", text_of(link, "secret"));
     line("url", text_of(link, "url"));
+    if (const auto disks = items_of(link, "disks"); disks.size() > 1)
+        for (const auto& disk : disks)
+            line(fmt::format("lun {}", int_of(disk, "lun")), disk_cell(disk));
     for (const auto& session : items_of(link, "sessions"))
         line("session",
              fmt::format("{} from {} since {}", text_of(session, "initiator_name"),
                          text_of(session, "address"), format_time(text_of(session, "since"))));
+}
+
+Result<json::array> disks_body(const std::vector<std::string>& texts) {
+    json::array disks;
+    for (const std::string& text : texts) {
+        GOLDLINK_TRY_ASSIGN(const LinkDisk disk, parse_link_disk(text));
+        json::object o{{"lun", disk.lun}, {"image", disk.image}};
+        if (!disk.policy.empty()) o["policy"] = disk.policy;
+        disks.push_back(std::move(o));
+    }
+    return disks;
 }
 
 Result<> create_link(const Session& session, const Arguments& arguments) {
@@ -83,6 +109,9 @@ Result<> create_link(const Session& session, const Arguments& arguments) {
     if (!arguments.client.empty()) body["client"] = arguments.client;
     if (!arguments.lease.empty()) body["lease"] = arguments.lease;
     if (!arguments.policy.empty()) body["policy"] = arguments.policy;
+    if (!arguments.disks.empty()) {
+        GOLDLINK_TRY_ASSIGN(body["disks"], disks_body(arguments.disks));
+    }
     GOLDLINK_TRY_ASSIGN(auto link, api.post("/links", body));
     if (session.json)
         print_json(link);
@@ -132,11 +161,14 @@ Result<> reset_link(const Session& session, const Arguments& arguments) {
     GOLDLINK_TRY_ASSIGN(auto api, connect(session));
     json::object body;
     if (arguments.force) body["force"] = true;
+    if (arguments.lun) body["lun"] = *arguments.lun;
     GOLDLINK_TRY_ASSIGN(auto link, api.post(link_path(arguments.id) + "/reset", body));
     if (session.json)
         print_json(link);
     else
-        print(fmt::format("{} is fresh again\n", arguments.id));
+        print(arguments.lun
+                  ? fmt::format("LUN {} of {} is fresh again\n", *arguments.lun, arguments.id)
+                  : fmt::format("{} is fresh again\n", arguments.id));
     return {};
 }
 
@@ -145,6 +177,7 @@ Result<> commit_link(const Session& session, const Arguments& arguments) {
     json::object body;
     if (!arguments.note.empty()) body["note"] = arguments.note;
     if (!arguments.channel.empty()) body["channel"] = arguments.channel;
+    if (arguments.lun) body["lun"] = *arguments.lun;
     GOLDLINK_TRY_ASSIGN(auto task, api.post(link_path(arguments.id) + "/commit", body));
     GOLDLINK_TRY_ASSIGN(auto done, follow_task(api, std::move(task), "committing"));
     if (session.json)
@@ -178,16 +211,21 @@ void add_link_verbs(CLI::App& root, Session& session) {
         return app;
     };
 
-    auto* create = verb({"create", "Bind a client, or a lease, to an image",
-                         "Policy discard (the default): the disk is fresh at every boot. keep: "
-                         "what the client writes\n"
-                         "persists. super: edits that 'goldlink link commit' makes the next "
-                         "version. A lease is a disk\n"
-                         "for CI that ends by itself; its url works with libiscsi's tools at once.",
-                         "goldlink link create --client PC-001 --image win11\n"
-                         "goldlink link create --client PC-002 --image win11:test --policy keep\n"
-                         "goldlink link create --lease 30m --image runner@7 --json"},
-                        create_link);
+    auto* create =
+        verb({"create", "Bind a client, or a lease, to an image",
+              "Policy discard (the default): the disk is fresh at every boot. keep: "
+              "what the client writes\n"
+              "persists. super: edits that 'goldlink link commit' makes the next "
+              "version. A lease is a disk\n"
+              "for CI that ends by itself; its url works with libiscsi's tools at once.\n"
+              "--disk adds a data disk (a game disk, a personal disk) with a policy of "
+              "its own.",
+              "goldlink link create --client PC-001 --image win11\n"
+              "goldlink link create --client PC-003 --image win11 --disk 1=personal,keep "
+              "--disk 2=games\n"
+              "goldlink link create --client PC-002 --image win11:test --policy keep\n"
+              "goldlink link create --lease 30m --image runner@7 --json"},
+             create_link);
     auto* owner = create->add_option_group("owner", "One of");
     owner->add_option("--client", arguments->client, "The client that boots it")->type_name("NAME");
     owner->add_option("--lease", arguments->lease, "Time to live without a client: 30m, 2h, 1d")
@@ -200,6 +238,12 @@ void add_link_verbs(CLI::App& root, Session& session) {
         ->check(check_image_ref);
     create->add_option("--policy", arguments->policy, "What becomes of writes (default discard)")
         ->check(CLI::IsMember({"discard", "keep", "super"}));
+    create
+        ->add_option("--disk", arguments->disks,
+                     "A disk beside LUN 0, which --image is: LUN=REF[,POLICY]; several times")
+        ->type_name("DISK")
+        ->allow_extra_args(false)
+        ->check(check_link_disk);
 
     auto* list = verb({"ls", "List links", "", "goldlink link ls\ngoldlink link ls --image win11"},
                       list_links);
@@ -208,9 +252,14 @@ void add_link_verbs(CLI::App& root, Session& session) {
     by_id(verb({"show", "Show a link with its sessions, overlay and credentials", "",
                 "goldlink link show 3f0c...\ngoldlink link show 3f0c... --json"},
                show_link));
-    auto* reset = by_id(verb({"reset", "Drop what the client wrote, now",
-                              "Refused while a client runs on it.", "goldlink link reset 3f0c..."},
-                             reset_link));
+    auto* reset = by_id(
+        verb({"reset", "Drop what the client wrote, now", "Refused while a client runs on it.",
+              "goldlink link reset 3f0c...\ngoldlink link reset 3f0c... --lun 1"},
+             reset_link));
+    const auto add_lun = [&](CLI::App* app, const char* text) {
+        app->add_option("--lun", arguments->lun, text)->type_name("LUN")->check(CLI::Range(0, 255));
+    };
+    add_lun(reset, "Only this disk; the others keep what was written to them");
     reset->add_flag("--force", arguments->force, "Cut a running client off");
     auto* commit =
         by_id(verb({"commit", "Make the next version from a super link's edits", "",
@@ -220,6 +269,7 @@ void add_link_verbs(CLI::App& root, Session& session) {
         ->type_name("TEXT");
     commit->add_option("--channel", arguments->channel, "Point this channel at it")
         ->type_name("NAME");
+    add_lun(commit, "Which disk, when the link has several super ones");
     by_id(verb({"rm", "End a link and drop its overlay", "", "goldlink link rm 3f0c..."},
                remove_link));
 }

@@ -24,12 +24,13 @@ Task read_task(const Row& row) {
     task.digest = row.optional_text(16);
     task.format = row.text(17);
     task.cancel_requested = row.boolean(18);
+    task.lun = row.optional_integer(19);
     return task;
 }
 #define SELECT_TASK                                                                             \
     "SELECT id, kind, subject, state, phase, done_bytes, total_bytes, message, error, result,"  \
     " iso(created_at), iso(finished_at), version_id, link_id, channel, upload, digest, format," \
-    " cancel_requested FROM tasks "
+    " cancel_requested, lun FROM tasks "
 
 OpenBoot read_boot(const Row& row) { return {row.text(0), row.text(1), row.text(2), row.text(3)}; }
 LinkClient read_link_client(const Row& row) { return {row.text(0), row.text(1), row.text(2)}; }
@@ -39,11 +40,12 @@ LinkClient read_link_client(const Row& row) { return {row.text(0), row.text(1), 
 Result<> insert_task(Connection& c, const NewTask& task) {
     GOLDLINK_TRY(c.query(
         "INSERT INTO tasks (id, kind, subject, state, phase, total_bytes, version_id, link_id,"
-        " channel, upload, digest, created_by, format)"
+        " channel, upload, digest, created_by, format, lun)"
         " VALUES ($1, $2, $3, CASE WHEN $4 = 'upload' THEN 'running' ELSE 'queued' END, $4, $5, $6,"
-        " $7, $8, $9, $10, $11, $12)",
+        " $7, $8, $9, $10, $11, $12, $13)",
         {task.id, task.kind, task.subject, task.phase, task.total_bytes, task.version_id,
-         task.link_id, task.channel, task.upload, task.digest, task.created_by, task.format}));
+         task.link_id, task.channel, task.upload, task.digest, task.created_by, task.format,
+         task.lun}));
     return {};
 }
 

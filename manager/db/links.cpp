@@ -1,6 +1,7 @@
 #include "manager/db/links.hpp"
 
 #include <algorithm>
+#include <map>
 
 namespace goldlink::manager::db {
 namespace {
@@ -34,23 +35,54 @@ Link read_link(const Row& row) {
     " JOIN images i ON i.id = d.image_id JOIN versions v ON v.id = d.version_id"                  \
     " LEFT JOIN clients c ON c.id = l.client_id "
 
+Result<> add_disks(Connection& c, std::vector<Link>& links) {
+    std::vector<std::string> ids;
+    std::map<std::string, Link*> by_id;
+    for (Link& link : links) {
+        ids.push_back(link.id);
+        by_id[link.id] = &link;
+    }
+    GOLDLINK_TRY_ASSIGN(
+        const Rows rows,
+        c.query("SELECT d.link_id, d.lun, i.name, v.number, d.channel, d.policy, d.quota_bytes"
+                " FROM link_disks d"
+                " JOIN images i ON i.id = d.image_id JOIN versions v ON v.id = d.version_id"
+                " WHERE d.link_id = ANY ($1::uuid[]) ORDER BY d.link_id, d.lun",
+                {array_literal(ids)}));
+    for (int i = 0; i < rows.size(); ++i) {
+        const Row row = rows[i];
+        by_id.at(row.text(0))
+            ->disks.push_back({row.integer(1), row.text(2), row.integer(3), row.optional_text(4),
+                               row.text(5), row.optional_integer(6)});
+    }
+    return {};
+}
+
 }  // namespace
 
 Result<std::vector<Link>> list_links(Connection& c, const LinkFilter& filter,
                                      const std::string& after_id, int limit) {
-    GOLDLINK_TRY_ASSIGN(const Rows rows,
-                        c.query(SELECT_LINK "WHERE ($1 = '' OR l.id > nullif($1, '')::uuid)"
-                                            " AND ($2::text IS NULL OR lower(c.name) = lower($2))"
-                                            " AND ($3::text IS NULL OR lower(i.name) = lower($3))"
-                                            " AND ($4::uuid IS NULL OR l.created_by = $4)"
-                                            " ORDER BY l.id LIMIT $5",
-                                {after_id, filter.client, filter.image, filter.created_by, limit}));
-    return rows.map(read_link);
+    GOLDLINK_TRY_ASSIGN(
+        const Rows rows,
+        c.query(SELECT_LINK "WHERE ($1 = '' OR l.id > nullif($1, '')::uuid)"
+                            " AND ($2::text IS NULL OR lower(c.name) = lower($2))"
+                            " AND ($3::text IS NULL OR EXISTS (SELECT FROM link_disks o"
+                            " JOIN images m ON m.id = o.image_id"
+                            " WHERE o.link_id = l.id AND lower(m.name) = lower($3)))"
+                            " AND ($4::uuid IS NULL OR l.created_by = $4)"
+                            " ORDER BY l.id LIMIT $5",
+                {after_id, filter.client, filter.image, filter.created_by, limit}));
+    std::vector<Link> links = rows.map(read_link);
+    GOLDLINK_TRY(add_disks(c, links));
+    return links;
 }
 
 Result<std::optional<Link>> find_link(Connection& c, const std::string& id) {
     GOLDLINK_TRY_ASSIGN(const Rows rows, c.query(SELECT_LINK "WHERE l.id = $1", {id}));
-    return rows.first(read_link);
+    std::vector<Link> links = rows.map(read_link);
+    if (links.empty()) return std::nullopt;
+    GOLDLINK_TRY(add_disks(c, links));
+    return std::move(links.front());
 }
 
 Result<std::optional<std::string>> insert_link(Connection& c, const NewLink& link) {
@@ -63,10 +95,12 @@ Result<std::optional<std::string>> insert_link(Connection& c, const NewLink& lin
                  link.created_by}));
     if (rows.empty()) return std::nullopt;
     const std::string id = rows[0].text(0);
-    GOLDLINK_TRY(
-        c.query("INSERT INTO link_disks (link_id, lun, image_id, channel, version_id, policy)"
-                " VALUES ($1, 0, $2, $3, $4, $5)",
-                {id, link.image.image_id, link.image.channel, link.image.version_id, link.policy}));
+    for (const NewDisk& disk : link.disks)
+        GOLDLINK_TRY(
+            c.query("INSERT INTO link_disks (link_id, lun, image_id, channel, version_id,"
+                    " policy, quota_bytes) VALUES ($1, $2, $3, $4, $5, $6, $7)",
+                    {id, disk.lun, disk.image.image_id, disk.image.channel, disk.image.version_id,
+                     disk.policy, disk.quota_bytes}));
     return id;
 }
 
@@ -81,12 +115,21 @@ Result<std::vector<std::string>> delete_expired_leases(Connection& c) {
     return rows.map([](const Row& row) { return row.text(0); });
 }
 
-Result<> follow_channel(Connection& c, const std::string& id) {
+Result<> set_disk_version(Connection& c, const std::string& id, std::int64_t lun,
+                          std::int64_t version_id) {
+    GOLDLINK_TRY(
+        c.query("UPDATE link_disks SET version_id = $3 WHERE link_id = $1 AND lun = $2"
+                " AND version_id <> $3",
+                {id, lun, version_id}));
+    return {};
+}
+
+Result<> follow_channel(Connection& c, const std::string& id, std::optional<std::int64_t> lun) {
     GOLDLINK_TRY(
         c.query("UPDATE link_disks d SET version_id = ch.version_id FROM channels ch"
                 " WHERE d.link_id = $1 AND ch.image_id = d.image_id AND ch.name = d.channel"
-                " AND ch.version_id <> d.version_id",
-                {id}));
+                " AND ch.version_id <> d.version_id AND ($2::integer IS NULL OR d.lun = $2)",
+                {id, lun}));
     return {};
 }
 

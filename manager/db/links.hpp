@@ -11,11 +11,18 @@ struct LinkFilter {
     std::optional<std::string> client, image, created_by;
 };
 
+struct NewDisk {
+    std::int64_t lun = 0;
+    ImageTarget image;
+    std::string policy;
+    std::optional<std::int64_t> quota_bytes = {};
+};
+
 struct NewLink {
     std::optional<std::string> client_id;       // exactly one of client_id
     std::optional<std::int64_t> lease_seconds;  // and lease_seconds
-    std::string iqn, username, secret, policy;
-    ImageTarget image;
+    std::string iqn, username, secret;
+    std::vector<NewDisk> disks;             // LUN 0 among them, none twice
     std::optional<std::string> created_by;  // a token's id
 };
 
@@ -27,8 +34,12 @@ Result<std::optional<std::string>> insert_link(Connection& c, const NewLink& lin
 Result<bool> delete_link(Connection& c, const std::string& id);
 // Removes leases that have run out; returns their ids.
 Result<std::vector<std::string>> delete_expired_leases(Connection& c);
-// The disk's version becomes what its channel points at now (a reset kept link starts from there).
-Result<> follow_channel(Connection& c, const std::string& id);
+// The disks' versions become what their channels point at now (a reset kept disk starts from
+// there). `lun`: of that disk only.
+Result<> follow_channel(Connection& c, const std::string& id, std::optional<std::int64_t> lun);
+// The disk runs on this version from now on (a commit made it).
+Result<> set_disk_version(Connection& c, const std::string& id, std::int64_t lun,
+                          std::int64_t version_id);
 Result<std::int64_t> count_links(Connection& c);
 Result<bool> iqn_taken(Connection& c, const std::string& iqn);
 

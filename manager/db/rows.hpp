@@ -67,6 +67,15 @@ struct Boot {
     std::vector<BootStage> stages;
 };
 
+struct LinkDisk {
+    std::int64_t lun = 0;
+    std::string image;
+    std::int64_t version = 0;
+    std::optional<std::string> channel;
+    std::string policy;
+    std::optional<std::int64_t> quota_bytes;
+};
+
 struct Link {
     std::string id;
     std::optional<std::string> client, lease_expires_at;
@@ -77,6 +86,7 @@ struct Link {
     std::optional<std::string> problem, created_by;
     std::int64_t lun = 0, revision = 0, applied_revision = 0;
     std::string created_at;
+    std::vector<LinkDisk> disks;  // all, by LUN; the members above are LUN 0's
 };
 
 // What the target has to serve: one row a disk, links without gaps in order of id.
@@ -110,6 +120,7 @@ struct Task {
     // Not shown: how it is carried out.
     std::optional<std::int64_t> version_id;
     std::optional<std::string> link_id, channel, upload, digest;
+    std::optional<std::int64_t> lun;  // of a commit
     std::string format;
     bool cancel_requested = false;
 };

@@ -94,6 +94,7 @@ Result<> TaskSync::start(db::Connection& c, const db::Task& task) {
     } else if (task.kind == "commit") {
         if (!task.link_id) return give_up(c, task, "failed", "its link was removed");
         path = "/links/" + *task.link_id + "/commit";
+        if (task.lun) body["lun"] = *task.lun;
     } else {
         return give_up(c, task, "failed",
                        fmt::format("this manager cannot carry out a task of kind {}", task.kind));

@@ -178,6 +178,9 @@ class FakeTarget(FakeDaemon):
         return {**link, "generation": link.get("generation", 1), "pending_generation": None,
                 "sessions": link.get("sessions", []),
                 "overlay": {"used_bytes": 4096, "quota_bytes": None, "ram_bytes": 0},
+                "running": [{"lun": disk["lun"], "version": disk["version"], "policy": disk["policy"],
+                             "overlay": {"used_bytes": 4096 * disk["lun"], "quota_bytes": disk["quota_bytes"] or 1 << 30,
+                                         "ram_bytes": 0, "journal_bytes": 0}} for disk in link["disks"]],
                 "ready": link.get("ready", True), "problem": link.get("problem")}
 
     def _link(self, link_id):
@@ -220,6 +223,7 @@ class FakeTarget(FakeDaemon):
             if link.get("sessions") and not body.get("force"):
                 raise Refused(409, "link-in-use", f"link {link_id} has a session")
             link["resets"] = link.get("resets", 0) + 1
+            link["reset_lun"] = body.get("lun")
             return 200, self._shown(link)
 
     def put_upload(self, name, query, request):
@@ -258,7 +262,7 @@ class FakeTarget(FakeDaemon):
     def commit_link(self, link_id, query, request):
         body = request.body_json()
         with self.lock:
-            self._link(link_id)
+            self._link(link_id)["commit_lun"] = body.get("lun")
             digest = hashlib.sha256(f"{link_id}{time.time()}".encode()).hexdigest()
             self.imports.setdefault(body["id"], {"id": body["id"], "state": "running", "done_bytes": 0,
                                                  "total_bytes": 1 << 20, "error": None, "version": None,

@@ -262,6 +262,36 @@ class Links(CliTestCase):
         self.refused("link", "show", "00000000-0000-4000-8000-000000000000")
 
 
+    def test_a_link_of_several_disks(self):
+        for name in ("disks-system", "disks-games", "disks-personal"):
+            self.image(name, mebibytes=2)
+        self.ok("client", "add", "D-1", "--mac", "52:54:00:aa:08:01")
+        link = self.ok("link", "create", "--client", "D-1", "--image", "disks-system", "--disk", "1=disks-personal,keep",
+                       "--disk", "2=disks-games@1", "--json").json
+        self.assertEqual([(disk["lun"], disk["image"], disk["policy"]) for disk in link["disks"]],
+                         [(0, "disks-system", "discard"), (1, "disks-personal", "keep"), (2, "disks-games", "discard")])
+        self.assertEqual(link["disks"][2]["url"], link["url"].removesuffix("/0") + "/2")
+        for disk in link["disks"]:
+            self.iscsi("qemu-io", "-f", "raw", "-c", f"write -P {disk['lun'] + 1} 64k 64k", "-c", "flush", disk["url"])
+        shown = self.ok("link", "show", link["id"]).out
+        self.assertIn("disks-personal:production (1), keep, 64.0 KiB of", shown)
+        self.assertIn("disks-games@1, discard, 64.0 KiB of", shown)
+        wait_until(lambda: not self.ok("link", "show", link["id"], "--json").json["sessions"], "nobody is logged in")
+        self.assertIn("LUN 1 of", self.ok("link", "reset", link["id"], "--lun", "1").out)
+        used = [disk["overlay"]["used_bytes"] for disk in self.ok("link", "show", link["id"], "--json").json["disks"]]
+        self.assertEqual(used, [65536, 0, 65536])
+        self.refused("link", "reset", link["id"], "--lun", "9", says=["no disk with lun 9"])
+        self.refused("link", "commit", link["id"], says=["lun 1 keep"])
+        self.refused("image", "rm", "disks-games", says=["D-1"])
+        self.refused("link", "create", "--lease", "1m", "--image", "disks-system", "--disk", "1=nothing", says=["nothing"])
+        self.refused("link", "create", "--lease", "1m", "--image", "disks-system", "--disk", "1=disks-games",
+                     "--disk", "1=disks-personal", says=["lun 1 is given twice"])
+        self.ok("client", "copy", "D-1", "D-2", "--mac", "52:54:00:aa:08:02")
+        copy = self.ok("link", "ls", "--client", "D-2", "--json").json[0]
+        self.assertEqual([(disk["lun"], disk["image"], disk["policy"], disk["channel"]) for disk in copy["disks"]],
+                         [(disk["lun"], disk["image"], disk["policy"], disk["channel"]) for disk in link["disks"]])
+
+
 class Rest(CliTestCase):
     def test_status(self):
         status = self.ok("status", "--json").json

@@ -1,10 +1,17 @@
 // Links: what each client or lease boots, how full its overlay is, and the reset.
+import type { ReactNode } from "react";
+
 import { call } from "../api/client";
 import { useChange, useLinks, type Link } from "../api/queries";
 import { ProblemBox } from "../components/ProblemBox";
 import { bytes } from "../format";
 
 const kStateClass: Record<Link["state"], string> = { ready: "good", pending: "warn", failed: "bad" };
+
+// One line a disk, so that the columns of a link of several disks stand beside each other.
+function eachDisk(link: Link, show: (disk: Link["disks"][number]) => ReactNode) {
+    return link.disks.map((disk) => <div key={disk.lun}>{show(disk)}</div>);
+}
 
 export function LinksPage() {
     const links = useLinks();
@@ -34,13 +41,21 @@ export function LinksPage() {
                         {links.data.map((link) => (
                             <tr key={link.id}>
                                 <td><strong>{link.client ?? "lease"}</strong></td>
-                                <td>{link.image}@{link.version}{link.channel ? <span className="quiet"> {link.channel}</span> : null}</td>
-                                <td>{link.policy}</td>
+                                <td>
+                                    {eachDisk(link, (disk) => (
+                                        <>
+                                            {link.disks.length > 1 && <span className="quiet">LUN {disk.lun} </span>}
+                                            {disk.image}@{disk.version}
+                                            {disk.channel && <span className="quiet"> {disk.channel}</span>}
+                                        </>
+                                    ))}
+                                </td>
+                                <td>{eachDisk(link, (disk) => disk.policy)}</td>
                                 <td>
                                     <span className={`badge ${kStateClass[link.state]}`}>{link.state}</span>
                                     {link.problem && <div className="bad-text">{link.problem}</div>}
                                 </td>
-                                <td>{bytes(link.overlay?.used_bytes)}</td>
+                                <td>{eachDisk(link, (disk) => bytes(disk.overlay?.used_bytes))}</td>
                                 <td>{link.sessions.map((each) => each.address).join(", ") || <span className="quiet">none</span>}</td>
                                 <td><button className="plain" onClick={() => resetLink(link)}>Reset</button></td>
                             </tr>

@@ -1,0 +1,36 @@
+// The disks of a link as callers name them: those POST /links adds beside LUN 0, and the one that a
+// reset or a commit is of. Pure but for resolve_disks.
+// Include only from .cpp files (Boost.JSON).
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "manager/api/input.hpp"
+#include "manager/db/links.hpp"
+
+namespace goldlink::manager::api {
+
+inline constexpr std::size_t kMaxDisksPerLink = 16;  // LUN 0 included; the target's own bound
+inline constexpr std::int64_t kMaxLun = 255;
+
+struct WantedDisk {
+    std::int64_t lun = 0;
+    ImageReference image;
+    std::string policy;
+    std::optional<std::int64_t> quota_bytes;
+};
+
+// Field "disks": those beside LUN 0, which field "image" names. Absent: none.
+Maybe<std::vector<WantedDisk>> disks_field(const json::object& body);
+Maybe<std::vector<db::NewDisk>> resolve_disks(db::Connection& c,
+                                              const std::vector<WantedDisk>& disks);
+
+// Field "lun"; nullopt when it is absent.
+Maybe<std::optional<std::int64_t>> lun_field(const json::object& body);
+Maybe<db::LinkDisk> needed_disk(const db::Link& link, std::int64_t lun);
+// The disk whose edits a commit makes a version: the named one, or the only one of policy super.
+Maybe<db::LinkDisk> disk_to_commit(const db::Link& link, std::optional<std::int64_t> lun);
+
+}  // namespace goldlink::manager::api

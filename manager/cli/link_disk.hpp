@@ -1,0 +1,23 @@
+// A data disk of a link as the command line names it: LUN=REF[,POLICY]. Pure; threads: any.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "common/result.hpp"
+
+namespace goldlink::cli {
+
+struct LinkDisk {
+    std::int64_t lun = 0;
+    std::string image;
+    std::string policy;  // "" when none was given
+};
+
+// "1=games", "2=personal:stable,keep". LUN 0 is --image's.
+Result<LinkDisk> parse_link_disk(std::string_view text);
+// For CLI11: what is wrong with it, or "".
+std::string check_link_disk(const std::string& text);
+
+}  // namespace goldlink::cli

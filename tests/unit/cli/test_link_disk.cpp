@@ -1,0 +1,32 @@
+#include <catch2/catch.hpp>
+
+#include "manager/cli/link_disk.hpp"
+
+using namespace goldlink::cli;
+
+TEST_CASE("a disk of a link is a LUN, an image reference and perhaps a policy") {
+    const auto games = parse_link_disk("1=games");
+    REQUIRE(games);
+    CHECK(games->lun == 1);
+    CHECK(games->image == "games");
+    CHECK(games->policy.empty());
+    const auto personal = parse_link_disk("255=personal:stable,keep");
+    REQUIRE(personal);
+    CHECK(personal->lun == 255);
+    CHECK(personal->image == "personal:stable");
+    CHECK(personal->policy == "keep");
+    CHECK(parse_link_disk("2=games@7,super")->image == "games@7");
+}
+
+TEST_CASE("what is no disk of a link is refused with the reason") {
+    const auto why = [](const char* text) { return check_link_disk(text); };
+    CHECK(why("1=games").empty());
+    CHECK(why("0=games").find("LUN 0 is the image of --image") != std::string::npos);
+    CHECK(why("1=games,forever").find("discard, keep or super") != std::string::npos);
+    CHECK(why("1=games,").find("discard, keep or super") != std::string::npos);
+    for (const char* text : {"", "=", "1", "1=", "=games", "256=games", "-1=games", "1 =games",
+                             "x=games", "1=ga mes", "1=games@0", "99999999999999999999=games"}) {
+        INFO(text);
+        CHECK_FALSE(why(text).empty());
+    }
+}
