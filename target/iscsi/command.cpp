@@ -14,7 +14,6 @@ Command* CommandTable::allocate(std::uint32_t itt) {
         chunks_.push_back(std::make_unique<Command[]>(kChunk));
         for (std::size_t i = kChunk; i-- > 0;) {
             Command& command = chunks_.back()[i];
-            command.session = &session_;
             command.index = static_cast<std::uint16_t>(first + i);
             command.next = free_;
             free_ = &command;

@@ -1,5 +1,6 @@
 // Command: one SCSI command of a session between its arrival and its response, and the session's
-// fixed-size table of them. No allocation per command: slots come in chunks and are used again.
+// fixed-size table of them: an ITT is unique in a session (RFC 7143 4.2.2.1), whichever connection
+// the command is allegiant to. No allocation per command: slots come in chunks and are used again.
 #pragma once
 
 #include <array>
@@ -12,7 +13,7 @@
 
 namespace goldlink::iscsi {
 
-class Session;
+class SessionConnection;
 
 struct Command {
     enum class State : std::uint8_t {
@@ -20,19 +21,18 @@ struct Command {
         collecting,  // prepared; data-out still comes
         draining,    // its status is known; only unsolicited data still comes
         executing,   // the device has it
+        answered,    // its status is known; its response waits for a fence (4.2.2.3.2)
     };
 
     scsi::Task task;
-    Session* session = nullptr;
-    Command* next = nullptr;  // free list, or the chain of its ITT
+    SessionConnection* connection = nullptr;  // that it came on: its allegiance (4.2.4.1)
+    Command* next = nullptr;                  // free list, or the chain of its ITT
     State state = State::free;
     bool immediate = false;
     bool reads = false;             // R bit
     bool writes = false;            // W bit
     bool unsolicited_open = false;  // Data-Out without R2T may still come
     bool digest_error = false;      // some Data-Out was corrupt: RFC 7143 7.8
-    bool counted_abort = false;     // a task management response waits for it
-    bool placing = false;           // the stream is writing a data segment into `buffer`
     bool in_window = false;         // counts against MaxCmdSN, or the immediate commands' limit
     std::uint16_t index = 0;        // of this slot
     std::uint16_t generation = 0;   // of its use, so that a stale TTT is recognised
@@ -54,8 +54,6 @@ struct Command {
 class CommandTable {
   public:
     static constexpr std::size_t kMaxCommands = 512;
-
-    explicit CommandTable(Session& session) : session_(session) {}
 
     // Null: the table is full.
     Command* allocate(std::uint32_t itt);
@@ -87,7 +85,6 @@ class CommandTable {
     static constexpr std::size_t kChains = 64;
     static std::size_t chain_of(std::uint32_t itt) { return (itt ^ (itt >> 6)) % kChains; }
 
-    Session& session_;
     std::vector<std::unique_ptr<Command[]>> chunks_;
     Command* free_ = nullptr;
     std::array<Command*, kChains> chains_{};

@@ -12,26 +12,27 @@ Connection::Connection(Environment& environment, Transport& transport, std::stri
       stream_(*this),
       portals_(std::move(portals)),
       login_(std::make_unique<Login>(environment.directory, environment.random,
-                                     std::move(peer_address), portals_.local)) {
+                                     std::move(peer_address), portals_.local,
+                                     &environment.sessions)) {
     stream_.set_max_data_segment(kLoginMaxDataSegmentLength);
 }
 
 Connection::~Connection() {
-    if (predecessor_ != nullptr) predecessor_->successor = nullptr;
+    if (awaited_ != nullptr) awaited_->leave(*this);
 }
 
 PduSink::Placement Connection::place_data(Bhs bhs) {
-    return session_ ? session_->place_data(bhs) : PduSink::Placement{};
+    return full_feature_ ? full_feature_->place_data(bhs) : PduSink::Placement{};
 }
 
 bool Connection::receive(const Pdu& pdu) {
-    if (session_) return session_->receive(pdu);
+    if (full_feature_) return full_feature_->receive(pdu);
     if (!closing_) login_request(pdu);
     return !closing() && !input_paused();
 }
 
 void Connection::framing_error(FramingError error, Bhs bhs) {
-    if (session_) return session_->framing_error(error, bhs);
+    if (full_feature_) return full_feature_->framing_error(error, bhs);
     std::memcpy(request_.data(), bhs.bytes(), kBhsBytes);
     refuse(LoginStatus::initiator_error, "login request over 8192 bytes");
 }
@@ -56,66 +57,90 @@ void Connection::login_request(const Pdu& pdu) {
     respond(answer_, login_->tsih());
 }
 
-// The login itself is done: what it means for sessions that exist (RFC 7143 6.3.1, 6.3.5).
+// The login itself is done: what it means for sessions that exist (RFC 7143 6.3.1, 6.3.4, 6.3.5).
+// It comes here again when the place that it waited for is free.
 void Connection::complete_login() {
     if (login_->discovery()) {
-        tsih_ = 1;
-        return start_session();
+        if (login_->tsih() != 0)
+            return refuse(LoginStatus::session_does_not_exist,
+                          "a discovery session has one connection");
+        return start_session(1);
     }
     if (login_->target()->reactor != environment_.reactor)
         return refuse(LoginStatus::service_unavailable,
                       "the link moved while the initiator logged in; it may try again");
+    if (login_->tsih() != 0) return join_session();
     SessionTable& sessions = environment_.sessions;
     const std::string target = fold_name(login_->target()->iqn);
     const std::string& initiator = login_->initiator_name();
-    Session* old = nullptr;
-    if (login_->tsih() == 0) {
-        old = sessions.find_isid(target, initiator, login_->isid());
-        tsih_ = sessions.new_tsih(target, initiator);
-    } else {
-        tsih_ = login_->tsih();
-        old = sessions.find_tsih(target, initiator, tsih_);
-        if (old == nullptr || old->isid() != login_->isid())
-            return refuse(LoginStatus::session_does_not_exist, "no session of that TSIH");
-        if (old->cid() != login_->cid())
-            return refuse(LoginStatus::too_many_connections, "a session has one connection here");
-    }
-    if (old == nullptr) return start_session();
+    Session* old = sessions.find_isid(target, initiator, login_->isid());
+    if (old == nullptr) return start_session(sessions.new_tsih(target, initiator));
     old->end(SessionEnd::reinstated);
-    if (old->successor != nullptr) old->successor->predecessor_taken();
-    old->successor = this;
-    predecessor_ = old;
+    await(old->place);
 }
 
-void Connection::predecessor_gone() {
-    predecessor_ = nullptr;
+// A further connection of a session, or one that takes the place of its connection of that CID.
+void Connection::join_session() {
+    Session* session = environment_.sessions.find_tsih(fold_name(login_->target()->iqn),
+                                                       login_->initiator_name(), login_->tsih());
+    if (session == nullptr || session->ending() || session->isid() != login_->isid() ||
+        !login_->joins_session())
+        return refuse(LoginStatus::session_does_not_exist, "no session of that TSIH");
+    if (session->info().generation != login_->generation())
+        return refuse(LoginStatus::cannot_include_in_session,
+                      "the session was begun with the credential of another boot");
+    if (SessionConnection* old = session->find(login_->cid())) {
+        if (!old->closing()) session->reinstate(*old);
+        return await(old->place);
+    }
+    if (!session->has_room())
+        return refuse(LoginStatus::too_many_connections,
+                      "the session has as many connections as were negotiated");
+    enter(*session);
+}
+
+void Connection::await(Place& place) {
+    place.await(*this);
+    awaited_ = &place;
+}
+
+void Connection::place_vacated() {
+    awaited_ = nullptr;
     if (closing_) return;
-    start_session();
+    complete_login();
     transport_.output_pending();
 }
 
-void Connection::predecessor_taken() {
-    predecessor_ = nullptr;
+void Connection::place_taken() {
+    awaited_ = nullptr;
     refuse(LoginStatus::initiator_error, "a later login took this one's place");
     transport_.output_pending();
 }
 
-void Connection::start_session() {
-    const Bhs bhs(request_.data());
-    const Session::Numbers numbers{.stat_sn = stat_sn_ + 1, .exp_cmd_sn = bhs.cmd_sn()};
+void Connection::start_session(std::uint16_t tsih) {
+    Session& session = environment_.sessions.add(
+        std::make_unique<Session>(environment_, *login_, tsih, Bhs(request_.data()).cmd_sn()));
+    if (!login_->discovery() && !session.attach()) {
+        environment_.sessions.remove(session);
+        return refuse(LoginStatus::service_unavailable, "");  // the link itself has told why
+    }
+    enter(session);
+}
+
+void Connection::enter(Session& session) {
     const Parameters parameters = login_->parameters();
-    auto session =
-        std::make_unique<Session>(environment_, output_, transport_, *login_, tsih_, numbers);
-    const bool normal = !login_->discovery();
-    // The link itself has told why.
-    if (normal && !session->attach()) return refuse(LoginStatus::service_unavailable, "");
-    session->set_portals(std::move(portals_));
-    respond(answer_, tsih_);
+    const std::string address = login_->address();
+    const bool leading = session.connections().empty();
+    full_feature_ = std::make_unique<SessionConnection>(
+        session,
+        SessionConnection::Wire{.output = output_, .transport = transport_, .stream = stream_},
+        *login_, stat_sn_ + 1, std::move(portals_));
+    respond(answer_, session.tsih());
     environment_.counters.logins.add();
-    if (normal)
-        log::info("{}: {} logged in to {}, TSIH {}", login_->address(), login_->initiator_name(),
-                  session->target_name(), tsih_);
-    session_ = std::move(session);
+    if (session.attached())
+        log::info("{}: {} {} {}, TSIH {}, CID {}", address, session.initiator_name(),
+                  leading ? "logged in to" : "added a connection to its session with",
+                  session.target_name(), session.tsih(), full_feature_->cid());
     login_.reset();
     // RFC 7143 6.3: what was negotiated counts from the first PDU of the full feature phase.
     stream_.set_max_data_segment(kMaxRecvDataSegmentLength);
@@ -135,9 +160,12 @@ void Connection::respond(const LoginAnswer& answer, std::uint16_t tsih) {
         answer.text.empty() ? Buffer{} : environment_.buffers.take(answer.text.size());
     OutputPdu& pdu = output_.make();
     BhsWriter writer(pdu.header.data(), Opcode::login_response, answer.flags);
+    // 11.12.8: the leading login sets ExpCmdSN; another one is in the session's command stream.
+    const CommandOrder leading(request.cmd_sn());
+    const CommandOrder& order = full_feature_ ? full_feature_->session().order() : leading;
     writer.stat_sn(stat_sn_++)
-        .exp_cmd_sn(request.cmd_sn())
-        .max_cmd_sn(request.cmd_sn() + Session::kCommandWindow - 1)
+        .exp_cmd_sn(order.exp_cmd_sn())
+        .max_cmd_sn(order.max_cmd_sn())
         .itt(request.itt())
         .be16(14, tsih)
         .be16(36, static_cast<std::uint16_t>(answer.status));
@@ -154,11 +182,11 @@ void Connection::respond(const LoginAnswer& answer, std::uint16_t tsih) {
 
 void Connection::transport_lost(SessionEnd why) {
     closing_ = true;
-    if (session_) session_->transport_lost(why);
+    if (full_feature_) full_feature_->transport_lost(why);
 }
 
 void Connection::login_timed_out() {
-    if (session_ || closing_) return;
+    if (full_feature_ || closing_) return;
     environment_.counters.logins_refused.add();
     static_cast<void>(
         login_->refuse(LoginStatus::initiator_error, "the login was not finished in time"));
@@ -166,8 +194,8 @@ void Connection::login_timed_out() {
 }
 
 void Connection::end(SessionEnd why) {
-    if (session_)
-        session_->end(why);
+    if (full_feature_)
+        full_feature_->end(why);
     else
         closing_ = true;
 }

@@ -1,6 +1,7 @@
-// Connection: one TCP connection without its socket: the stream, the login phase, then the session.
-// Pure; bytes come in through direct_space()/consume(), go out through output(), time is an
-// argument. The socket (socket_connection.hpp) and the tests drive it.
+// Connection: one TCP connection without its socket: the stream, the login phase, then its part of
+// a session, which the login began or joined. Pure; bytes come in through direct_space()/consume(),
+// go out through output(), time is an argument. The socket (socket_connection.hpp) and the tests
+// drive it.
 //
 // One thread. Once closing(), the owner sends what output() still holds and closes; it may destroy
 // the object when finished(), which waits for the commands that the device still has.
@@ -13,7 +14,7 @@
 
 #include "target/iscsi/environment.hpp"
 #include "target/iscsi/login.hpp"
-#include "target/iscsi/session.hpp"
+#include "target/iscsi/session_connection.hpp"
 #include "target/iscsi/stream.hpp"
 
 namespace goldlink::iscsi {
@@ -33,28 +34,28 @@ class Connection final : private PduSink {
     std::size_t consume(Bytes staged) { return stream_.consume(staged); }
     bool expects_large_data() const { return stream_.expects_large_data(); }
     bool input_paused() const {
-        return predecessor_ != nullptr || (session_ && session_->input_paused());
+        return awaited_ != nullptr || (full_feature_ && full_feature_->input_paused());
     }
 
     OutputQueue& output() { return output_; }
 
-    bool logged_in() const { return session_ != nullptr; }
-    bool closing() const { return closing_ || (session_ && session_->ending()); }
-    bool finished() const { return closing() && (!session_ || session_->drained()); }
+    bool logged_in() const { return full_feature_ != nullptr; }
+    bool closing() const { return closing_ || (full_feature_ && full_feature_->closing()); }
+    bool finished() const { return closing() && (!full_feature_ || full_feature_->drained()); }
 
     void tick(std::uint64_t now_ms) {
-        if (session_) session_->tick(now_ms);
+        if (full_feature_) full_feature_->tick(now_ms);
     }
     void transport_lost(SessionEnd why);  // nothing more can be sent or received
     void login_timed_out();
     void request_logout() {
-        if (session_) session_->request_logout();
+        if (full_feature_) full_feature_->request_logout();
     }
     void end(SessionEnd why);
 
-    // For the session that this connection waited for.
-    void predecessor_gone();
-    void predecessor_taken();
+    // For the place that this connection's login waits for: it is free; a later login has it.
+    void place_vacated();
+    void place_taken();
 
   private:
     PduSink::Placement place_data(Bhs bhs) override;
@@ -63,7 +64,10 @@ class Connection final : private PduSink {
 
     void login_request(const Pdu& pdu);
     void complete_login();
-    void start_session();
+    void join_session();
+    void start_session(std::uint16_t tsih);
+    void enter(Session& session);
+    void await(Place& place);
     void refuse(LoginStatus status, std::string_view why);
     void respond(const LoginAnswer& answer, std::uint16_t tsih);
 
@@ -73,14 +77,13 @@ class Connection final : private PduSink {
     PduStream stream_;
     PortalAddresses portals_;
     std::unique_ptr<Login> login_;  // null after it
-    std::unique_ptr<Session> session_;
-    Session* predecessor_ = nullptr;  // ends before this login may complete
+    std::unique_ptr<SessionConnection> full_feature_;
+    Place* awaited_ = nullptr;  // must be free before this login may complete
     bool closing_ = false;
 
     // Of the login request that is being answered.
     LoginAnswer answer_;
     std::array<std::uint8_t, kBhsBytes> request_{};
-    std::uint16_t tsih_ = 0;
     std::uint32_t stat_sn_ = 1;
 };
 

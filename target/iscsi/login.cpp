@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "target/iscsi/session.hpp"
+
 namespace goldlink::iscsi {
 
 namespace {
@@ -170,6 +172,13 @@ std::optional<LoginAnswer> Login::identify(std::span<const KeyValue> keys) {
     if (target_->redirect && target_->redirect->portal != portal_)
         return moved_to(*target_->redirect);
     credentials_ = target_->credentials;
+    if (tsih_ != 0 && sessions_ != nullptr) {
+        // A further connection; if the session is not there, that is said to who has proved to be
+        // its initiator.
+        const Session* session = sessions_->find_tsih(target_name_, initiator_name_, tsih_);
+        joins_session_ = session != nullptr;
+        if (joins_session_) negotiation_.join(session->parameters());
+    }
     return std::nullopt;
 }
 

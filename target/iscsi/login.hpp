@@ -1,6 +1,6 @@
 // Login: the login phase of one connection (RFC 7143 section 6.3) from the first request to the
-// transition to full feature phase or the refusal. Pure: requests in, answers out. It knows no
-// sessions; the connection does what `outcome()` says.
+// transition to full feature phase or the refusal. Pure: requests in, answers out. Of the sessions
+// it asks only what a further connection inherits; what a login does to them is the connection's.
 //
 // Bounded: kMaxRequests requests, kMaxTextBytes of text gathered over C=1 requests.
 #pragma once
@@ -18,6 +18,7 @@
 #include "target/iscsi/directory.hpp"
 #include "target/iscsi/negotiation.hpp"
 #include "target/iscsi/pdu.hpp"
+#include "target/iscsi/session_table.hpp"
 
 namespace goldlink::iscsi {
 
@@ -32,6 +33,7 @@ enum class LoginStatus : std::uint16_t {  // RFC 7143 11.13.5: class, detail
     unsupported_version = 0x0205,
     too_many_connections = 0x0206,
     missing_parameter = 0x0207,
+    cannot_include_in_session = 0x0208,
     session_type_not_supported = 0x0209,
     session_does_not_exist = 0x020a,
     invalid_during_login = 0x020b,
@@ -54,12 +56,15 @@ class Login {
     static constexpr unsigned kMaxRequests = 32;
     static constexpr std::size_t kMaxTextBytes = 64 * 1024;
 
-    // `address` is the initiator's, `portal` ours on this connection ("10.0.0.1:3260").
-    Login(Directory& directory, RandomBytes random, std::string address, std::string portal)
+    // `address` is the initiator's, `portal` ours on this connection ("10.0.0.1:3260"); `sessions`
+    // are those of the target's reactor, null: there are none.
+    Login(Directory& directory, RandomBytes random, std::string address, std::string portal,
+          const SessionTable* sessions = nullptr)
         : directory_(directory),
           random_(random),
           address_(std::move(address)),
-          portal_(std::move(portal)) {}
+          portal_(std::move(portal)),
+          sessions_(sessions) {}
 
     // One login request. After a status other than success the connection must close.
     LoginAnswer handle(const Pdu& request);
@@ -78,6 +83,8 @@ class Login {
     std::uint64_t isid() const { return isid_; }
     std::uint16_t tsih() const { return tsih_; }
     std::uint16_t cid() const { return cid_; }
+    // The session of that TSIH was there, and its session-wide values count for this connection.
+    bool joins_session() const { return joins_session_; }
     // Of the credential that authenticated; 0 without CHAP.
     std::uint64_t generation() const { return generation_; }
     // Who a discovery session proved to be; none without CHAP. It sees the targets of that
@@ -102,6 +109,7 @@ class Login {
     RandomBytes random_;
     std::string address_;
     std::string portal_;
+    const SessionTable* sessions_;
 
     bool begun_ = false;
     Stage stage_ = Stage::operational;
@@ -115,6 +123,7 @@ class Login {
     bool identified_ = false;
     bool discovery_ = false;
     bool target_declared_ = false;
+    bool joins_session_ = false;
     std::string initiator_name_;
     std::string target_name_;
     std::shared_ptr<const TargetEntry> target_;

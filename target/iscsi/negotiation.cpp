@@ -23,6 +23,8 @@ enum class Type : std::uint8_t {
 };
 
 constexpr std::uint8_t kSecurity = 1, kOperational = 2, kFullFeature = 4;
+constexpr std::uint8_t kLeadingOnly = 8;
+constexpr std::uint8_t kLeading = kOperational | kLeadingOnly;
 constexpr std::uint8_t kLogin = kSecurity | kOperational;
 constexpr std::uint8_t kAll = kLogin | kFullFeature;
 
@@ -47,7 +49,8 @@ using P = Parameters;
 constexpr auto kRules = std::to_array<Rule>({
     {"HeaderDigest", Type::digest, kOperational, false, 0, 0, 0, nullptr, &P::header_digest},
     {"DataDigest", Type::digest, kOperational, false, 0, 0, 0, nullptr, &P::data_digest},
-    {"MaxConnections", Type::minimum, kOperational, kNormalOnly, 1, 65535, 1, &P::max_connections},
+    {"MaxConnections", Type::minimum, kLeading, kNormalOnly, 1, 65535, kMaxConnections,
+     &P::max_connections},
     {"SendTargets", Type::asked, kFullFeature},
     {"TargetName", Type::declared_text, kLogin},
     {"InitiatorName", Type::declared_text, kLogin},
@@ -55,26 +58,26 @@ constexpr auto kRules = std::to_array<Rule>({
     {"InitiatorAlias", Type::declared_text, kAll},
     {"TargetAddress", Type::target_only, kAll},
     {"TargetPortalGroupTag", Type::target_only, kAll},
-    {"InitialR2T", Type::boolean_or, kOperational, kNormalOnly, 0, 0, 0, nullptr, &P::initial_r2t},
-    {"ImmediateData", Type::boolean_and, kOperational, kNormalOnly, 0, 0, 1, nullptr,
+    {"InitialR2T", Type::boolean_or, kLeading, kNormalOnly, 0, 0, 0, nullptr, &P::initial_r2t},
+    {"ImmediateData", Type::boolean_and, kLeading, kNormalOnly, 0, 0, 1, nullptr,
      &P::immediate_data},
     {"MaxRecvDataSegmentLength", Type::declared, kAll, false, 512, k24Bits, 0,
      &P::initiator_max_recv_data_segment_length},
-    {"MaxBurstLength", Type::minimum, kOperational, kNormalOnly, 512, k24Bits, 1U << 20,
+    {"MaxBurstLength", Type::minimum, kLeading, kNormalOnly, 512, k24Bits, 1U << 20,
      &P::max_burst_length},
-    {"FirstBurstLength", Type::minimum, kOperational, kNormalOnly, 512, k24Bits, 256U << 10,
+    {"FirstBurstLength", Type::minimum, kLeading, kNormalOnly, 512, k24Bits, 256U << 10,
      &P::first_burst_length},
-    {"DefaultTime2Wait", Type::maximum, kOperational, false, 0, 3600, 0, &P::default_time2wait},
-    {"DefaultTime2Retain", Type::minimum, kOperational, false, 0, 3600, 0, &P::default_time2retain},
-    {"MaxOutstandingR2T", Type::minimum, kOperational, kNormalOnly, 1, 65535, 8,
+    {"DefaultTime2Wait", Type::maximum, kLeading, false, 0, 3600, 0, &P::default_time2wait},
+    {"DefaultTime2Retain", Type::minimum, kLeading, false, 0, 3600, 0, &P::default_time2retain},
+    {"MaxOutstandingR2T", Type::minimum, kLeading, kNormalOnly, 1, 65535, 8,
      &P::max_outstanding_r2t},
-    {"DataPDUInOrder", Type::boolean_or, kOperational, kNormalOnly, 0, 0, 1},
-    {"DataSequenceInOrder", Type::boolean_or, kOperational, kNormalOnly, 0, 0, 1},
-    {"ErrorRecoveryLevel", Type::minimum, kOperational, false, 0, 2, 0, &P::error_recovery_level},
+    {"DataPDUInOrder", Type::boolean_or, kLeading, kNormalOnly, 0, 0, 1},
+    {"DataSequenceInOrder", Type::boolean_or, kLeading, kNormalOnly, 0, 0, 1},
+    {"ErrorRecoveryLevel", Type::minimum, kLeading, false, 0, 2, 0, &P::error_recovery_level},
     {"SessionType", Type::declared_text, kLogin},
-    {"TaskReporting", Type::reporting, kOperational, kNormalOnly},
+    {"TaskReporting", Type::reporting, kLeading, kNormalOnly},
     {"X#NodeArchitecture", Type::declared_text, kAll},
-    {"iSCSIProtocolLevel", Type::minimum, kOperational, kNormalOnly, 0, 31, 1, &P::protocol_level},
+    {"iSCSIProtocolLevel", Type::minimum, kLeading, kNormalOnly, 0, 31, 1, &P::protocol_level},
     {"IFMarker", Type::obsolete_flag, kOperational},
     {"OFMarker", Type::obsolete_flag, kOperational},
     {"IFMarkInt", Type::obsolete, kOperational},
@@ -143,6 +146,35 @@ std::string_view negotiate_digest(const Rule& rule, std::string_view offered,
     return "Reject";
 }
 
+// The answer's value; empty: none is due.
+std::string answer(const Rule& rule, std::string_view value, Stage stage, bool discovery,
+                   Parameters& parameters) {
+    if ((rule.stages & stage_bit(stage)) == 0) return "Reject";
+    if (discovery && rule.irrelevant_in_discovery) return "Irrelevant";
+    switch (rule.type) {
+        case Type::boolean_or:
+        case Type::boolean_and:
+            return std::string(negotiate_flag(rule, value, parameters));
+        case Type::minimum:
+        case Type::maximum:
+        case Type::declared:
+            return negotiate_number(rule, value, parameters);
+        case Type::digest:
+            return std::string(negotiate_digest(rule, value, parameters));
+        case Type::reporting:
+            return list_contains(value, "RFC3720") ? "RFC3720" : "Reject";
+        case Type::declared_text:
+        case Type::asked:
+            return {};
+        case Type::obsolete_flag:
+            return "No";
+        case Type::target_only:
+        case Type::obsolete:
+            return "Reject";
+    }
+    return "Reject";
+}
+
 }  // namespace
 
 Negotiation::Outcome Negotiation::offer(KeyValue pair, Stage stage, std::string& response) {
@@ -159,43 +191,24 @@ Negotiation::Outcome Negotiation::offer(KeyValue pair, Stage stage, std::string&
     if (seen_.test(index)) return Outcome::repeated;
     seen_.set(index);
 
-    const Rule& rule = *found;
-    std::string answer;
-    if ((rule.stages & stage_bit(stage)) == 0) {
-        answer = "Reject";
-    } else if (discovery_ && rule.irrelevant_in_discovery) {
-        answer = "Irrelevant";
-    } else {
-        switch (rule.type) {
-            case Type::boolean_or:
-            case Type::boolean_and:
-                answer = negotiate_flag(rule, pair.value, parameters_);
-                break;
-            case Type::minimum:
-            case Type::maximum:
-            case Type::declared:
-                answer = negotiate_number(rule, pair.value, parameters_);
-                break;
-            case Type::digest:
-                answer = negotiate_digest(rule, pair.value, parameters_);
-                break;
-            case Type::reporting:
-                answer = list_contains(pair.value, "RFC3720") ? "RFC3720" : "Reject";
-                break;
-            case Type::declared_text:
-            case Type::asked:
-                break;
-            case Type::obsolete_flag:
-                answer = "No";
-                break;
-            case Type::target_only:
-            case Type::obsolete:
-                answer = "Reject";
-                break;
-        }
+    const bool fixed = joined_ && (found->stages & kLeadingOnly) != 0;
+    const Parameters before = parameters_;
+    std::string value = answer(*found, pair.value, stage, discovery_, parameters_);
+    if (fixed && parameters_ != before) {
+        parameters_ = before;
+        value = "Reject";
     }
-    if (!answer.empty()) append_pair(response, pair.key, answer);
+    if (!value.empty()) append_pair(response, pair.key, value);
     return Outcome::done;
+}
+
+void Negotiation::join(const Parameters& of_session) {
+    const Parameters own = parameters_;
+    parameters_ = of_session;
+    parameters_.header_digest = own.header_digest;
+    parameters_.data_digest = own.data_digest;
+    parameters_.initiator_max_recv_data_segment_length = own.initiator_max_recv_data_segment_length;
+    joined_ = true;
 }
 
 void Negotiation::declare_ours(std::string& response) {

@@ -32,6 +32,8 @@ struct Parameters {
     std::uint32_t error_recovery_level = 0;
     std::uint32_t protocol_level = 1;
 
+    bool operator==(const Parameters&) const = default;
+
     // FirstBurstLength must not exceed MaxBurstLength (13.14), whatever was said of either.
     std::uint32_t first_burst_limit() const {
         return first_burst_length < max_burst_length ? first_burst_length : max_burst_length;
@@ -40,6 +42,7 @@ struct Parameters {
 
 // What we declare and offer; the other values of the table are in negotiation.cpp.
 inline constexpr std::uint32_t kMaxRecvDataSegmentLength = 262144;
+inline constexpr std::uint32_t kMaxConnections = 4;                // of a session
 inline constexpr std::uint32_t kLoginMaxDataSegmentLength = 8192;  // until it is negotiated
 
 enum class Stage : std::uint8_t { security = 0, operational = 1, full_feature = 3 };
@@ -54,6 +57,11 @@ class Negotiation {
 
     // In a discovery session several keys are Irrelevant.
     void set_discovery() { discovery_ = true; }
+
+    // A further connection of a session: the session-wide values stand. A key that is for the
+    // leading login alone (13: "LO") is answered with the value in force where that is what the
+    // offer would give, so that an initiator may repeat its first offer, and with Reject else.
+    void join(const Parameters& of_session);
 
     Outcome offer(KeyValue pair, Stage stage, std::string& response);
 
@@ -72,6 +80,7 @@ class Negotiation {
     std::bitset<kMaxRules> seen_;
     std::set<std::string, std::less<>> seen_unknown_;
     bool discovery_ = false;
+    bool joined_ = false;
     bool declared_ = false;
 };
 

@@ -1,206 +1,163 @@
-// Session: the full feature phase of one connection (RFC 7143 sections 4, 7, 11), which with
-// MaxConnections 1 is the session: command window, data transfer, task management, text, NOP,
-// logout, reject. Pure: PDUs in, PDUs into an OutputQueue, time as an argument.
+// Session: what the connections of one iSCSI session share (RFC 7143 3.3, 4.2): who is at the other
+// end, the device and its nexus, the command stream and its window, the tasks, and the
+// connections themselves (at most kMaxConnections). What belongs to a connection alone is in
+// session_connection.hpp. Pure: no sockets, no clock.
 //
-// One thread, the link's reactor. A session that ends keeps its executing commands until the
-// device has completed them; only when drained() may it be destroyed. A discovery session has no
-// device. Files: session.cpp (order and dispatch), session_command.cpp (SCSI commands and their
-// responses), session_data_out.cpp (R2T and Data-Out), session_control.cpp (the other PDUs).
+// One thread, the link's reactor; every connection of the session is there, so nothing is locked.
+// The session table owns it; it ends with its last connection. With ErrorRecoveryLevel 0 the loss
+// of a connection is recovered by session recovery alone (7.1.4.4, 7.1.5): the whole session ends.
+// A connection that logs out leaves the others as they are.
 #pragma once
 
 #include <cstdint>
-#include <deque>
 #include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "target/iscsi/command.hpp"
+#include "target/iscsi/command_order.hpp"
 #include "target/iscsi/environment.hpp"
 #include "target/iscsi/login.hpp"
-#include "target/iscsi/stream.hpp"
+#include "target/iscsi/place.hpp"
+#include "target/iscsi/task_management.hpp"
 #include "target/scsi/device.hpp"
 
 namespace goldlink::iscsi {
 
-class Connection;
+class SessionConnection;
 
-// Where SendTargets says that targets can be reached.
-struct PortalAddresses {
-    std::string local;                // of this connection: "10.0.0.1:3260"
-    std::vector<std::string> others;  // of the portal set, without wildcards
+enum class LogoutResponse : std::uint8_t {  // RFC 7143 11.15.1
+    closed = 0,
+    cid_not_found = 1,
+    recovery_not_supported = 2,
 };
 
 class Session final : public SessionControl {
   public:
-    static constexpr std::uint32_t kCommandWindow = 128;  // commands not answered yet
-    static constexpr std::uint32_t kMaxImmediate = 16;    // immediate commands beside them
-    static constexpr std::size_t kMaxHeldPdus = 256;      // ahead of a gap in CmdSN
-    static constexpr std::size_t kMaxHeldBytes = 1U << 20;
-    static constexpr std::size_t kMaxTextBytes = 64 * 1024;
-    static constexpr std::size_t kFlushBytes = 128 * 1024;    // queued output is sent early
-    static constexpr std::size_t kMaxQueuedBytes = 4U << 20;  // input pauses above
-    static constexpr std::size_t kMaxQueuedPdus = 1024;       // likewise
-    static constexpr std::uint64_t kFirstPingMs = 2'000;      // after login, to know who answers
-    static constexpr std::uint64_t kSupersededMs = 60'000;    // see tick()
+    static constexpr std::uint32_t kCommandWindow = CommandOrder::kWindow;
+    static constexpr std::uint32_t kMaxImmediate = 16;  // immediate commands beside the window
 
-    struct Numbers {
-        std::uint32_t stat_sn = 0;  // of the next response
-        std::uint32_t exp_cmd_sn = 0;
-    };
-
-    Session(Environment& environment, OutputQueue& output, Transport& transport, Login& login,
-            std::uint16_t tsih, Numbers numbers);
+    // `tsih` is the session's; the login is the leading one, CmdSN that of its last request.
+    Session(Environment& environment, const Login& login, std::uint16_t tsih, std::uint32_t cmd_sn);
     ~Session() override;
 
     // Makes the link serve this session. False: the link is going away. Not for discovery.
     bool attach();
 
-    // What SendTargets answers with.
-    void set_portals(PortalAddresses portals) { portals_ = std::move(portals); }
-
-    PduSink::Placement place_data(Bhs bhs);
-    bool receive(const Pdu& pdu);  // false: input pauses; see input_paused()
-    void framing_error(FramingError error, Bhs bhs);
-
-    // Output above its bound; the connection asks again after sending.
-    bool input_paused() const {
-        return output_.queued_bytes() > kMaxQueuedBytes || output_.queued_pdus() > kMaxQueuedPdus;
-    }
-
-    void tick(std::uint64_t now_ms);
-    void end(SessionEnd why) override;    // closes after what is queued is sent
-    void request_logout();                // Async Message, event 1
-    void transport_lost(SessionEnd why);  // nothing more can be sent
-
+    // Closes every connection after what is queued is sent.
+    void end(SessionEnd why) override;
     bool ending() const { return ending_; }
-    bool drained() const { return ending_ && commands_.size() == 0; }
+
+    // --- Its connections ---
+
+    void add(SessionConnection& connection);
+    void remove(SessionConnection& connection);  // with the last one the session is destroyed
+    // The one of this CID that is not gone yet; null: none.
+    SessionConnection* find(std::uint16_t cid) const;
+    bool has_room() const { return live_connections() < parameters_.max_connections; }
+    std::size_t live_connections() const;
+    const std::vector<SessionConnection*>& connections() const { return connections_; }
+
+    // A connection failed: so does the session (see above). The other connections are told.
+    void connection_failed(SessionConnection& connection, SessionEnd why);
+    // A login takes the place of this connection: as if it had logged out (6.3.4).
+    void reinstate(SessionConnection& connection);
+    // Logout that came on `from`, of the connection `closing`; null: of the session. The answer
+    // waits until the tasks that end by it have left the device, so that none of their data is
+    // stored after it.
+    void log_out(SessionConnection& from, std::uint32_t itt, SessionConnection* closing);
+    bool may_log_out() const { return logouts_.size() < kMaxLogouts; }
+
+    // --- Who ---
 
     const std::string& initiator_name() const { return info_.initiator_name; }
     const std::string& target_name() const { return target_name_; }
     std::uint64_t isid() const { return info_.isid; }
     std::uint16_t tsih() const { return info_.tsih; }
-    std::uint16_t cid() const { return cid_; }
-    bool answers_pings() const { return answers_pings_; }
+    const SessionInfo& info() const { return info_; }
+    const Parameters& parameters() const { return parameters_; }
+    const TargetEntry* target() const { return target_.get(); }  // null: discovery
+    const std::optional<Credential>& discovery_credential() const { return discovery_credential_; }
+    bool answers_pings() const;
 
-    // The connection that waits for this session's end to take its place; null: none.
-    Connection* successor = nullptr;
+    // The login that takes this session's place waits here.
+    Place place;
 
-    std::uint32_t exp_cmd_sn() const { return exp_cmd_sn_; }
-    std::uint32_t max_cmd_sn() const { return exp_cmd_sn_ + (kCommandWindow - in_window_) - 1; }
+    // --- Commands ---
+
+    bool attached() const { return attached_; }
+    scsi::Device& device() { return *device_; }
+    scsi::Nexus* nexus() { return nexus_; }
+    CommandOrder& order() { return order_; }
+    CommandTable& commands() { return commands_; }
+    TaskManagement& task_management() { return task_management_; }
+    std::vector<std::vector<std::uint8_t>>& long_cdbs() { return long_cdbs_; }
+    Environment& environment() { return environment_; }
+
+    bool has_immediate_room() const { return immediate_ < kMaxImmediate; }
+    // Until it is answered, a command takes room in the window or of the immediate ones.
+    void enter_window(Command& command) {
+        command.in_window = true;
+        if (command.immediate)
+            ++immediate_;
+        else
+            order_.enter_window();
+    }
+    void leave_window(Command& command) {
+        if (!command.in_window) return;
+        command.in_window = false;
+        if (command.immediate)
+            --immediate_;
+        else
+            order_.leave_window();
+    }
+
+    // Tells the link of the first command that stores data.
+    void stores_data();
+    // Drops tasks that were aborted while their data was awaited.
+    void drop_aborted();
+    // What waits for something goes on if it can: to be called after every PDU that came while
+    // waits(), and after every task that was aborted and has left the device.
+    bool waits() const { return !task_management_.idle() || !order_.empty() || !logouts_.empty(); }
+    void progress();
+    void task_ended();
 
   private:
-    struct HeldPdu {
-        std::uint32_t cmd_sn;
-        std::array<std::uint8_t, kBhsBytes> header;
-        std::vector<std::uint8_t> ahs;
-        std::vector<std::uint8_t> data;
-    };
-    struct PendingAnswer {
+    static constexpr std::size_t kMaxLogouts = 8;
+    struct Logout {
+        SessionConnection* from;
         std::uint32_t itt;
-        scsi::TaskManagementAnswer answer;
-        bool cold_reset;
+        SessionConnection* closing;  // null: it is gone, or the whole session
+        bool whole;
     };
 
-    // session.cpp
-    void dispatch(const Pdu& pdu);
-    void replay_held();
-    bool hold(const Pdu& pdu);
-    bool held_task(std::uint32_t itt) const;
-    OutputPdu& new_pdu() { return output_.make(); }
-    void push(OutputPdu& pdu);
-    BhsWriter number(OutputPdu& pdu, Opcode opcode, std::uint8_t flags, bool takes_stat_sn);
-    void close(SessionEnd why);
-    void drop_commands();
-    void drop_aborted();
-
-    // session_command.cpp
-    void scsi_command(const Pdu& pdu);
-    bool read_ahs(const Pdu& pdu, Command& command);
-    void execute(Command& command);
-    static void completed(scsi::Task& task) noexcept;
-    void finish(Command& command);
-    void finish_with(Command& command, scsi::Status status);
-    void fail_early(Command& command, std::uint8_t key, std::uint8_t asc, std::uint8_t ascq);
-    void respond(Command& command);
-    void refuse_command(Bhs bhs, scsi::Status status);
-    void send_data_in(Command& command, std::uint32_t length, bool with_status,
-                      std::uint8_t residual_flags, std::uint32_t residual);
-    void send_scsi_response(Command& command, std::uint8_t residual_flags, std::uint32_t residual,
-                            std::uint32_t bidirectional_residual);
-    void leave_window(Command& command);
-    void release(Command& command);
-    bool ensure_buffer(Command& command);
-
-    // session_data_out.cpp
-    Command* command_of_data_out(Bhs bhs) const;
-    void data_out(const Pdu& pdu);
-    void start_data_out(Command& command, const Pdu& pdu);
-    void solicit(Command& command);
-    void fail_data_out(Command& command, std::uint8_t asc, std::uint8_t ascq);
-
-    // session_control.cpp
-    void nop_out(const Pdu& pdu);
-    void ping();
-    void text(const Pdu& pdu);
-    void send_text(std::uint32_t itt, std::uint64_t lun, bool final_asked);
-    bool answer_text(std::string_view text, std::string& response);
-    bool send_targets(std::string_view value, std::string& response) const;
-    bool discovers(const TargetEntry& entry) const;
-    void logout(const Pdu& pdu);
-    void task_management(const Pdu& pdu);
-    void finish_task_management();
-    void send_task_management_response(std::uint32_t itt, scsi::TaskManagementAnswer answer);
-    void reject(const Pdu& pdu, RejectReason reason);
-    void async_message(AsyncEvent event, std::uint16_t parameter3);
+    void close_all(SessionEnd why);
+    void settle_logouts();
+    // Hands on the held PDUs whose turn has come. False: there was none.
+    bool replay_held();
 
     Environment& environment_;
-    OutputQueue& output_;
-    Transport& transport_;
-
-    std::shared_ptr<const TargetEntry> target_;  // null: discovery
+    std::shared_ptr<const TargetEntry> target_;
     std::string target_name_;
     SessionInfo info_;
     std::optional<Credential> discovery_credential_;
-    std::uint16_t cid_ = 0;
-    Negotiation negotiation_;
-    Parameters parameters_;
-    PortalAddresses portals_;
+    Parameters parameters_;  // the session-wide ones count
 
     scsi::Device* device_ = nullptr;
     scsi::Nexus* nexus_ = nullptr;
     bool attached_ = false;
     bool ending_ = false;
-    bool logged_out_ = false;
     bool wrote_ = false;
     SessionEnd end_why_ = SessionEnd::connection_lost;
 
-    std::uint32_t stat_sn_;
-    std::uint32_t exp_cmd_sn_;
-    std::uint32_t in_window_ = 0;  // not immediate, not answered
-    std::uint32_t immediate_ = 0;  // immediate, not answered
-    CommandTable commands_{*this};
-    Buffer placed_;  // immediate data of the command that is arriving
+    CommandOrder order_;
+    std::uint32_t immediate_ = 0;  // immediate commands, not answered
+    CommandTable commands_;
     std::vector<std::vector<std::uint8_t>> long_cdbs_;  // of commands that have one, by slot
-    std::deque<HeldPdu> held_;
-    std::size_t held_bytes_ = 0;
-    std::vector<PendingAnswer> pending_answers_;
-    std::uint32_t aborts_in_flight_ = 0;
-
-    // Text negotiation under way.
-    std::uint32_t text_tag_ = kReservedTag;
-    std::string text_in_;
-    std::string text_out_;
-    bool text_answering_ = false;
-
-    // Pings.
-    std::uint64_t started_ms_ = 0;
-    std::uint64_t last_received_ms_ = 0;
-    std::uint64_t ping_sent_ms_ = 0;
-    std::uint32_t ping_tag_ = 0;
-    bool received_since_tick_ = true;
-    bool ping_outstanding_ = false;
-    bool answers_pings_ = false;
+    TaskManagement task_management_{*this};
+    std::vector<SessionConnection*> connections_;  // closing ones as well
+    std::vector<Logout> logouts_;                  // not answered yet
 };
 
 }  // namespace goldlink::iscsi

@@ -1,7 +1,7 @@
 // SCSI commands from arrival to response (RFC 7143 11.3, 11.4, 11.7).
 #include <algorithm>
 
-#include "target/iscsi/session.hpp"
+#include "target/iscsi/session_connection.hpp"
 
 namespace goldlink::iscsi {
 
@@ -45,35 +45,35 @@ Residual residual_of(std::uint32_t expected, std::uint32_t actual, std::uint8_t 
 
 }  // namespace
 
-void Session::scsi_command(const Pdu& pdu) {
+void SessionConnection::scsi_command(const Pdu& pdu) {
     const Bhs bhs = pdu.bhs;
     const std::uint8_t flags = bhs.flags();
     const std::uint8_t attribute = flags & kCommandAttributes;
     const bool writes = (flags & kCommandWrite) != 0;
     const std::uint32_t itt = bhs.itt();
 
-    if (!attached_) return reject(pdu, RejectReason::protocol_error);
+    if (!session_.attached()) return reject(pdu, RejectReason::protocol_error);
     if (itt == kReservedTag || attribute > 4 || (!pdu.data.empty() && !writes) ||
         (writes && !bhs.final() && parameters_.initial_r2t))
         return reject(pdu, RejectReason::invalid_pdu_field);
-    if (commands_.find(itt) != nullptr) return reject(pdu, RejectReason::task_in_progress);
-    if (bhs.immediate() && immediate_ >= kMaxImmediate)
+    CommandTable& commands = session_.commands();
+    if (commands.find(itt) != nullptr) return reject(pdu, RejectReason::task_in_progress);
+    if (bhs.immediate() && !session_.has_immediate_room())
         return reject(pdu, RejectReason::too_many_immediate);
     environment_.counters.commands.add();
-    Command* allocated = commands_.allocate(itt);
+    Command* allocated = commands.allocate(itt);
     if (allocated == nullptr) return refuse_command(bhs, scsi::Status::task_set_full);
 
     Command& command = *allocated;
+    command.connection = this;
+    ++tasks_;
     command.state = Command::State::draining;
     command.immediate = bhs.immediate();
-    command.in_window = true;
-    ++(command.immediate ? immediate_ : in_window_);
+    session_.enter_window(command);
     command.reads = (flags & kCommandRead) != 0;
     command.writes = writes;
     command.unsolicited_open = writes && !bhs.final();
     command.digest_error = false;
-    command.counted_abort = false;
-    command.placing = false;
     command.expected_length = bhs.expected_data_length();
     command.data_pdus = 0;
     command.wanted = 0;
@@ -88,12 +88,12 @@ void Session::scsi_command(const Pdu& pdu) {
     std::memcpy(task.cdb.data(), bhs.cdb(), task.cdb.size());
     task.lun = bhs.lun();
     task.attribute = static_cast<scsi::TaskAttribute>(attribute);
-    task.nexus = nexus_;
+    task.nexus = session_.nexus();
     task.offered_out = writes ? command.expected_length : 0;
     task.offered_in = command.reads && !writes ? command.expected_length : 0;
     // A data digest must be of the bytes that are sent: those of a buffer of our own.
     task.may_lend = command.reads && !parameters_.data_digest;
-    task.complete = &Session::completed;
+    task.complete = &SessionConnection::completed;
     task.owner = &command;
     if (!pdu.ahs.empty() && !read_ahs(pdu, command)) {
         release(command);  // its unsolicited data, if any, is dropped as it comes
@@ -106,11 +106,8 @@ void Session::scsi_command(const Pdu& pdu) {
     if (command.received > command.sequence_end)
         return fail_early(command, kAbortedCommand, 0x0c, 0x0d);
 
-    if (writes && !wrote_ && stores_data(task.cdb[0])) {
-        wrote_ = true;
-        target_->endpoint->first_write(*this);
-    }
-    if (device_->prepare(task) == scsi::Step::finished) {
+    if (writes && stores_data(task.cdb[0])) session_.stores_data();
+    if (session_.device().prepare(task) == scsi::Step::finished) {
         if (!command.unsolicited_open) respond(command);
         return;
     }
@@ -122,7 +119,7 @@ void Session::scsi_command(const Pdu& pdu) {
 }
 
 // Additional header segments (11.2.2): a long CDB, or the read length of a bidirectional command.
-bool Session::read_ahs(const Pdu& pdu, Command& command) {
+bool SessionConnection::read_ahs(const Pdu& pdu, Command& command) {
     ByteReader reader(pdu.ahs);
     while (!reader.empty()) {
         const std::uint16_t length = reader.be16();
@@ -132,9 +129,9 @@ bool Session::read_ahs(const Pdu& pdu, Command& command) {
         // The three bytes of length and type and the content are padded to whole words.
         reader.skip(padding(std::size_t{3} + length));
         if (type == AhsType::extended_cdb) {
-            if (long_cdbs_.size() <= command.index)
-                long_cdbs_.resize(command.index + std::size_t{1});
-            auto& whole = long_cdbs_[command.index];
+            auto& long_cdbs = session_.long_cdbs();
+            if (long_cdbs.size() <= command.index) long_cdbs.resize(command.index + std::size_t{1});
+            auto& whole = long_cdbs[command.index];
             whole.assign(command.task.cdb.begin(), command.task.cdb.end());
             whole.insert(whole.end(), content.begin() + 1, content.end());  // one reserved byte
             command.task.long_cdb = whole;
@@ -148,7 +145,7 @@ bool Session::read_ahs(const Pdu& pdu, Command& command) {
     return true;
 }
 
-bool Session::ensure_buffer(Command& command) {
+bool SessionConnection::ensure_buffer(Command& command) {
     const std::size_t bytes = std::max(command.task.data_out_length, command.task.data_in_length);
     if (bytes == 0 || command.buffer.capacity_bytes >= bytes) return true;
     const Buffer larger = environment_.buffers.take(bytes);
@@ -160,31 +157,33 @@ bool Session::ensure_buffer(Command& command) {
     return true;
 }
 
-void Session::execute(Command& command) {
+void SessionConnection::execute(Command& command) {
     if (!ensure_buffer(command)) {
         // Memory for data is bounded; BUSY makes the initiator come again.
-        device_->abandon(command.task);
+        session_.device().abandon(command.task);
         return finish_with(command, scsi::Status::busy);
     }
     command.task.buffer = command.buffer.data;
     command.state = Command::State::executing;
-    if (device_->execute(command.task) == scsi::Step::finished) finish(command);
+    if (session_.device().execute(command.task) == scsi::Step::finished) finish(command);
 }
 
-void Session::completed(scsi::Task& task) noexcept {
+void SessionConnection::completed(scsi::Task& task) noexcept {
     auto& command = *static_cast<Command*>(task.owner);
-    command.session->finish(command);
+    command.connection->finish(command);
 }
 
-void Session::finish(Command& command) {
+void SessionConnection::finish(Command& command) {
     command.state = Command::State::draining;
-    if (!command.task.aborted && !ending_) return respond(command);
+    if (!command.task.aborted && !closing_) [[likely]]
+        return respond(command);
     release(command);
-    if (ending_ && commands_.size() == 0) transport_.output_pending();
+    if (drained()) transport_.output_pending();
+    session_.task_ended();
 }
 
 // Ends a command that the device does not have, or has no more.
-void Session::finish_with(Command& command, scsi::Status status) {
+void SessionConnection::finish_with(Command& command, scsi::Status status) {
     command.task.status = status;
     command.task.data_in_length = 0;
     command.task.data_out_length = 0;
@@ -192,7 +191,8 @@ void Session::finish_with(Command& command, scsi::Status status) {
     if (!command.unsolicited_open) respond(command);
 }
 
-void Session::fail_early(Command& command, std::uint8_t key, std::uint8_t asc, std::uint8_t ascq) {
+void SessionConnection::fail_early(Command& command, std::uint8_t key, std::uint8_t asc,
+                                   std::uint8_t ascq) {
     command.task.sense = {};
     command.task.sense.key = key;
     command.task.sense.asc = asc;
@@ -200,9 +200,13 @@ void Session::fail_early(Command& command, std::uint8_t key, std::uint8_t asc, s
     finish_with(command, scsi::Status::check_condition);
 }
 
-void Session::respond(Command& command) {
+void SessionConnection::respond(Command& command) {
+    if (session_.task_management().fences()) [[unlikely]] {
+        command.state = Command::State::answered;
+        return;
+    }
     scsi::Task& task = command.task;
-    leave_window(command);
+    session_.leave_window(command);
     environment_.counters.data_out_bytes.add(std::min(command.received, command.wanted));
 
     Residual residual;
@@ -229,8 +233,8 @@ void Session::respond(Command& command) {
     release(command);
 }
 
-void Session::send_data_in(Command& command, std::uint32_t length, bool with_status,
-                           std::uint8_t residual_flags, std::uint32_t residual) {
+void SessionConnection::send_data_in(Command& command, std::uint32_t length, bool with_status,
+                                     std::uint8_t residual_flags, std::uint32_t residual) {
     environment_.counters.data_in_bytes.add(length);
     const disk::Request& request = command.task.request;
     const disk::LentRun buffered{command.buffer.data, length};
@@ -272,8 +276,9 @@ void Session::send_data_in(Command& command, std::uint32_t length, bool with_sta
     }
 }
 
-void Session::send_scsi_response(Command& command, std::uint8_t residual_flags,
-                                 std::uint32_t residual, std::uint32_t bidirectional_residual) {
+void SessionConnection::send_scsi_response(Command& command, std::uint8_t residual_flags,
+                                           std::uint32_t residual,
+                                           std::uint32_t bidirectional_residual) {
     OutputPdu& pdu = new_pdu();
     const auto flags = static_cast<std::uint8_t>(kFinal | residual_flags);
     number(pdu, Opcode::scsi_response, flags, true)
@@ -295,7 +300,7 @@ void Session::send_scsi_response(Command& command, std::uint8_t residual_flags,
 }
 
 // A command that gets no slot of the table.
-void Session::refuse_command(Bhs bhs, scsi::Status status) {
+void SessionConnection::refuse_command(Bhs bhs, scsi::Status status) {
     OutputPdu& pdu = new_pdu();
     const std::uint32_t expected = bhs.expected_data_length();
     const auto flags = static_cast<std::uint8_t>(kFinal | (expected > 0 ? kUnderflow : 0));
@@ -306,23 +311,31 @@ void Session::refuse_command(Bhs bhs, scsi::Status status) {
     push(pdu);
 }
 
-void Session::leave_window(Command& command) {
-    if (!command.in_window) return;
-    command.in_window = false;
-    --(command.immediate ? immediate_ : in_window_);
-}
-
-void Session::release(Command& command) {
-    leave_window(command);
+void SessionConnection::release(Command& command) {
+    session_.leave_window(command);
+    if (receives_into_ == &command) {  // its data is arriving, and its buffer goes
+        stream_.discard_data();
+        receives_into_ = nullptr;
+    }
     environment_.buffers.give(command.buffer);
     command.buffer = {};
     if (!command.task.long_cdb.empty()) {
-        long_cdbs_[command.index] = {};
+        session_.long_cdbs()[command.index] = {};
         command.task.long_cdb = {};
     }
-    const bool counted = command.counted_abort;
-    commands_.release(command);
-    if (counted && --aborts_in_flight_ == 0) finish_task_management();
+    session_.commands().release(command);
+    --tasks_;
+}
+
+// What a fence or a stopped transfer held back.
+void SessionConnection::go_on(Command& command) {
+    if (command.state == Command::State::answered) {
+        command.state = Command::State::draining;
+        return respond(command);
+    }
+    if (command.state == Command::State::collecting && !command.unsolicited_open &&
+        command.received < command.wanted && command.r2t_sn == command.r2t_done)
+        solicit(command);
 }
 
 }  // namespace goldlink::iscsi

@@ -1,15 +1,15 @@
-// The requests that are not SCSI commands: NOP, text, logout, task management, and the messages a
-// target sends on its own (RFC 7143 11.5 to 11.19).
+// The requests that are not SCSI commands: NOP, text, logout, and the messages a target sends on
+// its own (RFC 7143 11.9 to 11.19).
 #include <algorithm>
 
 #include "common/log.hpp"
-#include "target/iscsi/session.hpp"
+#include "target/iscsi/session_connection.hpp"
 
 namespace goldlink::iscsi {
 
 // --- NOP ---
 
-void Session::nop_out(const Pdu& pdu) {
+void SessionConnection::nop_out(const Pdu& pdu) {
     const Bhs bhs = pdu.bhs;
     if (bhs.itt() == kReservedTag) {
         // An answer to our ping, or only news of ExpStatSN (11.18).
@@ -35,7 +35,7 @@ void Session::nop_out(const Pdu& pdu) {
     push(answer);
 }
 
-void Session::ping() {
+void SessionConnection::ping() {
     if (++ping_tag_ == kReservedTag) ping_tag_ = 1;
     ping_outstanding_ = true;
     OutputPdu& pdu = new_pdu();
@@ -45,7 +45,7 @@ void Session::ping() {
 
 // --- Text ---
 
-void Session::text(const Pdu& pdu) {
+void SessionConnection::text(const Pdu& pdu) {
     const Bhs bhs = pdu.bhs;
     const bool final = bhs.final();
     const bool more = (bhs.flags() & kContinue) != 0;
@@ -79,7 +79,7 @@ void Session::text(const Pdu& pdu) {
 }
 
 // Sends the next piece of the answer, as much as the initiator takes (6.2: C bit).
-void Session::send_text(std::uint32_t itt, std::uint64_t lun, bool final_asked) {
+void SessionConnection::send_text(std::uint32_t itt, std::uint64_t lun, bool final_asked) {
     const std::size_t length =
         std::min<std::size_t>(text_out_.size(), parameters_.initiator_max_recv_data_segment_length);
     const bool last = length == text_out_.size();
@@ -102,7 +102,7 @@ void Session::send_text(std::uint32_t itt, std::uint64_t lun, bool final_asked) 
     push(pdu);
 }
 
-bool Session::answer_text(std::string_view text, std::string& response) {
+bool SessionConnection::answer_text(std::string_view text, std::string& response) {
     const auto keys = parse_text(text);
     if (!keys) return false;
     for (const KeyValue& pair : *keys) {
@@ -119,18 +119,18 @@ bool Session::answer_text(std::string_view text, std::string& response) {
 
 // What this initiator may use. The list it comes from keeps to the links' lists of initiators; a
 // link that lists none and asks for CHAP is shown to those alone who proved that they can log in.
-bool Session::discovers(const TargetEntry& entry) const {
-    if (target_ || entry.credentials.empty()) return true;
-    if (!discovery_credential_) return !entry.allowed_initiators.empty();
-    return std::any_of(entry.credentials.begin(), entry.credentials.end(),
-                       [&](const Credential& c) {
-                           return c.username == discovery_credential_->username &&
-                                  c.secret == discovery_credential_->secret;
-                       });
+bool SessionConnection::discovers(const TargetEntry& entry) const {
+    if (session_.target() != nullptr || entry.credentials.empty()) return true;
+    const auto& credential = session_.discovery_credential();
+    if (!credential) return !entry.allowed_initiators.empty();
+    return std::any_of(
+        entry.credentials.begin(), entry.credentials.end(), [&](const Credential& c) {
+            return c.username == credential->username && c.secret == credential->secret;
+        });
 }
 
 // RFC 7143 appendix C. "All" is for discovery sessions alone; nothing means the session's target.
-bool Session::send_targets(std::string_view value, std::string& response) const {
+bool SessionConnection::send_targets(std::string_view value, std::string& response) const {
     const auto append_target = [&](const TargetEntry& entry) {
         append_pair(response, "TargetName", entry.iqn);
         const std::string tag = "," + std::to_string(kPortalGroupTag);
@@ -142,115 +142,48 @@ bool Session::send_targets(std::string_view value, std::string& response) const 
             if (other != portals_.local) append_pair(response, "TargetAddress", other + tag);
     };
     if (value == "All") {
-        if (target_) return false;
-        for (const auto& entry : environment_.directory.list_targets(info_.initiator_name))
+        if (session_.target() != nullptr) return false;
+        for (const auto& entry : environment_.directory.list_targets(session_.initiator_name()))
             if (discovers(*entry)) append_target(*entry);
         return true;
     }
-    const std::string wanted = value.empty() ? target_name_ : fold_name(value);
-    if (wanted.empty() || (target_ && wanted != target_name_)) return false;
-    for (const auto& entry : environment_.directory.list_targets(info_.initiator_name))
+    const std::string wanted = value.empty() ? session_.target_name() : fold_name(value);
+    if (wanted.empty() || (session_.target() != nullptr && wanted != session_.target_name()))
+        return false;
+    for (const auto& entry : environment_.directory.list_targets(session_.initiator_name()))
         if (fold_name(entry->iqn) == wanted && discovers(*entry)) append_target(*entry);
     return true;  // an unknown target gives an empty answer
 }
 
 // --- Logout (11.14) ---
 
-void Session::logout(const Pdu& pdu) {
+void SessionConnection::logout(const Pdu& pdu) {
     enum : std::uint8_t { close_session = 0, close_connection = 1, remove_for_recovery = 2 };
-    enum : std::uint8_t { closed = 0, cid_not_found = 1, recovery_not_supported = 2 };
     const Bhs bhs = pdu.bhs;
     const std::uint8_t reason = bhs.flags() & 0x7f;
     if (reason > remove_for_recovery) return reject(pdu, RejectReason::invalid_pdu_field);
-    std::uint8_t response = closed;
-    if (reason == remove_for_recovery)
-        response = recovery_not_supported;
-    else if (reason == close_connection && bhs.cid() != cid_)
-        response = cid_not_found;
+    if (!session_.may_log_out()) return reject(pdu, RejectReason::out_of_resources);
+    if (reason == remove_for_recovery)  // needs ErrorRecoveryLevel 2
+        return send_logout_response(bhs.itt(), LogoutResponse::recovery_not_supported);
+    if (reason == close_session) return session_.log_out(*this, bhs.itt(), nullptr);
+    SessionConnection* closing = session_.find(bhs.cid());
+    if (closing == nullptr) return send_logout_response(bhs.itt(), LogoutResponse::cid_not_found);
+    session_.log_out(*this, bhs.itt(), closing);
+}
+
+void SessionConnection::send_logout_response(std::uint32_t itt, LogoutResponse response) {
     OutputPdu& answer = new_pdu();
     number(answer, Opcode::logout_response, kFinal, true)
-        .byte(2, response)
-        .itt(bhs.itt())
+        .byte(2, static_cast<std::uint8_t>(response))
+        .itt(itt)
         .be16(40, static_cast<std::uint16_t>(parameters_.default_time2wait))
         .be16(42, static_cast<std::uint16_t>(parameters_.default_time2retain));
     push(answer);
-    if (response == closed) close(SessionEnd::logout);
-}
-
-// --- Task management (11.5, 11.6) ---
-
-void Session::task_management(const Pdu& pdu) {
-    using Function = scsi::TaskManagement;
-    using Answer = scsi::TaskManagementAnswer;
-    const Bhs bhs = pdu.bhs;
-    if (!attached_ || !bhs.final()) return reject(pdu, RejectReason::protocol_error);
-    if (pending_answers_.size() >= kMaxImmediate)
-        return reject(pdu, RejectReason::too_many_immediate);
-    environment_.counters.task_management.add();
-    const auto function = static_cast<Function>(bhs.flags() & 0x7f);
-    log::info("{}: {} asks for task management function {} on LUN {:016x}", info_.address,
-              info_.initiator_name, static_cast<unsigned>(function), bhs.lun());
-
-    Answer answer = Answer::not_supported;
-    if (function == Function::task_reassign) {
-        answer = Answer::reassign_not_supported;  // needs ErrorRecoveryLevel 2
-    } else if (function == Function::abort_task) {
-        Command* command = commands_.find(bhs.referenced_task_tag());
-        if (command != nullptr && command->task.lun == bhs.lun() &&
-            command->state != Command::State::draining) {
-            answer = device_->manage(*nexus_, function, bhs.lun(), &command->task);
-        } else if (command != nullptr && command->task.lun == bhs.lun()) {
-            release(*command);  // its status was known, its data still came
-            answer = Answer::complete;
-        } else if (bhs.ref_cmd_sn() == exp_cmd_sn_ && sn_less(bhs.ref_cmd_sn(), bhs.cmd_sn())) {
-            // 11.5.1: the command never arrived; its CmdSN counts as received from here on.
-            ++exp_cmd_sn_;
-            answer = Answer::complete;
-        } else {
-            answer = Answer::task_does_not_exist;
-        }
-    } else if (static_cast<unsigned>(function) <=
-               static_cast<unsigned>(Function::target_cold_reset)) {
-        answer = device_->manage(*nexus_, function, bhs.lun(), nullptr);
-    }
-
-    // Tasks that wait for data go at once; the answer waits for those that the device works on.
-    commands_.for_each([this](Command& command) {
-        if (!command.task.aborted || command.counted_abort) return;
-        if (command.state == Command::State::collecting) {
-            device_->abandon(command.task);
-            release(command);
-        } else if (command.state == Command::State::executing) {
-            command.counted_abort = true;
-            ++aborts_in_flight_;
-        }
-    });
-    const bool cold = function == Function::target_cold_reset && answer == Answer::complete;
-    pending_answers_.push_back({bhs.itt(), answer, cold});
-    if (aborts_in_flight_ == 0) finish_task_management();
-}
-
-void Session::finish_task_management() {
-    bool cold = false;
-    for (const PendingAnswer& pending : pending_answers_) {
-        OutputPdu& pdu = new_pdu();
-        number(pdu, Opcode::task_management_response, kFinal, true)
-            .byte(2, static_cast<std::uint8_t>(pending.answer))
-            .itt(pending.itt);
-        push(pdu);
-        cold = cold || pending.cold_reset;
-    }
-    pending_answers_.clear();
-    if (!cold) return;
-    // 11.5.1: TARGET COLD RESET ends every session of the target, this one included.
-    std::vector<Session*> all;
-    environment_.sessions.for_each_of_target(target_name_, [&](Session& s) { all.push_back(&s); });
-    for (Session* session : all) session->end(SessionEnd::connection_lost);
 }
 
 // --- What a target says on its own ---
 
-void Session::reject(const Pdu& pdu, RejectReason reason) {
+void SessionConnection::reject(const Pdu& pdu, RejectReason reason) {
     environment_.counters.rejects.add();
     const std::size_t length = kBhsBytes + pdu.ahs.size();
     const Buffer copy = environment_.buffers.take(length);
@@ -268,7 +201,7 @@ void Session::reject(const Pdu& pdu, RejectReason reason) {
     push(answer);
 }
 
-void Session::async_message(AsyncEvent event, std::uint16_t parameter3) {
+void SessionConnection::async_message(AsyncEvent event, std::uint16_t parameter3) {
     OutputPdu& pdu = new_pdu();
     number(pdu, Opcode::async_message, kFinal, true)
         .itt(kReservedTag)
@@ -277,9 +210,22 @@ void Session::async_message(AsyncEvent event, std::uint16_t parameter3) {
     push(pdu);
 }
 
-void Session::request_logout() {
+void SessionConnection::request_logout() {
     constexpr std::uint16_t kSecondsToLogOut = 1;  // Parameter3 of event 1
-    if (!ending_ && attached_) async_message(AsyncEvent::logout_requested, kSecondsToLogOut);
+    if (!closing_ && session_.attached())
+        async_message(AsyncEvent::logout_requested, kSecondsToLogOut);
+}
+
+void SessionConnection::announce_session_end() { async_message(AsyncEvent::session_dropped, 0); }
+
+std::uint32_t SessionConnection::send_task_management_response(std::uint32_t itt,
+                                                               scsi::TaskManagementAnswer answer) {
+    OutputPdu& pdu = new_pdu();
+    number(pdu, Opcode::task_management_response, kFinal, true)
+        .byte(2, static_cast<std::uint8_t>(answer))
+        .itt(itt);
+    push(pdu);
+    return stat_sn_;
 }
 
 }  // namespace goldlink::iscsi

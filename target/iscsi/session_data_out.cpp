@@ -3,7 +3,7 @@
 // fails its task.
 #include <algorithm>
 
-#include "target/iscsi/session.hpp"
+#include "target/iscsi/session_connection.hpp"
 
 namespace goldlink::iscsi {
 
@@ -13,19 +13,20 @@ constexpr std::uint8_t kAbortedCommand = 0x0b;
 
 }  // namespace
 
-// The command whose next data this is; null when the tags name none.
-Command* Session::command_of_data_out(Bhs bhs) const {
-    Command* command = commands_.find(bhs.itt());
-    if (command == nullptr || !command->writes || command->state == Command::State::executing)
+// The command whose next data this is; null when the tags name none, or one of another connection.
+Command* SessionConnection::command_of_data_out(Bhs bhs) const {
+    Command* command = session_.commands().find(bhs.itt());
+    if (command == nullptr || !command->writes || command->connection != this ||
+        command->state == Command::State::executing || command->state == Command::State::answered)
         return nullptr;
     if (bhs.ttt() == kReservedTag) return command->unsolicited_open ? command : nullptr;
-    if (command->unsolicited_open ||
+    if (command->unsolicited_open || command->r2t_done == command->r2t_sn ||
         bhs.ttt() != CommandTable::transfer_tag(*command, command->r2t_done))
         return nullptr;
     return command;
 }
 
-void Session::start_data_out(Command& command, const Pdu& pdu) {
+void SessionConnection::start_data_out(Command& command, const Pdu& pdu) {
     scsi::Task& task = command.task;
     command.wanted = std::min(task.offered_out, task.data_out_length);
     command.requested_end = command.received;
@@ -36,7 +37,7 @@ void Session::start_data_out(Command& command, const Pdu& pdu) {
         command.buffer = placed_;
         placed_ = {};
     } else if (!ensure_buffer(command)) {
-        device_->abandon(task);
+        session_.device().abandon(task);
         return finish_with(command, scsi::Status::busy);
     } else if (const std::size_t have = std::min<std::size_t>(pdu.data.size(), command.wanted);
                have > 0) {
@@ -50,7 +51,8 @@ void Session::start_data_out(Command& command, const Pdu& pdu) {
 }
 
 // Sends as many R2Ts as may be outstanding and sets what the next sequence must look like.
-void Session::solicit(Command& command) {
+void SessionConnection::solicit(Command& command) {
+    if (!session_.task_management().idle() && session_.task_management().stops(command)) return;
     const std::uint32_t burst = parameters_.max_burst_length;
     while (command.requested_end < command.wanted &&
            command.r2t_sn - command.r2t_done < parameters_.max_outstanding_r2t) {
@@ -70,23 +72,26 @@ void Session::solicit(Command& command) {
     command.sequence_data_sn = 0;
 }
 
-void Session::data_out(const Pdu& pdu) {
+void SessionConnection::data_out(const Pdu& pdu) {
     const Bhs bhs = pdu.bhs;
     Command* found = command_of_data_out(bhs);
     if (found == nullptr) {
         // Data for a task that was aborted or has failed may still be on its way: dropped. Data of
         // a command that waits for its turn waits with it.
-        if (held_task(bhs.itt())) {
-            if (!hold(pdu)) reject(pdu, RejectReason::out_of_resources);
-        } else if (!attached_ || commands_.find(bhs.itt()) != nullptr) {
+        const Command* other = session_.commands().find(bhs.itt());
+        if (!session_.order().empty() && session_.order().holds_task(*this, bhs.itt())) {
+            if (!session_.order().hold_data(*this, pdu))
+                reject(pdu, RejectReason::out_of_resources);
+        } else if (other != nullptr && other->connection != this) {
+            reject(pdu, RejectReason::protocol_error);  // 4.2.4.1: connection allegiance
+        } else if (!session_.attached() || other != nullptr) {
             reject(pdu, RejectReason::invalid_pdu_field);
         }
         return;
     }
     Command& command = *found;
-    command.placing = false;
     if (command.task.aborted && command.state == Command::State::collecting) {
-        device_->abandon(command.task);
+        session_.device().abandon(command.task);
         return release(command);
     }
     const bool final = bhs.final();
@@ -98,6 +103,7 @@ void Session::data_out(const Pdu& pdu) {
 
     const std::uint32_t offset = bhs.buffer_offset();
     const std::uint32_t length = bhs.data_length();
+    if (pdu.data.size() != length) return;  // it was for a task that had gone when it began to come
     const bool in_order = bhs.data_sn() == command.sequence_data_sn && offset == command.received;
     const bool fits = in_order && length <= command.sequence_end - offset;
     if (!fits) {
@@ -126,8 +132,8 @@ void Session::data_out(const Pdu& pdu) {
     execute(command);
 }
 
-void Session::fail_data_out(Command& command, std::uint8_t asc, std::uint8_t ascq) {
-    device_->abandon(command.task);
+void SessionConnection::fail_data_out(Command& command, std::uint8_t asc, std::uint8_t ascq) {
+    session_.device().abandon(command.task);
     fail_early(command, kAbortedCommand, asc, ascq);
 }
 

@@ -24,32 +24,42 @@ const SessionTable::Peers* SessionTable::peers(std::string_view target,
     return found == by_names_.end() ? nullptr : &found->second;
 }
 
-void SessionTable::add(Session& session) {
-    by_names_[key_of(session.target_name(), session.initiator_name())].push_back(&session);
+SessionTable::SessionTable() = default;
+SessionTable::~SessionTable() = default;
+
+Session& SessionTable::add(std::unique_ptr<Session> session) {
+    Peers& peers = by_names_[key_of(session->target_name(), session->initiator_name())];
     ++size_;
+    return *peers.emplace_back(std::move(session));
 }
 
 void SessionTable::remove(Session& session) {
     const auto found = by_names_.find(key_of(session.target_name(), session.initiator_name()));
     CHECK(found != by_names_.end(), "a session is removed that was not added");
-    CHECK(std::erase(found->second, &session) == 1, "a session is removed that was not added");
-    if (found->second.empty()) by_names_.erase(found);
+    Peers& peers = found->second;
+    const auto at =
+        std::ranges::find_if(peers, [&](const auto& each) { return each.get() == &session; });
+    CHECK(at != peers.end(), "a session is removed that was not added");
+    const std::unique_ptr<Session> gone = std::move(*at);
+    peers.erase(at);
+    if (peers.empty()) by_names_.erase(found);
     --size_;
+    // Its end may add a session: the login that waited for its place.
 }
 
 Session* SessionTable::find_isid(std::string_view target, std::string_view initiator,
                                  std::uint64_t isid) const {
     if (const Peers* all = peers(target, initiator))
-        for (Session* session : *all)
-            if (session->isid() == isid) return session;
+        for (const auto& session : *all)
+            if (session->isid() == isid) return session.get();
     return nullptr;
 }
 
 Session* SessionTable::find_tsih(std::string_view target, std::string_view initiator,
                                  std::uint16_t tsih) const {
     if (const Peers* all = peers(target, initiator))
-        for (Session* session : *all)
-            if (session->tsih() == tsih) return session;
+        for (const auto& session : *all)
+            if (session->tsih() == tsih) return session.get();
     return nullptr;
 }
 
@@ -57,9 +67,10 @@ bool SessionTable::has_live_successor(const Session& session) const {
     const Peers* all = peers(session.target_name(), session.initiator_name());
     if (all == nullptr) return false;
     // add() appends, so what stands after it began later.
-    const auto self = std::find(all->begin(), all->end(), &session);
+    const auto self =
+        std::ranges::find_if(*all, [&](const auto& each) { return each.get() == &session; });
     return std::any_of(self == all->end() ? self : self + 1, all->end(),
-                       [](const Session* other) { return other->answers_pings(); });
+                       [](const auto& other) { return other->answers_pings(); });
 }
 
 std::uint16_t SessionTable::new_tsih(std::string_view target, std::string_view initiator) {
@@ -73,7 +84,7 @@ void SessionTable::for_each_of_target(std::string_view target,
                                       const std::function<void(Session&)>& visit) const {
     for (const auto& [key, all] : by_names_)
         if (std::string_view(key).substr(0, target.size() + 1) == key_of(target, ""))
-            for (Session* session : all) visit(*session);
+            for (const auto& session : all) visit(*session);
 }
 
 }  // namespace goldlink::iscsi

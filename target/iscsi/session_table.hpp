@@ -1,10 +1,12 @@
-// SessionTable: the normal sessions of one reactor by target and initiator name. All sessions of a
-// target are on the target's reactor, so this is where reinstatement (RFC 7143 6.3.5) is decided.
-// Pure, one thread; it owns nothing.
+// SessionTable: the sessions of one reactor by target and initiator name; it owns them. All
+// sessions of a target are on the target's reactor, so this is where a login finds the session to
+// reinstate (RFC 7143 6.3.5) or to join (6.3.1). Discovery sessions are here too, under no target's
+// name, where no login looks for them. Pure, one thread.
 #pragma once
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -16,8 +18,11 @@ class Session;
 
 class SessionTable {
   public:
-    void add(Session& session);
-    void remove(Session& session);
+    SessionTable();
+    ~SessionTable();
+
+    Session& add(std::unique_ptr<Session> session);
+    void remove(Session& session);  // and destroys it
 
     Session* find_isid(std::string_view target, std::string_view initiator,
                        std::uint64_t isid) const;
@@ -34,7 +39,7 @@ class SessionTable {
     std::size_t size() const { return size_; }
 
   private:
-    using Peers = std::vector<Session*>;
+    using Peers = std::vector<std::unique_ptr<Session>>;
     const Peers* peers(std::string_view target, std::string_view initiator) const;
 
     std::unordered_map<std::string, Peers> by_names_;

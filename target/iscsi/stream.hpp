@@ -54,6 +54,10 @@ class PduStream {
     // or a framing error.
     std::size_t consume(Bytes staged);
 
+    // The place of the data segment under way is no more: what is left of it is dropped, and its
+    // PDU comes without data.
+    void discard_data() { placement_ = {.data = nullptr, .discard = true}; }
+
     // The data segment under way is large: stage little, so that the next one is direct as well.
     bool expects_large_data() const { return last_data_length_ >= kLargeData; }
     bool failed() const { return failed_; }

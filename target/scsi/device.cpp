@@ -261,4 +261,10 @@ TaskManagementAnswer Device::manage(Nexus& nexus, TaskManagement function, std::
     }
 }
 
+void Device::tasks_lost(Nexus& nexus, std::uint64_t lun) noexcept {
+    const std::uint32_t index = unit_index(*state_, lun);
+    if (!state_->units[index].absent)
+        nexus.units[index].attentions.raise(attention::kCommandsClearedByProtocolEvent);
+}
+
 }  // namespace goldlink::scsi

@@ -95,6 +95,10 @@ class Device {
     TaskManagementAnswer manage(Nexus& nexus, TaskManagement function, std::uint64_t lun,
                                 Task* referenced) noexcept;
 
+    // The transport ended tasks of this nexus without their status (RFC 7143 11.14.5): the next
+    // command for the unit says so by a unit attention.
+    void tasks_lost(Nexus& nexus, std::uint64_t lun) noexcept;
+
     // A bounded step of what works on in the background; wakes again when there is more. May
     // complete tasks.
     void run_background() noexcept;
