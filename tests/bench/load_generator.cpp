@@ -18,7 +18,6 @@ namespace goldlink::bench {
 namespace {
 
 constexpr unsigned kMaxSessions = 1024;
-constexpr unsigned kMaxDepth = 1024;
 constexpr std::size_t kReceiveBytes = 256 * 1024;
 
 class Run {
@@ -32,8 +31,11 @@ class Run {
         epoll_ = epoll_create1(EPOLL_CLOEXEC);
         for (unsigned i = 0; i < load_.options.sessions; ++i) {
             Session& session = *sessions_.emplace_back(std::make_unique<Session>(load_, i));
-            session.connect_and_log_in();
-            session.make_ready();
+            session.connect();
+            if (!load_.options.bare) {
+                session.log_in();
+                session.make_ready();
+            }
             epoll_event event{};
             event.events = EPOLLIN;
             event.data.u32 = i;
@@ -162,6 +164,8 @@ Options parse(int argc, char** argv) {
             options.warm_up_seconds = number(0, 600);
         else if (name == "--pid")
             options.pid = static_cast<int>(number(1, 1 << 30));
+        else if (name == "--bare")
+            options.bare = number(0, 1) == 1;
         else if (name == "--core")
             options.core = static_cast<int>(number(0, 1023));
         else
@@ -170,7 +174,7 @@ Options parse(int argc, char** argv) {
     if (options.target.empty() || argc % 2 == 0)
         die("usage: load_generator --target IQN [--address A] [--port P] [--lun N] [--sessions N]\n"
             "  [--depth N] [--block BYTES] [--pattern random|sequential] [--writes PERCENT]\n"
-            "  [--set-bytes N] [--seconds S] [--warm-up S] [--pid TARGET] [--core N]");
+            "  [--set-bytes N] [--seconds S] [--warm-up S] [--pid TARGET] [--core N] [--bare 0|1]");
     return options;
 }
 

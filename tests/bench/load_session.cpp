@@ -81,16 +81,23 @@ std::map<std::string, std::string> Session::exchange_login(int stage, int next_s
     return keys;
 }
 
-void Session::connect_and_log_in() {
+void Session::connect() {
     fd_ = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     sockaddr_in to{};
     to.sin_family = AF_INET;
     to.sin_port = htons(load_.options.port);
     if (inet_pton(AF_INET, load_.options.address.c_str(), &to.sin_addr) != 1) die("bad address");
-    if (connect(fd_, reinterpret_cast<const sockaddr*>(&to), sizeof to) != 0)
+    if (::connect(fd_, reinterpret_cast<const sockaddr*>(&to), sizeof to) != 0)
         die(fmt::format("cannot connect to {}:{}", load_.options.address, load_.options.port));
     const int on = 1;
     setsockopt(fd_, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    if (load_.options.bare) {
+        first_burst_ = target_segment_ = kMaxSegmentBytes;
+        max_cmd_sn_ = cmd_sn_ + kMaxDepth;
+    }
+}
+
+void Session::log_in() {
     using namespace std::string_literals;
     exchange_login(0, 1,
                    fmt::format("InitiatorName=iqn.2026-11.io.goldlink:bench-{}", index_) + "\0"s +

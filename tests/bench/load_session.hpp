@@ -19,6 +19,7 @@
 namespace goldlink::bench {
 
 constexpr std::size_t kHeaderBytes = 48;
+constexpr unsigned kMaxDepth = 1024;
 
 struct Options {
     std::string address = "127.0.0.1";
@@ -33,8 +34,9 @@ struct Options {
     std::uint64_t set_bytes = 64u << 20;
     double seconds = 2;
     double warm_up_seconds = 0.5;
-    int pid = 0;    // whose CPU time to report
-    int core = -1;  // to run on
+    int pid = 0;        // whose CPU time to report
+    int core = -1;      // to run on
+    bool bare = false;  // no login: the peer is loopback_echo
 };
 
 // What the sessions of a run share.
@@ -62,7 +64,8 @@ class Session {
     Session(const Session&) = delete;
     Session& operator=(const Session&) = delete;
 
-    void connect_and_log_in();
+    void connect();
+    void log_in();
     void make_ready();  // TEST UNIT READY until the attentions are gone
     int fd() const { return fd_; }
     bool wants_to_send() const { return sent_ < queue_.size(); }

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Measures goldlink-target against tgt, side by side.
+"""Measures goldlink-target against tgt and istgt, side by side, and against loopback TCP alone.
 
-Both serve a disk of the same size from tmpfs, warm, pinned to core 0, the load generator to core 1
+All serve a disk of the same size from tmpfs, warm, pinned to core 0, the load generator to core 1
 ("split"). Rounds are interleaved, so what disturbs the machine disturbs both; figures are medians,
 and the ratio of one run is what counts. Two sets: 64 MiB hot shows the software, 1 GiB shows the machine.
 
@@ -17,6 +17,7 @@ import os
 import pathlib
 import platform
 import shutil
+import socket
 import statistics
 import subprocess
 import sys
@@ -106,6 +107,100 @@ class Tgt:
         self.log.close()
 
 
+class Istgt:
+    """Debian's istgt over one file."""
+
+    name, lun = "istgt", 0
+
+    def __init__(self, folder, image):
+        self.folder = folder / "istgt"
+        self.folder.mkdir()
+        shutil.copyfile(image, self.folder / "disk.img")
+        self.port = processes.free_port()
+        self.target = "iqn.2026-11.io.goldlink:istgt"
+        (self.folder / "auth.conf").touch(mode=0o600)
+        (self.folder / "istgt.conf").write_text(f"""
+[Global]
+  NodeBase "iqn.2026-11.io.goldlink"
+  PidFile {self.folder}/pid
+  AuthFile {self.folder}/auth.conf
+  MediaDirectory {self.folder}
+  LogFacility "local7"
+  DiscoveryAuthMethod None
+  MaxSessions 64
+  MaxConnections 4
+  MaxR2T 32
+  FirstBurstLength 262144
+  MaxBurstLength 262144
+  MaxRecvDataSegmentLength 262144
+[UnitControl]
+  AuthMethod None
+  Portal UC1 127.0.0.1:{processes.free_port()}
+  Netmask 127.0.0.0/8
+[PortalGroup1]
+  Portal DA1 127.0.0.1:{self.port}
+[InitiatorGroup1]
+  InitiatorName "ALL"
+  Netmask 127.0.0.0/8
+[LogicalUnit1]
+  TargetName istgt
+  Mapping PortalGroup1 InitiatorGroup1
+  AuthMethod None
+  UnitType Disk
+  QueueDepth 64
+  LUN0 Storage {self.folder}/disk.img Auto
+""")
+        self.log = open(self.folder / "log", "wb")
+
+    def start(self):
+        self.process = subprocess.Popen(
+            ["taskset", "-c", TARGET_CORE, "istgt", "-D", "-c", self.folder / "istgt.conf", "-p", self.folder / "pid"],
+            stdout=self.log, stderr=self.log)
+        processes.wait_until(self.listens, "istgt listens")
+
+    def listens(self):
+        if self.process.poll() is not None:
+            raise RuntimeError(f"istgt ended: {(self.folder / 'log').read_text()}")
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+    @property
+    def pid(self):
+        return self.process.pid
+
+    def stop(self):
+        self.process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(5)
+        if self.process.poll() is None:
+            self.process.kill()  # ours, by its own pid
+            self.process.wait()
+        self.log.close()
+
+
+class Echo:
+    """Loopback TCP alone: requests answered from memory without any protocol. What is left for a target."""
+
+    name, lun, target, load_options = "echo", 0, "none", ("--bare", "1")
+
+    def __init__(self, folder, image):
+        del folder, image
+
+    def start(self):
+        self.process = subprocess.Popen(["taskset", "-c", TARGET_CORE, processes.binary("loopback_echo")],
+                                        stdout=subprocess.PIPE, text=True)
+        self.port = int(self.process.stdout.readline().split()[1])
+
+    @property
+    def pid(self):
+        return self.process.pid
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait(30)
+        self.process.stdout.close()
+
+
 class Goldlink:
     """goldlink-target with the image imported and one `discard` link to it."""
 
@@ -169,13 +264,14 @@ class RamTarget:
         self.log.close()
 
 
-TARGETS = {each.name: each for each in (Tgt, Goldlink, Paged, RamTarget)}
+TARGETS = {each.name: each for each in (Tgt, Istgt, Goldlink, Paged, RamTarget, Echo)}
 
 
 def measure(target, workload, set_bytes, seconds, warm_up):
     command = [processes.binary("load_generator"), "--port", str(target.port), "--target", target.target,
                "--lun", str(target.lun), "--set-bytes", str(set_bytes), "--seconds", str(seconds),
-               "--warm-up", str(warm_up), "--pid", str(target.pid), "--core", LOAD_CORE]
+               "--warm-up", str(warm_up), "--pid", str(target.pid), "--core", LOAD_CORE,
+               *getattr(target, "load_options", ())]
     for name, value in workload.arguments.items():
         command += [f"--{name}", str(value)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + warm_up + 60, check=False)

@@ -14,13 +14,13 @@ WORKLOADS = 9
 
 class Harness(unittest.TestCase):
     def test_every_workload_against_every_target(self):
-        targets = ("tgt", "goldlink", "ram")
+        targets = ("tgt", "istgt", "goldlink", "paged", "ram", "echo")
         with tempfile.TemporaryDirectory() as folder:
             out = pathlib.Path(folder) / "samples.json"
             done = subprocess.run(
                 [sys.executable, "-B", str(RUN), "--rounds", "1", "--seconds", "0.2", "--warm-up", "0.05",
                  "--sets", "64 MiB", "--targets", ",".join(targets), "--json", str(out)],
-                capture_output=True, text=True, timeout=280, check=False)
+                capture_output=True, text=True, timeout=500, check=False)
             self.assertEqual(done.returncode, 0, done.stderr[-4000:])
             rows = json.loads(out.read_text())["results"]
         self.assertEqual(len(rows), WORKLOADS * len(targets))
