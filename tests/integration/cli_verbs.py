@@ -218,7 +218,9 @@ class Links(CliTestCase):
         self.assertEqual((link["image"], link["version"], link["policy"], link["lun"]), ("leased", 1, "discard", 0))
         self.assertEqual(link["portal"], up.portal)
         self.assertEqual(link["url"], f"iscsi://{link['username']}%{link['secret']}@{link['portal']}/{link['iqn']}/0")
-        self.assertIn(link["iqn"], self.iscsi("iscsi-ls", f"iscsi://{link['portal']}"))
+        self.assertNotIn(link["iqn"], self.iscsi("iscsi-ls", f"iscsi://{link['portal']}"))
+        proved = f"iscsi://{link['username']}%{link['secret']}@{link['portal']}"
+        self.assertIn(link["iqn"], self.iscsi("iscsi-ls", proved))
         self.assertIn("DIRECT_ACCESS", self.iscsi("iscsi-inq", link["url"]))
         # What is read is what was imported, and what is written is read again.
         copy = folder / "copy.raw"

@@ -238,9 +238,12 @@ class Links(processes.TestCase):
         mine = self.target.put_link("mine", self.version, initiators=["iqn.2026-11.io.goldlink.test:initiator"])
         everyones = self.target.put_link("everyones", self.version)
         self.target.put_link("other", self.version, initiators=["iqn.2026-11.io.goldlink.test:other"])
-        with iscsi.Initiator(self.target.portal) as initiator:
-            found = initiator.login(None, discovery=True).send_targets()
-        self.assertEqual(sorted(found), sorted([mine["iqn"], everyones["iqn"]]))
+
+        def found(*credential):
+            with iscsi.Initiator(self.target.portal) as initiator:
+                return sorted(initiator.login(None, *credential, discovery=True).send_targets())
+        self.assertEqual(found(), [mine["iqn"]])
+        self.assertEqual(found("user", target.SECRET), sorted([mine["iqn"], everyones["iqn"]]))
 
     def test_a_disk_has_the_same_identity_after_a_boot_and_a_restart(self):
         link = self.target.put_link("pc-001", self.version)
