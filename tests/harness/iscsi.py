@@ -39,6 +39,7 @@ class CheckCondition(Exception):
 class Pdu:
     def __init__(self, bhs, data=b"", ahs=b""):
         self.bhs, self.data, self.ahs = bytearray(bhs), bytes(data), bytes(ahs)
+        self.padding = b""  # of a received one
 
     @property
     def opcode(self):
@@ -51,6 +52,13 @@ class Pdu:
     @property
     def itt(self):
         return struct.unpack(">I", self.bhs[16:20])[0]
+
+    @property
+    def takes_stat_sn(self):
+        """Whether a target's PDU uses up a StatSN (RFC 7143 11.7.2, 11.8.2, 11.19.1)."""
+        if self.opcode == DATA_IN:
+            return bool(self.flags & 1)
+        return self.opcode != R2T and not (self.opcode == NOP_IN and self.itt == NO_TAG)
 
     def u32(self, offset):
         return struct.unpack(">I", self.bhs[offset:offset + 4])[0]
@@ -128,9 +136,10 @@ class Initiator:
         bhs = self.receive_bytes(48)
         ahs = self.receive_bytes(bhs[4] * 4)
         length = int.from_bytes(bhs[5:8], "big")
-        data = self.receive_bytes(length + -length % 4)[:length]
-        pdu = Pdu(bhs, data, ahs)
-        if pdu.opcode not in (R2T,) and not (pdu.opcode == DATA_IN and not pdu.flags & 1):
+        data = self.receive_bytes(length + -length % 4)
+        pdu = Pdu(bhs, data[:length], ahs)
+        pdu.padding = data[length:]
+        if pdu.takes_stat_sn:
             self.exp_stat_sn = (pdu.u32(24) + 1) & 0xFFFFFFFF
         return pdu
 
