@@ -70,6 +70,14 @@ class CheckedInitiator(iscsi.Initiator):
         require(0 < window < 1 << 31, f"4.2.2.1: the window is closed while nothing runs: {what}")
         return pdu
 
+    def is_closed(self):
+        """As the plain initiator's: commands may have been under way, so the numbers are not checked."""
+        try:
+            while True:
+                super().receive()
+        except iscsi.Closed:
+            return True
+
     def exchange(self, cdb, read=0, data=b"", lun=0, expected=None, immediate=None):
         """One command. `expected`: ExpectedDataTransferLength where it is not the data's length;
         `immediate`: at most so many bytes as immediate data, the first burst's rest follows unsolicited."""
