@@ -1,6 +1,11 @@
 #include "target/control/open_units.hpp"
 
 #include <fmt/format.h>
+#include <openssl/rand.h>
+
+#include <chrono>
+
+#include "common/check.hpp"
 
 namespace goldlink::control {
 
@@ -101,6 +106,15 @@ Result<std::shared_ptr<OpenUnits>> OpenUnits::open(const UnitsPlan& plan,
         reactor.post([self] {
             if (const auto alive = self.lock()) alive->device().run_background();
         });
+    };
+    seams.now_ms = [] {
+        const auto since = std::chrono::steady_clock::now().time_since_epoch();
+        return static_cast<std::uint64_t>(
+            std::chrono::duration_cast<std::chrono::milliseconds>(since).count());
+    };
+    seams.fill_random = [](std::span<std::uint8_t> out) {
+        CHECK(RAND_bytes(out.data(), static_cast<int>(out.size())) == 1,
+              "the system's random generator fails");
     };
     units->device_ =
         std::make_unique<scsi::Device>(plan.iqn, std::move(definitions), std::move(seams));

@@ -24,6 +24,7 @@ bool stores_data(std::uint8_t operation_code) {
         case 0x89:  // COMPARE AND WRITE
         case 0x42:  // UNMAP
         case 0x48:  // SANITIZE
+        case 0x83:  // THIRD-PARTY COPY OUT
             return true;
         default:
             return false;

@@ -47,6 +47,8 @@ inline Step check_range(const LogicalUnit& unit, Task& task, const BlockRange& r
 // RDPROTECT, WRPROTECT, VRPROTECT: no protection information here (SBC-3 4.22), so zero only.
 inline bool asks_for_protection(const Task& task) { return (task.cdb[1] & 0xE0) != 0; }
 
+class ParameterData;
+
 using CommandFunction = Step(LogicalUnit&, Task&) noexcept;
 using AdvanceFunction = Next(LogicalUnit&, Task&) noexcept;
 
@@ -59,6 +61,8 @@ CommandFunction prepare_start_stop_unit, prepare_prevent_allow;
 // inquiry.cpp, vital_product_data.cpp
 CommandFunction prepare_inquiry, execute_inquiry;
 Step vital_product_data(LogicalUnit& unit, Task& task, std::uint8_t page);
+// third_party_copy_page.cpp: the page's content, for devices that copy
+void third_party_copy_page(LogicalUnit& unit, const Task& task, ParameterData& data);
 
 // mode_commands.cpp
 CommandFunction prepare_mode_sense_6, prepare_mode_sense_10, execute_mode_sense;
@@ -106,6 +110,15 @@ AdvanceFunction advance_compare_and_write, advance_orwrite;
 // sanitize.cpp
 CommandFunction prepare_sanitize, execute_sanitize, prepare_exit_sanitize_failure,
     execute_exit_sanitize_failure;
+
+// read_defect_data.cpp
+CommandFunction prepare_read_defect_data_10, execute_read_defect_data_10,
+    prepare_read_defect_data_12, execute_read_defect_data_12;
+
+// extended_copy.cpp, receive_copy_results.cpp (SPC-4)
+CommandFunction prepare_extended_copy, execute_extended_copy;
+CommandFunction prepare_copy_in, execute_copy_status, execute_copy_operating_parameters,
+    execute_copy_failure_details;
 
 // reserve_commands.cpp
 CommandFunction prepare_reserve_6, execute_reserve_6, prepare_release_6, execute_release_6;

@@ -8,6 +8,7 @@
 #include "target/scsi/logical_unit.hpp"
 #include "target/scsi/sense.hpp"
 #include "target/scsi/task_set.hpp"
+#include "target/scsi/third_party_copy.hpp"
 
 namespace goldlink::scsi {
 
@@ -61,7 +62,7 @@ Step check_command(LogicalUnit& unit, Task& task, const OpcodeRow* row) {
     NexusUnit& view = nexus_unit_of(task);
     if (!view.attentions.empty() && (traits & kPassesAttention) == 0) [[unlikely]]
         return fail_attention(task, view.attentions.take());
-    constexpr std::uint8_t kConditional = kThinOnly | kBackground;
+    constexpr std::uint8_t kConditional = kThinOnly | kBackground | kThirdParty;
     if (row == nullptr || ((traits & kConditional) != 0 && !unit.device->knows(unit, *row)))
         [[unlikely]] {
         // An opcode all of whose rows are unknown is unknown itself.
@@ -96,6 +97,8 @@ void abort_task(LogicalUnit& unit, Task& task) {
 Device::Device(std::string target_name, std::vector<LogicalUnitDefinition> units, DeviceSeams seams)
     : state_(std::make_unique<DeviceState>()) {
     state_->seams = std::move(seams);
+    if (state_->seams.wake && state_->seams.now_ms && state_->seams.fill_random)
+        state_->third_party = std::make_unique<ThirdPartyCopy>(state_->seams);
     state_->target_name = std::move(target_name);
     state_->units = std::vector<LogicalUnit>(units.size() + 1);
     state_->index_of_lun.fill(static_cast<std::uint16_t>(state_->absent_index()));
@@ -140,6 +143,7 @@ void Device::close_nexus(Nexus* nexus) {
     CHECK(nexus->tasks == 0, "a nexus ends after its tasks");
     for (LogicalUnit& unit : state_->units)
         if (unit.reservations.legacy_holder == nexus) unit.reservations.legacy_holder = nullptr;
+    if (state_->third_party) state_->third_party->nexus_closes(*nexus);
     state_->nexuses.remove_if([&](const Nexus& each) { return &each == nexus; });
 }
 
@@ -147,6 +151,7 @@ void Device::nexus_lost(Nexus& nexus) noexcept {
     for (LogicalUnit& unit : state_->units)
         if (Task* const task = unit.sanitize.task; task != nullptr && task->nexus == &nexus)
             abort_task(unit, *task);
+    if (state_->third_party) state_->third_party->nexus_lost(nexus);
 }
 
 Step Device::prepare(Task& task) noexcept {
@@ -188,6 +193,7 @@ void Device::abandon(Task& task) noexcept {
 void Device::run_background() noexcept {
     state_->woken = false;
     for (LogicalUnit& unit : state_->units) step_sanitize(unit);
+    if (state_->third_party) state_->third_party->next_turn();
 }
 
 std::size_t Device::tasks_in_flight() const { return state_->tasks_in_flight; }
@@ -220,6 +226,7 @@ void reset_unit(LogicalUnit& unit, Attention attention) {
     abort_tasks(unit, [](const Task&) { return true; });
     unit.reservations.legacy_holder = nullptr;
     unit.mode.reset();
+    if (unit.device->third_party) unit.device->third_party->unit_resets(unit);
     unit.device->raise_attention(unit, attention, nullptr);
 }
 

@@ -35,6 +35,9 @@ struct DeviceSeams {
     // Device::run_background is to be called soon: from the loop, never from within this call.
     // Unset: the device has no commands that work on after their answer (SANITIZE).
     std::function<void()> wake;
+    // Both unset: no third-party copy either.
+    std::function<std::uint64_t()> now_ms;  // of a clock that never goes back
+    std::function<void(std::span<std::uint8_t> out)> fill_random;  // cryptographically random
 };
 
 // What a task management function does (RFC 7143 11.5.1).
@@ -80,7 +83,8 @@ class Device {
     // left when it ends. Several sessions may hold nexuses at once.
     Nexus* open_nexus(std::string_view initiator_port, std::uint16_t portal_group_tag);
     void close_nexus(Nexus* nexus);
-    // The session is ending: what a task of it waits for long (SANITIZE) goes on without the task.
+    // The session is ending: what a task of it waits for long (SANITIZE) goes on without the task;
+    // its copies end at their next piece.
     void nexus_lost(Nexus& nexus) noexcept;
 
     // Steps 2 and 4 of a task's life (task.hpp). After Step::finished the task's status is final

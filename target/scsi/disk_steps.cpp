@@ -13,7 +13,7 @@ Step run_steps(LogicalUnit& unit, Task& task) noexcept {
     const auto advance = row_of(task).advance;
     for (;;) {
         if (task.aborted || advance(unit, task) == Next::finished) return Step::finished;
-        if (unit.disk->submit(task.request) == disk::Submit::pending) return Step::pending;
+        if (submit_to_disk(unit, task.request) == disk::Submit::pending) return Step::pending;
         if (task.request.outcome != disk::Outcome::ok)
             return fail(task, sense_of(task.request.outcome));
     }

@@ -18,6 +18,7 @@ Step standard_inquiry(const LogicalUnit& unit, Task& task) {
     constexpr std::uint8_t kNoSuchUnit = 0x7F;  // qualifier 011b, device type 1Fh
     constexpr std::uint8_t kSpc4 = 0x06;
     constexpr std::uint8_t kHiSupFormat2 = 0x12;
+    constexpr std::uint8_t kThirdPartyCopy = 0x08;  // 3PC
     constexpr std::uint8_t kCmdQue = 0x02;
     ParameterData data(task);
     data.u8(unit.absent ? kNoSuchUnit : 0x00);
@@ -25,7 +26,7 @@ Step standard_inquiry(const LogicalUnit& unit, Task& task) {
     data.u8(kSpc4);
     data.u8(kHiSupFormat2);
     data.u8(0);  // ADDITIONAL LENGTH, patched
-    data.u8(0x00);
+    data.u8(unit.device->third_party ? kThirdPartyCopy : 0);
     data.u8(0x00);
     data.u8(kCmdQue);
     data.text(unit.identity.vendor, 8);

@@ -60,6 +60,8 @@ struct LogicalUnit {
     std::uint32_t waiting = 0;      // tasks in phase `waiting`
     bool releasing = false;         // guards release_waiting against recursion
 
+    std::uint32_t rod_tokens = 0;  // valid ones that stand for blocks of this unit
+
     std::vector<std::unique_ptr<WorkBuffer>> spare_work;
 
     std::uint32_t block_bytes() const { return 1u << block_shift; }
@@ -86,9 +88,15 @@ class Nexus {
     std::size_t tasks = 0;
 };
 
+class ThirdPartyCopy;
+
 struct DeviceState {
+    DeviceState();
+    ~DeviceState();
+
     std::string target_name;
-    std::vector<LogicalUnit> units;  // the last is `absent`
+    std::unique_ptr<ThirdPartyCopy> third_party;  // null if the seams do not suffice
+    std::vector<LogicalUnit> units;               // the last is `absent`
     std::array<std::uint16_t, 256> index_of_lun{};
     std::list<Nexus> nexuses;
     std::size_t tasks_in_flight = 0;
@@ -104,6 +112,7 @@ struct DeviceState {
     // Whether the unit has the command at all.
     bool knows(const LogicalUnit& unit, const OpcodeRow& row) const {
         if ((row.traits & kThinOnly) != 0 && !unit.thin) return false;
+        if ((row.traits & kThirdParty) != 0 && third_party == nullptr) return false;
         return (row.traits & kBackground) == 0 || seams.wake != nullptr;
     }
 
@@ -114,6 +123,16 @@ struct DeviceState {
             if (&nexus != except) nexus.units[index].attentions.raise(attention);
     }
 };
+
+// Tells tokens of blocks that are about to change (rod_tokens.hpp).
+void revoke_tokens(LogicalUnit& unit, const disk::Request& request) noexcept;
+
+// The way of every request to a unit's disk.
+inline disk::Submit submit_to_disk(LogicalUnit& unit, disk::Request& request) noexcept {
+    if (unit.rod_tokens != 0) [[unlikely]]
+        revoke_tokens(unit, request);
+    return unit.disk->submit(request);
+}
 
 inline LogicalUnit& unit_of(Task& task) { return task.nexus->device->units[task.logical_unit]; }
 inline NexusUnit& nexus_unit_of(Task& task) { return task.nexus->units[task.logical_unit]; }

@@ -33,6 +33,7 @@ enum Trait : std::uint8_t {
     kExclusive = 8,        // no other command touches its blocks meanwhile (SBC-3 5.2)
     kThinOnly = 16,        // known only to units that give space back
     kBackground = 32,      // known only to devices that can work in the background
+    kThirdParty = 64,      // known only to devices that copy by themselves
 };
 
 // Between two disk requests of a multi-step command.

@@ -38,7 +38,7 @@ Step submit(LogicalUnit& unit, Task& task, disk::Operation operation, std::uint6
     request.data = task.buffer;
     request.complete = &on_disk_request_complete;
     request.owner = &task;
-    if (unit.disk->submit(request) == disk::Submit::pending) return Step::pending;
+    if (submit_to_disk(unit, request) == disk::Submit::pending) return Step::pending;
     if (request.outcome != disk::Outcome::ok) [[unlikely]]
         return fail(task, sense_of(request.outcome));
     return Step::finished;

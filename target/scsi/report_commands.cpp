@@ -78,8 +78,9 @@ const OpcodeRow* requested_row(const LogicalUnit& unit, const Task& task) {
 
 Step prepare_report_opcodes(LogicalUnit& unit, Task& task) noexcept {
     const auto options = static_cast<ReportingOptions>(task.cdb[2] & 0x07);
+    const auto rows = unit.commands->rows_of(task.cdb[3]);
     const bool by_action = unit.commands->has_service_actions(task.cdb[3]);
-    const bool known_opcode = !unit.commands->rows_of(task.cdb[3]).empty();
+    const bool known_opcode = !rows.empty() && is_known(unit, rows.front());
     if (options > ReportingOptions::either) return fail_cdb_field(task, 2);
     if (known_opcode && ((options == ReportingOptions::opcode && by_action) ||
                          (options == ReportingOptions::service_action && !by_action)))

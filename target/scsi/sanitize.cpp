@@ -139,7 +139,7 @@ void step_sanitize(LogicalUnit& unit) noexcept {
     fill_request(unit);
     sanitize.in_flight = true;
     ++unit.device->tasks_in_flight;
-    if (unit.disk->submit(sanitize.request) == disk::Submit::done)
+    if (submit_to_disk(unit, sanitize.request) == disk::Submit::done)
         on_request_complete(sanitize.request);
 }
 

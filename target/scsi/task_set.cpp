@@ -47,6 +47,17 @@ bool may_start(const LogicalUnit& unit, const Task& task) {
     return true;
 }
 
+bool exclusive_task_touches(const LogicalUnit& unit, const ByteRange& range) {
+    if (unit.constrained == 0) return false;
+    for (const Task* task = unit.first_task; task != nullptr; task = task->next) {
+        const ByteRange held{task->lba << unit.block_shift,
+                             std::uint64_t{task->block_count} << unit.block_shift};
+        if (is_exclusive(*task) && task->phase == TaskPhase::started && held.overlaps(range))
+            return true;
+    }
+    return false;
+}
+
 void release_waiting(LogicalUnit& unit) noexcept {
     if (unit.releasing) return;  // the loop below sees what the inner call would
     unit.releasing = true;

@@ -8,6 +8,7 @@
 #pragma once
 
 #include "target/scsi/logical_unit.hpp"
+#include "target/scsi/rod_tokens.hpp"
 
 namespace goldlink::scsi {
 
@@ -37,6 +38,9 @@ inline void enter_task_set(LogicalUnit& unit, Task& task) {
 
 // Whether the task may start now; only needed while unit.constrained is not zero.
 bool may_start(const LogicalUnit& unit, const Task& task);
+
+// Whether a started exclusive command holds blocks of this range (copies ask, before they write).
+bool exclusive_task_touches(const LogicalUnit& unit, const ByteRange& range);
 
 // Starts what waited for a task that has left; finished ones are completed from here.
 void release_waiting(LogicalUnit& unit) noexcept;

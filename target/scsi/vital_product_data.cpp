@@ -139,7 +139,10 @@ void logical_block_provisioning(LogicalUnit& unit, const Task&, ParameterData& d
 struct PageRow {
     std::uint8_t code;
     Page compose;
+    bool (*offered)(const LogicalUnit& unit) = nullptr;  // null: always
 };
+
+bool copies(const LogicalUnit& unit) { return unit.device->third_party != nullptr; }
 
 void supported_pages(LogicalUnit& unit, const Task& task, ParameterData& data);
 
@@ -148,13 +151,15 @@ constexpr std::array kPages{
     PageRow{0x80, unit_serial_number},
     PageRow{0x83, device_identification},
     PageRow{0x86, extended_inquiry},
+    PageRow{0x8F, third_party_copy_page, copies},
     PageRow{0xB0, block_limits},
     PageRow{0xB1, block_device_characteristics},
     PageRow{0xB2, logical_block_provisioning},
 };
 
-void supported_pages(LogicalUnit&, const Task&, ParameterData& data) {
-    for (const PageRow& page : kPages) data.u8(page.code);
+void supported_pages(LogicalUnit& unit, const Task&, ParameterData& data) {
+    for (const PageRow& page : kPages)
+        if (page.offered == nullptr || page.offered(unit)) data.u8(page.code);
 }
 
 }  // namespace
@@ -162,7 +167,8 @@ void supported_pages(LogicalUnit&, const Task&, ParameterData& data) {
 Step vital_product_data(LogicalUnit& unit, Task& task, std::uint8_t page) {
     // SPC-4 6.6.1: a unit that is not there may refuse all pages.
     const auto row = std::ranges::find(kPages, page, &PageRow::code);
-    if (unit.absent || row == kPages.end()) return fail_cdb_field(task, 2);
+    if (unit.absent || row == kPages.end() || (row->offered != nullptr && !row->offered(unit)))
+        return fail_cdb_field(task, 2);
     ParameterData data(task);
     data.u8(0x00);
     data.u8(page);

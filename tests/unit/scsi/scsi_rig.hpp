@@ -149,6 +149,7 @@ struct Command {
 inline constexpr std::uint64_t kDiskBytes = 64u << 20;
 
 struct Rig {
+    std::vector<std::shared_ptr<MemoryDisk>> disks;
     std::shared_ptr<MemoryDisk> disk;
     std::unique_ptr<Device> device;
     Nexus* first = nullptr;   // of initiator 1, its power-on attention taken
@@ -156,25 +157,33 @@ struct Rig {
     std::deque<Command> commands;
     bool woken = false;  // the device has asked for run_background
 
-    explicit Rig(disk::Geometry geometry = {.size_bytes = kDiskBytes}) {
-        disk = std::make_shared<MemoryDisk>(geometry);
-        std::vector<LogicalUnitDefinition> units(1);
-        units[0].lun = 0;
-        units[0].identity.serial = "GL0123456789";
-        units[0].identity.naa = 0x3123456789ABCDEF;
-        units[0].disk = disk;
-        DeviceSeams seams;
+    explicit Rig(disk::Geometry geometry = {.size_bytes = kDiskBytes})
+        : Rig(std::vector{geometry}, {}) {}
+
+    // A unit a geometry, from LUN 0; `disk` is the first one's.
+    Rig(const std::vector<disk::Geometry>& geometries, DeviceSeams seams) {
+        std::vector<LogicalUnitDefinition> units(geometries.size());
+        for (std::size_t i = 0; i < units.size(); ++i) {
+            disks.push_back(std::make_shared<MemoryDisk>(geometries[i]));
+            units[i].lun = static_cast<std::uint16_t>(i);
+            units[i].identity.serial = "GL0123456789";
+            units[i].identity.naa = 0x3123456789ABCDEF + i;
+            units[i].disk = disks[i];
+        }
+        disk = disks[0];
         seams.wake = [this] { woken = true; };
         device = std::make_unique<Device>("iqn.2026-11.io.goldlink:pc-001", std::move(units),
                                           std::move(seams));
         first = device->open_nexus("iqn.2026-11.test:one,i,0x400001370000", 1);
         second = device->open_nexus("iqn.2026-11.test:two,i,0x400001370001", 1);
-        for (Nexus* nexus : {first, second}) REQUIRE(run(nexus, cdb(0x00)).sense(6, 0x29, 0x00));
+        for (Nexus* nexus : {first, second})
+            for (std::uint64_t lun = 0; lun < disks.size(); ++lun)
+                REQUIRE(run(nexus, cdb(0x00), {}, lun << 48).sense(6, 0x29, 0x00));
     }
     ~Rig() {
-        if (disk) {
-            disk->hold = false;
-            disk->finish_all();
+        for (const auto& each : disks) {
+            each->hold = false;
+            each->finish_all();
         }
         for (Nexus* nexus : {first, second})
             if (nexus != nullptr) device->close_nexus(nexus);
