@@ -120,6 +120,10 @@ CommandFunction prepare_extended_copy, execute_extended_copy;
 CommandFunction prepare_copy_in, execute_copy_status, execute_copy_operating_parameters,
     execute_copy_failure_details;
 
+// populate_token.cpp, write_using_token.cpp, rod_token_information.cpp
+CommandFunction prepare_token_command, execute_populate_token, execute_write_using_token,
+    execute_rod_token_information;
+
 // reserve_commands.cpp
 CommandFunction prepare_reserve_6, execute_reserve_6, prepare_release_6, execute_release_6;
 CommandFunction prepare_persistent_reserve_in, execute_read_keys, execute_read_reservation,

@@ -70,6 +70,7 @@ Step CopyOperation::advance() {
             case Phase::writing:
                 extent_done_ += piece_bytes_;
                 copied_bytes_ += piece_bytes_;
+                ++pieces_;
                 turn_bytes_ += std::min<std::uint64_t>(piece_bytes_, kWorkBytes);
                 phase_ = Phase::choose;
                 continue;

@@ -15,6 +15,7 @@
 
 #include "target/scsi/logical_unit.hpp"
 #include "target/scsi/rod_tokens.hpp"
+#include "target/scsi/sense.hpp"
 
 namespace goldlink::scsi {
 
@@ -60,12 +61,15 @@ class CopyOperation {
     // Copies for `task`, which gets its result, or for nobody (in the background). Step::finished:
     // it has ended, and a task's status is set. Else the task completes later.
     Step start(Task* task);
+    // It was done by being asked for.
+    void finish_at_once(std::uint64_t bytes) {
+        wanted_bytes = copied_bytes_ = bytes;
+        end(State::done, sense::kNoSense);
+    }
     // Ends it before the next piece.
     void cancel() { cancelled_ = true; }
     bool waits_a_turn() const { return waits_a_turn_; }
     void next_turn();  // while waits_a_turn
-    // Ends it at once, with nothing (more) to copy.
-    void end(State state, const Sense& sense);
 
     bool touches(const LogicalUnit& unit) const;
     bool in_background() const { return running() && task_ == nullptr; }
@@ -74,12 +78,14 @@ class CopyOperation {
     const Sense& sense() const { return sense_; }
     std::uint64_t copied_bytes() const { return copied_bytes_; }
     std::uint16_t segments_done() const { return segments_done_; }
+    std::uint16_t pieces() const { return pieces_; }  // written, modulo 65,536
 
     static constexpr std::uint64_t kTurnBytes = 256 * 1024;
 
   private:
     enum class Phase : std::uint8_t { choose, reading, to_be_written, writing };
 
+    void end(State state, const Sense& sense);
     Step advance();
     Step choose_piece();
     bool submit(LogicalUnit& unit, disk::Operation operation, std::uint64_t offset_bytes);
@@ -104,6 +110,7 @@ class CopyOperation {
     std::uint64_t turn_bytes_ = 0;
     std::uint64_t copied_bytes_ = 0;
     std::uint16_t segments_done_ = 0;
+    std::uint16_t pieces_ = 0;
 };
 
 }  // namespace goldlink::scsi

@@ -25,8 +25,6 @@ struct LogicalUnit;
 
 inline constexpr std::size_t kRodTokenBytes = 512;
 inline constexpr std::uint16_t kRodTokenLengthField = kRodTokenBytes - 8;  // 01F8h
-inline constexpr std::uint32_t kRodTypeAnyCopyManager = 0x00000000;
-inline constexpr std::uint32_t kRodTypePointInTime = 0x00800000;  // of the copy manager's choice
 inline constexpr std::uint32_t kRodTypeChangeVulnerable = 0x00800001;
 inline constexpr std::uint32_t kRodTypePointInTimeAny = 0x0080FFFF;
 inline constexpr std::uint32_t kRodTypeBlockZero = 0xFFFF0001;  // SBC-3 4.28.4

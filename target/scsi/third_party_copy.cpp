@@ -37,7 +37,7 @@ CopyOperation* ThirdPartyCopy::open(Task& task, std::optional<std::uint32_t> lis
     }
     const auto running = std::ranges::count_if(
         operations_, [](const CopyOperation& each) { return each.running(); });
-    if (static_cast<std::size_t>(running) >= kMaxRunning) {
+    if (action != CopyOut::populate_token && static_cast<std::size_t>(running) >= kMaxRunning) {
         fail_status(task, Status::busy);
         return nullptr;
     }

@@ -14,6 +14,16 @@ void pad_to_four(ParameterData& data) {
     while (data.size() % 4 != 0) data.u8(0);
 }
 
+// SBC-3 6.6.6.3, in blocks and seconds.
+void block_device_rod_limits(LogicalUnit& unit, ParameterData& data) {
+    data.zeroes(6);
+    data.be16(RodTokens::kMaxRanges);
+    data.be32(RodTokens::kMaxInactivitySeconds);
+    data.be32(RodTokens::kDefaultInactivitySeconds);
+    data.be64(RodTokens::kMaxBytes >> unit.block_shift);      // MAXIMUM TOKEN TRANSFER SIZE
+    data.be64(RodTokens::kOptimalBytes >> unit.block_shift);  // OPTIMAL TRANSFER COUNT
+}
+
 // The rows of the opcode table: operation code, number of service actions, these.
 void supported_commands(LogicalUnit& unit, ParameterData& data) {
     const std::size_t length_at = data.size();
@@ -45,6 +55,40 @@ void supported_descriptors(LogicalUnit&, ParameterData& data) {
 // No CSCD identifiers beyond those of a list's own descriptors.
 void supported_cscd_ids(LogicalUnit&, ParameterData& data) { data.be16(0); }
 
+// SPC-4 7.8.17.8, with the descriptor of block devices (7.8.17.8.2).
+void rod_token_features(LogicalUnit& unit, ParameterData& data) {
+    constexpr std::uint16_t kBlockDescriptorBytes = 48;
+    data.u8(0);  // REMOTE TOKENS: none of other copy managers
+    data.zeroes(11);
+    data.be32(0);  // MINIMUM TOKEN LIFETIME: a newer token may take a token's place
+    data.be32(RodTokens::kMaxLifetimeSeconds);
+    data.be32(RodTokens::kMaxInactivitySeconds);
+    data.zeroes(18);
+    data.be16(kBlockDescriptorBytes);
+    data.be16(0x0000);  // format 000b, peripheral device type 00h
+    data.be16(kBlockDescriptorBytes - 4);
+    data.be16(0);
+    data.be16(static_cast<std::uint16_t>(1u << unit.physical_exponent));  // OPTIMAL ... GRANULARITY
+    data.be64(RodTokens::kMaxBytes);
+    data.be64(RodTokens::kOptimalBytes);  // OPTIMAL BYTES IN BLOCK ROD TRANSFER
+    data.be64(RodTokens::kOptimalBytes);  // OPTIMAL BYTES TO TOKEN PER SEGMENT
+    data.be64(RodTokens::kOptimalBytes);  // OPTIMAL BYTES FROM TOKEN PER SEGMENT
+    data.zeroes(8);
+}
+
+void supported_rod_types(LogicalUnit&, ParameterData& data) {
+    enum : std::uint8_t { kTokenOut = 0x01, kTokenIn = 0x02 };
+    constexpr std::uint16_t kTypeDescriptorBytes = 64;
+    data.be16(0);
+    data.be16(2 * kTypeDescriptorBytes);
+    data.be32(kRodTypeChangeVulnerable);
+    data.u8(kTokenIn | kTokenOut);
+    data.zeroes(kTypeDescriptorBytes - 5);
+    data.be32(kRodTypeBlockZero);
+    data.u8(kTokenIn);
+    data.zeroes(kTypeDescriptorBytes - 5);
+}
+
 void general_copy_operations(LogicalUnit& unit, ParameterData& data) {
     data.be32(ThirdPartyCopy::kMaxRunning);  // TOTAL CONCURRENT COPIES
     data.be32(ThirdPartyCopy::kMaxRunning);  // MAXIMUM IDENTIFIED CONCURRENT COPIES
@@ -60,9 +104,10 @@ struct DescriptorRow {
 };
 
 constexpr std::array kDescriptors{
-    DescriptorRow{0x0001, supported_commands},      DescriptorRow{0x0004, parameter_data},
-    DescriptorRow{0x0008, supported_descriptors},   DescriptorRow{0x000C, supported_cscd_ids},
-    DescriptorRow{0x8001, general_copy_operations},
+    DescriptorRow{0x0000, block_device_rod_limits}, DescriptorRow{0x0001, supported_commands},
+    DescriptorRow{0x0004, parameter_data},          DescriptorRow{0x0008, supported_descriptors},
+    DescriptorRow{0x000C, supported_cscd_ids},      DescriptorRow{0x0106, rod_token_features},
+    DescriptorRow{0x0108, supported_rod_types},     DescriptorRow{0x8001, general_copy_operations},
 };
 
 }  // namespace
