@@ -35,6 +35,11 @@ bool CopyOperation::touches(const LogicalUnit& unit) const {
     });
 }
 
+bool CopyOperation::is_writing(const LogicalUnit& unit, const ByteRange& range) const {
+    return running() && phase_ == Phase::writing && extents[extent_].destination == &unit &&
+           range.overlaps({request_.offset_bytes, request_.length_bytes});
+}
+
 // The request in flight has ended well, or there is none.
 Step CopyOperation::advance() {
     for (;;) {
@@ -73,6 +78,7 @@ Step CopyOperation::advance() {
                 ++pieces_;
                 turn_bytes_ += std::min<std::uint64_t>(piece_bytes_, kWorkBytes);
                 phase_ = Phase::choose;
+                if (extent->destination->waiting != 0) release_waiting(*extent->destination);
                 continue;
         }
         if (submitted) return Step::pending;
@@ -191,11 +197,16 @@ void CopyOperation::on_request_complete(disk::Request& request) noexcept {
 }
 
 void CopyOperation::resume() {
+    LogicalUnit* const written = phase_ == Phase::writing ? extents[extent_].destination : nullptr;
+    DeviceState& its_device = *device;
     if (advance() == Step::pending) return;
     Task* task = std::exchange(task_, nullptr);
+    // What waited for a last piece that failed starts now, and may make the list of operations drop
+    // this one.
+    if (written != nullptr) release_waiting(*written);
     if (task == nullptr) {
-        --device->tasks_in_flight;
-        device->third_party->background_ended();
+        --its_device.tasks_in_flight;
+        its_device.third_party->background_ended();
         return;
     }
     leave_task_set(unit_of(*task), *task);

@@ -4,7 +4,8 @@
 //
 // Each piece is looked at anew: an aborted command, a reservation of another nexus, a token that
 // was revoked and a cancelled operation stop it there. No piece is written into blocks that a
-// started COMPARE AND WRITE or ORWRITE holds; it waits a turn instead.
+// started COMPARE AND WRITE or ORWRITE holds; it waits a turn instead. Those commands in their turn
+// wait for a piece that is being written into theirs.
 //
 // After its end the operation stays in ThirdPartyCopy's list to answer for its result.
 #pragma once
@@ -72,6 +73,8 @@ class CopyOperation {
     void next_turn();  // while waits_a_turn
 
     bool touches(const LogicalUnit& unit) const;
+    // Whether the disk has not yet answered for a piece written there.
+    bool is_writing(const LogicalUnit& unit, const ByteRange& range) const;
     bool in_background() const { return running() && task_ == nullptr; }
     bool running() const { return state_ == State::running; }
     State state() const { return state_; }

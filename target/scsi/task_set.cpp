@@ -1,5 +1,7 @@
 #include "target/scsi/task_set.hpp"
 
+#include "target/scsi/third_party_copy.hpp"
+
 namespace goldlink::scsi {
 
 namespace {
@@ -19,6 +21,10 @@ bool touches_same_blocks(const Task& a, const Task& b) {
 
 bool is_exclusive(const Task& task) { return (row_of(task).traits & kExclusive) != 0; }
 
+ByteRange bytes_of(const LogicalUnit& unit, const Task& task) {
+    return {task.lba << unit.block_shift, std::uint64_t{task.block_count} << unit.block_shift};
+}
+
 // `older` says whether `other` stands before `task` in the set.
 bool holds_up(const Task& other, const Task& task, bool older) {
     if (older && task.attribute != TaskAttribute::head_of_queue) {
@@ -36,6 +42,9 @@ bool holds_up(const Task& other, const Task& task, bool older) {
 }  // namespace
 
 bool may_start(const LogicalUnit& unit, const Task& task) {
+    if (is_exclusive(task) && unit.device->third_party &&
+        unit.device->third_party->is_writing(unit, bytes_of(unit, task)))
+        return false;
     bool older = true;
     for (const Task* other = unit.first_task; other != nullptr; other = other->next) {
         if (other == &task) {
@@ -49,12 +58,10 @@ bool may_start(const LogicalUnit& unit, const Task& task) {
 
 bool exclusive_task_touches(const LogicalUnit& unit, const ByteRange& range) {
     if (unit.constrained == 0) return false;
-    for (const Task* task = unit.first_task; task != nullptr; task = task->next) {
-        const ByteRange held{task->lba << unit.block_shift,
-                             std::uint64_t{task->block_count} << unit.block_shift};
-        if (is_exclusive(*task) && task->phase == TaskPhase::started && held.overlaps(range))
+    for (const Task* task = unit.first_task; task != nullptr; task = task->next)
+        if (is_exclusive(*task) && task->phase == TaskPhase::started &&
+            bytes_of(unit, *task).overlaps(range))
             return true;
-    }
     return false;
 }
 

@@ -1,8 +1,9 @@
 // The task set of a logical unit (SAM-5 8): which commands may start while others run. SIMPLE
 // commands start at once, in any order; an ORDERED one waits for all older ones and holds up all
 // newer; HEAD OF QUEUE stands before all. An exclusive command (COMPARE AND WRITE) and commands
-// that touch its blocks do not overlap. As long as no such command is in the set (`constrained` is
-// zero) a command costs two list operations and nothing else.
+// that touch its blocks do not overlap, nor does a piece that a copy writes there. As long as no
+// such command is in the set (`constrained` is zero) a command costs two list operations and
+// nothing else.
 //
 // A waiting command only ever waits for older commands or for started ones, so none waits forever.
 #pragma once

@@ -78,6 +78,11 @@ void ThirdPartyCopy::unit_resets(const LogicalUnit& unit) {
         if (each.running() && each.touches(unit)) each.cancel();
 }
 
+bool ThirdPartyCopy::is_writing(const LogicalUnit& unit, const ByteRange& range) const {
+    return std::ranges::any_of(
+        operations_, [&](const CopyOperation& each) { return each.is_writing(unit, range); });
+}
+
 void ThirdPartyCopy::forget_results_of_nobody() {
     operations_.remove_if([](const CopyOperation& each) {
         return !each.running() && (each.nexus == nullptr || !each.list_identifier);

@@ -52,6 +52,7 @@ class ThirdPartyCopy {
     void nexus_lost(const Nexus& nexus);  // its copies end at their next piece
     void nexus_closes(const Nexus& nexus);
     void unit_resets(const LogicalUnit& unit);
+    bool is_writing(const LogicalUnit& unit, const ByteRange& range) const;
     // Goes on with the operations that gave way to others.
     void next_turn() noexcept;
     void background_ended() { forget_results_of_nobody(); }

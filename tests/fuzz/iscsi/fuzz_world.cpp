@@ -1,6 +1,7 @@
 #include "tests/fuzz/iscsi/fuzz_world.hpp"
 
 #include <algorithm>
+#include <utility>
 
 #include "common/check.hpp"
 #include "common/log.hpp"
@@ -38,13 +39,26 @@ void fixed_bytes(MutableBytes bytes) { std::fill(bytes.begin(), bytes.end(), std
 
 }  // namespace
 
+// Two small disks of one device, which copies between them; its tokens can be guessed.
 struct World::Link final : LinkEndpoint {
-    explicit Link(const std::string& iqn) : device(iqn, {{0, {}, std::make_shared<SmallDisk>()}}) {}
+    explicit Link(const std::string& iqn)
+        : device(iqn,
+                 {{0, {.serial = {}, .naa = 1}, std::make_shared<SmallDisk>()},
+                  {1, {.serial = {}, .naa = 2}, std::make_shared<SmallDisk>()}},
+                 {[this] { woken = true; }, [] { return std::uint64_t{0}; }, &fixed_bytes}) {}
     scsi::Device* session_started(const SessionInfo&, SessionControl&) override { return &device; }
     void session_ended(SessionControl&, SessionEnd) override {}
     void first_write(SessionControl&) override {}
+    void run_background() {
+        while (std::exchange(woken, false)) device.run_background();
+    }
+    bool woken = false;
     scsi::Device device;
 };
+
+void World::run_background() {
+    for (const auto& [iqn, link] : links_) link->run_background();
+}
 
 World::World() : environment(*this, &fixed_bytes, 0) {
     log::set_level(log::level::off);
@@ -72,7 +86,7 @@ std::vector<std::shared_ptr<const TargetEntry>> World::list_targets(std::string_
     return all;
 }
 
-void run(World&, Connection& connection, Bytes bytes, std::size_t piece) {
+void run(World& world, Connection& connection, Bytes bytes, std::size_t piece) {
     OutputQueue& output = connection.output();
     std::uint64_t now_ms = 0;
     while (!bytes.empty() && !connection.closing()) {
@@ -93,12 +107,14 @@ void run(World&, Connection& connection, Bytes bytes, std::size_t piece) {
             output.sent(total);
         }
         connection.tick(now_ms += 1'000);
+        world.run_background();
     }
 }
 
 void finish(World& world, std::unique_ptr<Connection> connection) {
     connection->transport_lost(SessionEnd::connection_lost);
     connection->output().clear();
+    world.run_background();
     CHECK(connection->finished(), "a connection with an inline disk has work left");
     connection.reset();
     CHECK(world.environment.buffers.out_bytes() == 0, "a buffer leaks");

@@ -21,6 +21,8 @@ class World final : public Directory {
     void login_refused(std::string_view, std::string_view, std::string_view,
                        std::string_view) override {}
 
+    void run_background();  // of the devices, as the loop would
+
     Environment environment;
 
   private:

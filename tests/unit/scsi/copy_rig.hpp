@@ -8,16 +8,16 @@
 
 namespace goldlink::scsi::testing {
 
-// Three units: 512 and 512 bytes a block, and 4096.
+// Three units, unless told otherwise: 512 and 512 bytes a block, and 4096.
 struct CopyRig : Rig {
     static constexpr std::uint64_t kBytes = 4u << 20;
     static constexpr std::uint32_t kBlocks = kBytes / 512;
 
     CopyRig()
-        : Rig({{.size_bytes = kBytes},
-               {.size_bytes = kBytes},
-               {.size_bytes = kBytes, .logical_block_bytes = 4096}},
-              seams()) {}
+        : CopyRig({{.size_bytes = kBytes},
+                   {.size_bytes = kBytes},
+                   {.size_bytes = kBytes, .logical_block_bytes = 4096}}) {}
+    explicit CopyRig(const std::vector<disk::Geometry>& geometries) : Rig(geometries, seams()) {}
     ~CopyRig() { settle(); }
 
     std::uint64_t now_ms = 1'000'000;

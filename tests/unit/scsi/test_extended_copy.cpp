@@ -402,6 +402,33 @@ TEST_CASE("a copy does not write between the two halves of a compare and write")
     CHECK(rig.content(1, 0, 8 * 512) == rig.content(0, 0, 8 * 512));
 }
 
+TEST_CASE("a compare and write waits for the piece that a copy writes into its blocks") {
+    for (const bool fails : {false, true}) {
+        CopyRig rig;
+        rig.fill(0, 0, CopyRig::kBytes, 4);
+        const auto copied = rig.content(0, 512, 512);
+        Buffer both = copied;
+        both.insert(both.end(), 512, 0xAA);
+        rig.disks[1]->hold = true;
+        const Buffer list = parameter_list({0, 1}, {{0, 1, 8, 0, 0}});
+        Command& copy = rig.run(copy_out(0, 0, list.size()), list);
+        REQUIRE(rig.disks[1]->held.size() == 1);  // its write
+        if (fails) rig.disks[1]->fail_next(disk::Operation::write, disk::Outcome::write_failed);
+        Command& compare = rig.run(rig.second, cdb(0x89).be64(2, 1).u8(13, 1), both, 1ull << 48);
+        Command& elsewhere = rig.run(rig.second, cdb(0x89).be64(2, 8).u8(13, 1), both, 1ull << 48);
+        CHECK(rig.disks[1]->held.size() == 2);  // and the read of what lies elsewhere
+        rig.settle();
+        CHECK(elsewhere.sense(0xE, 0x1D, 0));
+        CHECK(copy.good() == !fails);
+        if (fails)
+            CHECK(compare.sense(0xE, 0x1D, 0));
+        else
+            CHECK(compare.good());
+        CHECK(rig.content(1, 512, 512) == Buffer(512, fails ? 0 : 0xAA));
+        CHECK(rig.device->tasks_in_flight() == 0);
+    }
+}
+
 TEST_CASE("operating parameters, byte by byte") {
     CopyRig rig;
     Command& command = rig.finish(copy_in(3, 0));
