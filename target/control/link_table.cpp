@@ -76,6 +76,7 @@ LiveLinkListener LinkTable::make_listener(const std::string& id) {
             members["boot_id"] = state.boot_id;
         events_.append(kind, members);
     };
+    listener.run_behind = [this](std::function<void()> work) { background_.post(std::move(work)); };
     listener.refused = [this, id](const iscsi::SessionInfo& info, std::string_view why) {
         const LinkPointer link = find(id);
         login_refused(link ? state_of(link).definition.iqn : id, info.initiator_name, info.address,

@@ -58,7 +58,8 @@ Result<std::shared_ptr<OpenUnits>> LiveLink::open(const UnitsPlan& plan) {
         [self, state = plan.generation](std::uint16_t lun, int percent) {
             if (const auto link = self.lock())
                 link->listener_.event("space_warning", state, {{"lun", lun}, {"percent", percent}});
-        });
+        },
+        listener_.run_behind);
 }
 
 Result<> LiveLink::replace_current(const UnitsPlan& plan) {

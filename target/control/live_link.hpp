@@ -31,6 +31,8 @@ struct LiveLinkListener {
     std::function<void(std::string_view kind, const GenerationState& state,
                        boost::json::object data)>
         event;
+    // Runs work that may block, off the reactor and in order.
+    OpenUnits::RunBehind run_behind;
     // A login came this far, but no further.
     std::function<void(const iscsi::SessionInfo& info, std::string_view why)> refused;
     // Nothing refers to these overlays any more; their files can go.

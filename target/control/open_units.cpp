@@ -4,8 +4,11 @@
 #include <openssl/rand.h>
 
 #include <chrono>
+#include <map>
 
 #include "common/check.hpp"
+#include "common/log.hpp"
+#include "target/control/unit_state_file.hpp"
 
 namespace goldlink::control {
 
@@ -75,7 +78,8 @@ Result<std::shared_ptr<OpenUnits>> OpenUnits::open(const UnitsPlan& plan,
                                                    const OverlaySettings& settings,
                                                    reactor::Reactor& reactor,
                                                    const std::shared_ptr<OpenUnits>& running,
-                                                   const SpaceWarning& on_space_warning) {
+                                                   const SpaceWarning& on_space_warning,
+                                                   const RunBehind& run_behind) {
     auto units = std::make_shared<OpenUnits>();
     std::size_t shared = 0;
     for (std::size_t i = 0; i < plan.generation.disks.size(); ++i) {
@@ -99,10 +103,19 @@ Result<std::shared_ptr<OpenUnits>> OpenUnits::open(const UnitsPlan& plan,
         definition.identity.serial = serial_number(plan.link_id, disk->state.lun);
         definition.identity.naa = naa_identifier(plan.link_id, disk->state.lun);
         definition.disk = std::shared_ptr<disk::Disk>(disk, disk->disk.get());
+        GOLDLINK_TRY_ASSIGN(definition.restored,
+                            load_unit_state(settings.folder(plan.link_id, disk->state.overlay)));
         definitions.push_back(std::move(definition));
     }
+    units->device_ = std::make_unique<scsi::Device>(
+        plan.iqn, std::move(definitions), units->make_seams(plan, settings, reactor, run_behind));
+    return units;
+}
+
+scsi::DeviceSeams OpenUnits::make_seams(const UnitsPlan& plan, const OverlaySettings& settings,
+                                        reactor::Reactor& reactor, const RunBehind& run_behind) {
     scsi::DeviceSeams seams;
-    seams.wake = [&reactor, self = units->weak_from_this()] {
+    seams.wake = [&reactor, self = weak_from_this()] {
         reactor.post([self] {
             if (const auto alive = self.lock()) alive->device().run_background();
         });
@@ -116,9 +129,22 @@ Result<std::shared_ptr<OpenUnits>> OpenUnits::open(const UnitsPlan& plan,
         CHECK(RAND_bytes(out.data(), static_cast<int>(out.size())) == 1,
               "the system's random generator fails");
     };
-    units->device_ =
-        std::make_unique<scsi::Device>(plan.iqn, std::move(definitions), std::move(seams));
-    return units;
+    std::map<std::uint16_t, std::filesystem::path> folders;
+    for (const DiskState& disk : plan.generation.disks)
+        folders[disk.lun] = settings.folder(plan.link_id, disk.overlay);
+    seams.save = [&reactor, run_behind, folders, self = weak_from_this()](
+                     std::uint16_t lun, const scsi::PersistentUnit& state, std::uint64_t ticket) {
+        run_behind([&reactor, self, lun, ticket, state, folder = folders.at(lun)] {
+            const auto saved = save_unit_state(folder, state);
+            if (!saved)
+                log::error("the persistent reservations of a disk are not saved: {}",
+                           saved.error().message);
+            reactor.post([self, lun, ticket, ok = saved.has_value()] {
+                if (const auto alive = self.lock()) alive->device().saved(lun, ticket, ok);
+            });
+        });
+    };
+    return seams;
 }
 
 disk::OverlayUsage OpenUnits::usage() const {

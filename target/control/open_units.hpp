@@ -46,6 +46,8 @@ struct OpenDisk {  // closes its disk when the last generation that uses it lets
 class OpenUnits : public std::enable_shared_from_this<OpenUnits> {
   public:
     using SpaceWarning = std::function<void(std::uint16_t lun, int percent)>;
+    // Runs work that may block, off the reactor and in order.
+    using RunBehind = std::function<void(std::function<void()> work)>;
 
     // Disks whose overlay `running` has open already (keep, super) are shared with it; when all
     // are, so is the device, unless the target's name changed. Null `running`: none.
@@ -53,7 +55,8 @@ class OpenUnits : public std::enable_shared_from_this<OpenUnits> {
                                                    const OverlaySettings& settings,
                                                    reactor::Reactor& reactor,
                                                    const std::shared_ptr<OpenUnits>& running,
-                                                   const SpaceWarning& on_space_warning);
+                                                   const SpaceWarning& on_space_warning,
+                                                   const RunBehind& run_behind);
 
     scsi::Device& device() { return *device_; }
     const std::vector<std::shared_ptr<OpenDisk>>& disks() const { return disks_; }
@@ -61,6 +64,9 @@ class OpenUnits : public std::enable_shared_from_this<OpenUnits> {
     disk::ReadCounters counters() const;
 
   private:
+    scsi::DeviceSeams make_seams(const UnitsPlan& plan, const OverlaySettings& settings,
+                                 reactor::Reactor& reactor, const RunBehind& run_behind);
+
     std::string iqn_;
     std::vector<std::shared_ptr<OpenDisk>> disks_;
     std::unique_ptr<scsi::Device> device_;  // before the disks it uses are let go

@@ -19,6 +19,11 @@ namespace goldlink::disk {
 
 enum class Policy : std::uint8_t { discard, keep, super };
 
+// A file of this name in an overlay's folder is the owner's, and goes with the overlay; so does
+// what replace_file leaves of it when it is cut short.
+inline constexpr const char* kOwnerFile = "unit.json";
+inline constexpr const char* kOwnerFileUnfinished = "unit.json.new";
+
 struct LinkDiskOptions {
     std::shared_ptr<const store::Version> version;  // base; must not be null
     Policy policy = Policy::discard;

@@ -478,7 +478,8 @@ Result<> LinkDisk::destroy(const std::filesystem::path& folder,
         if (path->empty()) continue;
         // The journal first: what is left of an interrupted removal is no overlay any more.
         std::error_code error;
-        for (const char* name : {"journal", "journal.new", "slots-ram", "slots"}) {
+        for (const char* name :
+             {"journal", "journal.new", "slots-ram", "slots", kOwnerFile, kOwnerFileUnfinished}) {
             std::filesystem::remove(*path / name, error);
             if (error)
                 return system_failure("cannot remove " + (*path / name).string(), error.value());

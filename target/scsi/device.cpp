@@ -9,6 +9,7 @@
 #include "target/scsi/sense.hpp"
 #include "target/scsi/task_set.hpp"
 #include "target/scsi/third_party_copy.hpp"
+#include "target/scsi/unit_saving.hpp"
 
 namespace goldlink::scsi {
 
@@ -119,6 +120,8 @@ Device::Device(std::string target_name, std::vector<LogicalUnitDefinition> units
         unit.device = state_.get();
         unit.commands = &disk_command_set();
     }
+    for (std::size_t i = 0; i < units.size(); ++i)
+        scsi::restore(state_->units[i], units[i].restored);
 }
 
 Device::~Device() { CHECK(tasks_in_flight() == 0, "a device ends after its tasks"); }
@@ -194,6 +197,10 @@ void Device::run_background() noexcept {
     state_->woken = false;
     for (LogicalUnit& unit : state_->units) step_sanitize(unit);
     if (state_->third_party) state_->third_party->next_turn();
+}
+
+void Device::saved(std::uint16_t lun, std::uint64_t ticket, bool ok) noexcept {
+    scsi::saved(state_->units[state_->index_of_lun.at(lun)], ticket, ok);
 }
 
 std::size_t Device::tasks_in_flight() const { return state_->tasks_in_flight; }

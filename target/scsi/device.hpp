@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "target/scsi/persistent_unit.hpp"
 #include "target/scsi/task.hpp"
 
 namespace goldlink::scsi {
@@ -28,6 +29,7 @@ struct LogicalUnitDefinition {
     std::uint16_t lun = 0;  // 0..255
     Identity identity;
     std::shared_ptr<disk::Disk> disk;  // used on the device's reactor only
+    PersistentUnit restored = {};      // what an earlier device of this unit had saved
 };
 
 // What a device needs of its owner. Called on the device's thread.
@@ -38,6 +40,10 @@ struct DeviceSeams {
     // Both unset: no third-party copy either.
     std::function<std::uint64_t()> now_ms;  // of a clock that never goes back
     std::function<void(std::span<std::uint8_t> out)> fill_random;  // cryptographically random
+    // Keeps a unit's state through a power loss, in the order of the calls; then Device::saved is
+    // to be called with the ticket, on the device's thread and not from within this call. Unset:
+    // nothing outlives the device, and it says so.
+    std::function<void(std::uint16_t lun, const PersistentUnit& state, std::uint64_t ticket)> save;
 };
 
 // What a task management function does (RFC 7143 11.5.1).
@@ -106,6 +112,9 @@ class Device {
     // A bounded step of what works on in the background; wakes again when there is more. May
     // complete tasks.
     void run_background() noexcept;
+
+    // The end of a save: `ok` when the state is durable. Completes the commands that waited for it.
+    void saved(std::uint16_t lun, std::uint64_t ticket, bool ok) noexcept;
 
     // Disk requests of the background included: a device must have none when it ends.
     std::size_t tasks_in_flight() const;

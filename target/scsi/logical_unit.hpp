@@ -64,6 +64,9 @@ struct LogicalUnit {
 
     std::vector<std::unique_ptr<WorkBuffer>> spare_work;
 
+    std::vector<Task*> saving;    // commands that answer when their save has ended
+    std::uint64_t last_save = 0;  // the newest ticket given
+
     std::uint32_t block_bytes() const { return 1u << block_shift; }
     std::uint32_t blocks_of(std::uint64_t bytes) const {
         return static_cast<std::uint32_t>(bytes >> block_shift);

@@ -4,6 +4,8 @@
 
 namespace goldlink::scsi {
 
+bool is_valid_type(std::uint8_t type) { return type == 1 || type == 3 || (type >= 5 && type <= 8); }
+
 bool is_all_registrants(ReservationType type) {
     return type == ReservationType::write_exclusive_all_registrants ||
            type == ReservationType::exclusive_access_all_registrants;
@@ -21,9 +23,15 @@ Registration* Reservations::find(std::uint32_t id) {
 
 Registration* Reservations::find(std::string_view initiator_port, std::uint16_t portal_group_tag) {
     const auto it = std::ranges::find_if(registrations, [&](const Registration& each) {
-        return each.initiator_port == initiator_port && each.portal_group_tag == portal_group_tag;
+        return each.initiator_port == initiator_port &&
+               (each.all_target_ports || each.portal_group_tag == portal_group_tag);
     });
     return it == registrations.end() ? nullptr : &*it;
+}
+
+bool Reservations::has_port(std::string_view initiator_port) const {
+    return std::ranges::find(registrations, initiator_port, &Registration::initiator_port) !=
+           registrations.end();
 }
 
 bool Reservations::is_holder(std::uint32_t registration) const {

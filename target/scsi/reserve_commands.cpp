@@ -73,22 +73,28 @@ Step execute_read_reservation(LogicalUnit& unit, Task& task) noexcept {
     return data.finish();
 }
 
-Step execute_report_capabilities(LogicalUnit&, Task& task) noexcept {
-    constexpr std::uint8_t kTypeMaskValid = 0x80;  // TMV
+Step execute_report_capabilities(LogicalUnit& unit, Task& task) noexcept {
+    constexpr std::uint8_t kSpecifiedPorts = 0x08;           // SIP_C
+    constexpr std::uint8_t kAllTargetPorts = 0x04;           // ATP_C
+    constexpr std::uint8_t kThroughPowerLossCapable = 0x01;  // PTPL_C
+    constexpr std::uint8_t kThroughPowerLossActive = 0x01;   // PTPL_A
+    constexpr std::uint8_t kTypeMaskValid = 0x80;            // TMV
     constexpr std::uint16_t kAllTypes = 0xEA01;
     ParameterData data(task);
     data.be16(8);
-    // CRH, SIP_C, ATP_C and PTPL_C are zero: registrations do not survive the device, cover one
-    // port, and are made by that port.
-    data.u8(0);
-    data.u8(kTypeMaskValid);
+    const bool capable = unit.device->seams.save != nullptr;
+    data.u8(static_cast<std::uint8_t>(kSpecifiedPorts | kAllTargetPorts |
+                                      (capable ? kThroughPowerLossCapable : 0)));
+    data.u8(static_cast<std::uint8_t>(kTypeMaskValid |
+                                      (unit.reservations.persists ? kThroughPowerLossActive : 0)));
     data.be16(kAllTypes);
     data.be16(0);
     return data.finish();
 }
 
 Step execute_read_full_status(LogicalUnit& unit, Task& task) noexcept {
-    constexpr std::uint8_t kHolder = 0x01;  // R_HOLDER
+    constexpr std::uint8_t kHolder = 0x01;          // R_HOLDER
+    constexpr std::uint8_t kAllTargetPorts = 0x02;  // ALL_TG_PT
     const Reservations& held = unit.reservations;
     ParameterData data(task);
     data.be32(held.generation);
@@ -97,10 +103,11 @@ Step execute_read_full_status(LogicalUnit& unit, Task& task) noexcept {
         const bool holder = held.is_holder(each.id);
         data.be64(each.key);
         data.be32(0);
-        data.u8(holder ? kHolder : 0);
+        data.u8(static_cast<std::uint8_t>((holder ? kHolder : 0) |
+                                          (each.all_target_ports ? kAllTargetPorts : 0)));
         data.u8(holder ? static_cast<std::uint8_t>(held.type) : 0);
         data.be32(0);
-        data.be16(each.portal_group_tag);
+        data.be16(each.all_target_ports ? 0 : each.portal_group_tag);
         const std::vector<std::uint8_t> id = encode_transport_id(each.initiator_port);
         data.be32(static_cast<std::uint32_t>(id.size()));
         data.bytes(id);

@@ -2,6 +2,7 @@
 
 #include "target/scsi/commands.hpp"
 #include "target/scsi/task_set.hpp"
+#include "target/scsi/unit_saving.hpp"
 
 namespace goldlink::scsi {
 
@@ -51,10 +52,12 @@ void begin(LogicalUnit& unit, bool unrestricted, std::vector<std::uint8_t> patte
     sanitize.state = Sanitize::State::running;
     sanitize.unrestricted = unrestricted;
     sanitize.pattern = std::move(pattern);
-    begin_phase(sanitize, Sanitize::Phase::erase);
     unit.restricted = true;
-    unit.device->wake();
+    begin_phase(sanitize, Sanitize::Phase::erase);
 }
+
+// The operation begins, or ends, when that is durable; without the seam at once.
+bool must_save(const LogicalUnit& unit) { return unit.device->seams.save != nullptr; }
 
 // Ends the task, which is not the operation.
 void complete_task(LogicalUnit& unit) noexcept {
@@ -64,15 +67,26 @@ void complete_task(LogicalUnit& unit) noexcept {
     task->complete(*task);
 }
 
+void settle(LogicalUnit& unit) noexcept {
+    Sanitize& sanitize = unit.sanitize;
+    const bool failed = sanitize.outcome == Sanitize::State::failed;
+    sanitize.state = sanitize.outcome;
+    sanitize.pattern = {};
+    unit.restricted = failed;
+    if (failed && sanitize.task != nullptr) fail(*sanitize.task, sense::kSanitizeFailed);
+    complete_task(unit);
+}
+
 void end(LogicalUnit& unit, disk::Outcome outcome) noexcept {
     Sanitize& sanitize = unit.sanitize;
     sanitize.fill = {};
-    sanitize.pattern = {};
-    const bool ok = outcome == disk::Outcome::ok;
-    sanitize.state = ok ? Sanitize::State::idle : Sanitize::State::failed;
-    unit.restricted = !ok;
-    if (!ok && sanitize.task != nullptr) fail(*sanitize.task, sense::kSanitizeFailed);
-    complete_task(unit);
+    sanitize.outcome =
+        outcome == disk::Outcome::ok ? Sanitize::State::idle : Sanitize::State::failed;
+    begin_phase(sanitize, Sanitize::Phase::forget);
+    if (must_save(unit))
+        sanitize.ticket = begin_save(unit);
+    else
+        settle(unit);
 }
 
 // After a request that went well: on to the next one, or false at the end of all.
@@ -123,7 +137,7 @@ void fill_request(LogicalUnit& unit) {
             request.length_bytes = std::min(left, kFillStepBytes);
             request.data = sanitize.fill.data();
             break;
-        case Sanitize::Phase::flush:
+        default:
             request.operation = disk::Operation::flush;
             request.offset_bytes = 0;
             break;
@@ -135,12 +149,52 @@ void fill_request(LogicalUnit& unit) {
 void step_sanitize(LogicalUnit& unit) noexcept {
     Sanitize& sanitize = unit.sanitize;
     if (sanitize.task != nullptr && sanitize.task->aborted) complete_task(unit);
-    if (sanitize.state != Sanitize::State::running || sanitize.in_flight) return;
+    if (sanitize.state != Sanitize::State::running || sanitize.in_flight || sanitize.ticket != 0)
+        return;
     fill_request(unit);
     sanitize.in_flight = true;
     ++unit.device->tasks_in_flight;
     if (submit_to_disk(unit, sanitize.request) == disk::Submit::done)
         on_request_complete(sanitize.request);
+}
+
+void sanitize_saved(LogicalUnit& unit, std::uint64_t ticket, bool ok) noexcept {
+    Sanitize& sanitize = unit.sanitize;
+    if (sanitize.ticket != ticket) return;
+    sanitize.ticket = 0;
+    if (sanitize.phase == Sanitize::Phase::forget) {
+        if (!ok) sanitize.outcome = Sanitize::State::failed;
+        return settle(unit);
+    }
+    if (!ok) {  // nothing has been done yet, and it must not begin
+        sanitize.state = Sanitize::State::idle;
+        sanitize.pattern = {};
+        unit.restricted = false;
+        if (sanitize.task != nullptr) fail(*sanitize.task, sense::kInternalTargetFailure);
+        return complete_task(unit);
+    }
+    begin_phase(sanitize, Sanitize::Phase::erase);
+    unit.device->wake();
+    if (sanitize.immediate) complete_task(unit);
+}
+
+std::optional<PersistentSanitize> persistent_sanitize(const Sanitize& sanitize) {
+    const auto state =
+        sanitize.phase == Sanitize::Phase::forget ? sanitize.outcome : sanitize.state;
+    if (state == Sanitize::State::idle) return std::nullopt;
+    return PersistentSanitize{state == Sanitize::State::failed, sanitize.unrestricted,
+                              sanitize.pattern};
+}
+
+void restore_sanitize(LogicalUnit& unit, const PersistentSanitize& state) {
+    std::vector<std::uint8_t> pattern = state.pattern;
+    // A pattern of another block length is none of ours; zeroes destroy no less.
+    if (pattern.size() != unit.block_bytes()) pattern.clear();
+    begin(unit, state.unrestricted, std::move(pattern));
+    if (state.failed)
+        unit.sanitize.state = Sanitize::State::failed;
+    else
+        unit.device->wake();
 }
 
 Sense restriction_of(const LogicalUnit& unit) {
@@ -151,7 +205,7 @@ Sense restriction_of(const LogicalUnit& unit) {
     const bool second_half = fills && sanitize.phase == Sanitize::Phase::fill;
     const double all = static_cast<double>(disk_bytes(unit)) * (fills ? 2 : 1);
     const double done =
-        sanitize.phase == Sanitize::Phase::flush
+        sanitize.phase == Sanitize::Phase::flush || sanitize.phase == Sanitize::Phase::forget
             ? all
             : static_cast<double>(sanitize.position_bytes) + (second_half ? all / 2 : 0);
     sense.has_progress = true;
@@ -196,9 +250,17 @@ Step execute_sanitize(LogicalUnit& unit, Task& task) noexcept {
             return fail_parameter_field(task, 2);
         pattern = pattern_block(unit, list);
     }
+    Sanitize& sanitize = unit.sanitize;
     begin(unit, (task.cdb[1] & kAllowUnrestricted) != 0, std::move(pattern));
-    if ((task.cdb[1] & kImmediate) != 0) return Step::finished;
-    unit.sanitize.task = &task;
+    sanitize.immediate = (task.cdb[1] & kImmediate) != 0;
+    if (must_save(unit)) {
+        begin_phase(sanitize, Sanitize::Phase::record);
+        sanitize.ticket = begin_save(unit);
+    } else {
+        unit.device->wake();
+        if (sanitize.immediate) return Step::finished;
+    }
+    sanitize.task = &task;
     return Step::pending;
 }
 
@@ -213,8 +275,9 @@ Step execute_exit_sanitize_failure(LogicalUnit& unit, Task& task) noexcept {
     if (sanitize.state != Sanitize::State::failed) return Step::finished;
     if (!sanitize.unrestricted) return fail_cdb_field(task, 1);
     sanitize.state = Sanitize::State::idle;
+    sanitize.outcome = Sanitize::State::idle;
     unit.restricted = false;
-    return Step::finished;
+    return must_save(unit) ? answer_when_saved(unit, task) : Step::finished;
 }
 
 }  // namespace goldlink::scsi

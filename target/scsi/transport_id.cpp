@@ -22,6 +22,11 @@ std::vector<std::uint8_t> encode_transport_id(std::string_view initiator_port) {
     return id;
 }
 
+std::size_t transport_id_length(Bytes bytes) {
+    if (bytes.size() < kHeader) return bytes.size();
+    return std::min(bytes.size(), kHeader + load_be16(&bytes[2]));
+}
+
 std::optional<std::string> decode_transport_id(Bytes bytes) {
     if (bytes.size() < kHeader + kMinNameBytes || bytes[0] != kIscsiPort) return std::nullopt;
     const std::size_t name_bytes = load_be16(&bytes[2]);

@@ -14,6 +14,9 @@ namespace goldlink::scsi {
 
 std::vector<std::uint8_t> encode_transport_id(std::string_view initiator_port);
 
+// How long the TransportID at the start of `bytes` says it is, at most all of them.
+std::size_t transport_id_length(Bytes bytes);
+
 // The initiator port in `bytes`, which must be one whole TransportID of format 01b (name and ISID:
 // a port, not all ports of a name).
 std::optional<std::string> decode_transport_id(Bytes bytes);

@@ -156,12 +156,19 @@ struct Rig {
     Nexus* second = nullptr;  // of initiator 2, likewise
     std::deque<Command> commands;
     bool woken = false;  // the device has asked for run_background
+    struct Save {
+        PersistentUnit state;
+        std::uint64_t ticket;
+    };
+    std::deque<Save> saves;  // asked for and not answered yet, of a durable rig
 
-    explicit Rig(disk::Geometry geometry = {.size_bytes = kDiskBytes})
-        : Rig(std::vector{geometry}, {}) {}
+    explicit Rig(disk::Geometry geometry = {.size_bytes = kDiskBytes}, bool durable = false,
+                 const PersistentUnit& restored = {})
+        : Rig(std::vector{geometry}, durable ? saving() : DeviceSeams{}, restored) {}
 
-    // A unit a geometry, from LUN 0; `disk` is the first one's.
-    Rig(const std::vector<disk::Geometry>& geometries, DeviceSeams seams) {
+    // A unit a geometry, from LUN 0; `disk` and `restored` are the first one's.
+    Rig(const std::vector<disk::Geometry>& geometries, DeviceSeams seams,
+        const PersistentUnit& restored = {}) {
         std::vector<LogicalUnitDefinition> units(geometries.size());
         for (std::size_t i = 0; i < units.size(); ++i) {
             disks.push_back(std::make_shared<MemoryDisk>(geometries[i]));
@@ -171,6 +178,7 @@ struct Rig {
             units[i].disk = disks[i];
         }
         disk = disks[0];
+        units[0].restored = restored;
         seams.wake = [this] { woken = true; };
         device = std::make_unique<Device>("iqn.2026-11.io.goldlink:pc-001", std::move(units),
                                           std::move(seams));
@@ -197,6 +205,23 @@ struct Rig {
     }
     void finish_background() {
         while (step()) continue;
+    }
+
+    DeviceSeams saving() {
+        DeviceSeams seams;
+        seams.save = [this](std::uint16_t, const PersistentUnit& state, std::uint64_t ticket) {
+            saves.push_back({state, ticket});
+        };
+        return seams;
+    }
+
+    // Ends the oldest save; returns what was to be saved.
+    PersistentUnit end_save(bool ok = true) {
+        REQUIRE_FALSE(saves.empty());
+        const Save save = saves.front();
+        saves.pop_front();
+        device->saved(0, save.ticket, ok);
+        return save.state;
     }
 
     // A command whose task is filled but not yet given to the device.
