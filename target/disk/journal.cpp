@@ -51,6 +51,7 @@ Result<std::unique_ptr<Journal>> Journal::open(Storage& storage,
         return {};
     }));
     journal->count_ = count;
+    GOLDLINK_TRY(journal->look_at_tail());
     // Only what will be appended to needs preparing, by whole pages.
     journal->prepared_bytes_ = std::min(journal->size_bytes() / 4096 * 4096, kMapBytes);
     return journal;
@@ -79,6 +80,21 @@ Result<> Journal::for_each(
             if (!record) return {};
             GOLDLINK_TRY(visit(index, *record));
         }
+    }
+    return {};
+}
+
+Result<> Journal::look_at_tail() {
+    constexpr std::size_t kBatch = 256 * 1024;
+    std::vector<std::uint8_t> buffer(
+        std::min<std::uint64_t>(kBatch, allocated_bytes_ - size_bytes()));
+    for (std::uint64_t at = size_bytes(); at < allocated_bytes_ && clean_tail_;) {
+        const std::int64_t n = storage_.read(fd_, buffer.data(), buffer.size(), at);
+        if (n < 0) return system_failure("cannot read an overlay's journal", static_cast<int>(-n));
+        if (n == 0) break;
+        clean_tail_ = std::all_of(buffer.begin(), buffer.begin() + n,
+                                  [](std::uint8_t byte) { return byte == 0; });
+        at += static_cast<std::uint64_t>(n);
     }
     return {};
 }

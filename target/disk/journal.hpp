@@ -31,6 +31,10 @@ class Journal {
     int reserve(std::uint64_t count);
     int append(const Record& record);
 
+    // Whether nothing but zeros followed the records when it was opened. Other bytes could become
+    // records again once there are new ones before them.
+    bool clean_tail() const { return clean_tail_; }
+
     const JournalHeader& header() const { return header_; }
     std::uint64_t count() const { return count_; }
     std::uint64_t size_bytes() const { return kJournalHeaderBytes + count_ * kRecordBytes; }
@@ -38,6 +42,7 @@ class Journal {
 
   private:
     Journal(Storage& storage, int fd) : storage_(storage), fd_(fd) {}
+    Result<> look_at_tail();
     int write_all(const std::uint8_t* data, std::size_t length, std::uint64_t offset);
 
     // Address space, not memory. Records past it are written with a system call each.
@@ -51,6 +56,7 @@ class Journal {
     std::uint64_t allocated_bytes_ = 0;
     std::uint64_t prepared_bytes_ = 0;  // of the mapping
     bool map_tried_ = false;
+    bool clean_tail_ = true;
     std::uint8_t* mapped_ = nullptr;
 };
 

@@ -203,7 +203,7 @@ Result<> Overlay::replay(bool same_boot) {
     replaying_marked_ = false;
     slots_dirty_ = true;
     checkpoint_at_records_ = std::max(tuning_.min_checkpoint_records, used_blocks_ * 4);
-    if (!same_boot || failed) {
+    if (!same_boot || failed || !journal_->clean_tail()) {
         // What counts now was read back from the disk: say so, with this boot's id.
         for (const std::uint32_t slot : std::exchange(freed_, {})) slots_->release(slot);
         for (const std::uint32_t slot : std::exchange(fresh_, {}))

@@ -4,7 +4,9 @@
 
 #include <algorithm>
 
+#include "common/file.hpp"
 #include "disk_fixture.hpp"
+#include "target/disk/journal_record.hpp"
 
 using namespace goldlink;
 using namespace goldlink::disk;
@@ -198,6 +200,43 @@ TEST_CASE("the reserve of the node is left free") {
     CHECK(perform(room.loop, *disk, Operation::write, 0, kBlock, data.data()) ==
           Outcome::out_of_space);
     CHECK(room.whole(*disk) == room.base);
+}
+
+// The fuzzer's: a record behind the broken one has a check of its own, and counted again as soon as
+// a new record stood where the broken one had been.
+TEST_CASE("records behind a broken end of the journal never come back") {
+    Room room(Policy::keep);
+    {
+        auto disk = room.open();
+        room.write(*disk, 0, random_bytes(kBlock, 1));
+        disk->close();
+    }
+    {
+        FileDescriptor journal(::open((room.options.folder / "journal").c_str(), O_RDWR));
+        std::array<std::uint8_t, kJournalHeaderBytes> head;
+        REQUIRE(::pread(journal.get(), head.data(), head.size(), 0) ==
+                static_cast<ssize_t>(head.size()));
+        const auto header = JournalHeader::decode(head.data(), "journal");
+        REQUIRE(header);
+        std::uint64_t count = 0;
+        std::array<std::uint8_t, kRecordBytes> record;
+        for (;; ++count) {
+            const auto at = static_cast<off_t>(kJournalHeaderBytes + count * kRecordBytes);
+            REQUIRE(::pread(journal.get(), record.data(), record.size(), at) == kRecordBytes);
+            if (!Record::decode(record.data(), count, header->seed)) break;
+        }
+        REQUIRE(count > 0);
+        // Zeros stand for the record that is lost; the one behind says that block 9 is in slot 0.
+        Record{Record::Type::write, 9, 0, 0}.encode(record.data(), count + 1, header->seed);
+        const auto at = static_cast<off_t>(kJournalHeaderBytes + (count + 1) * kRecordBytes);
+        REQUIRE(::pwrite(journal.get(), record.data(), record.size(), at) == kRecordBytes);
+    }
+    {
+        auto disk = room.open();
+        room.write(*disk, 5 * kBlock, random_bytes(kBlock, 2));
+        disk->close();
+    }
+    CHECK(room.whole(*room.open()) == room.base);
 }
 
 TEST_CASE("requests past the end are refused") {
