@@ -6,14 +6,6 @@
 
 namespace goldlink::store {
 
-std::uint64_t Version::slot_offset_bytes(ChunkLocation location) {
-    return (location & 0xffffffffu) * kChunkBytes;
-}
-
-const std::uint8_t* Version::resident(ChunkLocation, std::uint32_t) const noexcept {
-    return nullptr;
-}
-
 Result<std::shared_ptr<const OpenVersion>> OpenVersion::make(ChunkStore& store,
                                                              const Digest& digest,
                                                              const Manifest& manifest) {

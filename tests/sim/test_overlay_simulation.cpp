@@ -9,6 +9,8 @@
 #include "disk_model.hpp"
 #include "sim_storage.hpp"
 #include "target/disk/overlay_disk.hpp"
+#include "tests/sim/seeds.hpp"
+#include "tests/sim/sim_version.hpp"
 
 using namespace goldlink;
 using namespace goldlink::sim;
@@ -17,44 +19,6 @@ using namespace goldlink::disk;
 namespace {
 
 constexpr std::uint64_t kBlock = DiskModel::kBlock;
-
-class SimVersion final : public store::Version {
-  public:
-    SimVersion(SimStorage& storage, const std::vector<std::uint8_t>& disk)
-        : digest_(64, 'a'), size_bytes_(disk.size()), fd_(storage.open("/pack", true)) {
-        const auto file = storage.file(fd_);
-        for (std::size_t at = 0; at < disk.size(); at += store::kChunkBytes) {
-            std::vector<std::uint8_t> chunk(store::kChunkBytes);
-            std::memcpy(chunk.data(), disk.data() + at,
-                        std::min<std::size_t>(chunk.size(), disk.size() - at));
-            if (std::all_of(chunk.begin(), chunk.end(), [](auto byte) { return byte == 0; })) {
-                locations_.push_back(store::kZeroChunk);
-                continue;
-            }
-            locations_.push_back(file->size() / store::kChunkBytes);
-            file->write(file->size(), chunk.data(), chunk.size());
-            memory_.push_back(std::move(chunk));
-        }
-        file->sync(true);
-    }
-    const std::string& digest() const override { return digest_; }
-    std::uint64_t size_bytes() const override { return size_bytes_; }
-    store::ChunkLocation location(std::uint64_t chunk) const override { return locations_[chunk]; }
-    int pack_fd(store::ChunkLocation) const override { return fd_; }
-    const std::uint8_t* resident(store::ChunkLocation location,
-                                 std::uint32_t) const noexcept override {
-        // Two chunks of three are in memory, of those now one and now the other.
-        return (location + uses_++ / 16) % 3 == 0 ? nullptr : memory_[location].data();
-    }
-
-  private:
-    std::string digest_;
-    std::uint64_t size_bytes_;
-    std::vector<store::ChunkLocation> locations_;
-    std::vector<std::vector<std::uint8_t>> memory_;  // by location
-    mutable std::uint64_t uses_ = 0;
-    int fd_;
-};
 
 struct InFlight {
     Request request;
@@ -354,18 +318,11 @@ class Simulation {
     std::vector<std::unique_ptr<InFlight>> lost_;
 };
 
-std::uint64_t from_environment(const char* name, std::uint64_t otherwise) {
-    const char* value = std::getenv(name);
-    return value == nullptr ? otherwise : std::strtoull(value, nullptr, 10);
-}
-
 }  // namespace
 
 TEST_CASE("an overlay reads as its model under faults, kills and power losses") {
     log::set_level(spdlog::level::off);  // what goes wrong here is meant to
-    const std::uint64_t only = from_environment("GOLDLINK_SIM_SEED", 0);
-    const std::uint64_t count = from_environment("GOLDLINK_SIM_SEEDS", 200);
-    for (std::uint64_t seed = only != 0 ? only : 1; seed <= (only != 0 ? only : count); ++seed) {
+    for (const std::uint64_t seed : seeds(200)) {
         INFO("GOLDLINK_SIM_SEED=" << seed);
         Simulation simulation(seed);
         INFO(simulation.describe());

@@ -33,30 +33,30 @@ TemporaryFolder::~TemporaryFolder() {
     std::filesystem::remove_all(path_, error);
 }
 
-FileVersion::FileVersion(const std::filesystem::path& pack, const DiskBytes& disk,
-                         char digest_letter)
-    : digest_(64, digest_letter),
-      size_bytes_(disk.size()),
-      fd_(::open(pack.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600)) {
-    REQUIRE(fd_ >= 0);
-    std::uint32_t slot = 0;
-    for (std::size_t at = 0; at < disk.size(); at += store::kChunkBytes) {
-        DiskBytes chunk(store::kChunkBytes);
-        const auto length = std::min<std::size_t>(store::kChunkBytes, disk.size() - at);
-        std::copy_n(disk.begin() + static_cast<std::ptrdiff_t>(at), length, chunk.begin());
-        if (std::all_of(chunk.begin(), chunk.end(), [](auto byte) { return byte == 0; })) {
-            locations_.push_back(store::kZeroChunk);
-            continue;
-        }
-        REQUIRE(::pwrite(fd_, chunk.data(), chunk.size(),
-                         static_cast<off_t>(slot * store::kChunkBytes)) ==
-                static_cast<ssize_t>(chunk.size()));
-        locations_.push_back(slot++);
-        memory_.push_back(std::move(chunk));
-    }
+namespace {
+
+int create_file(const std::filesystem::path& path) {
+    const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    REQUIRE(fd >= 0);
+    return fd;
 }
 
-FileVersion::~FileVersion() { ::close(fd_); }
+}  // namespace
+
+FileVersion::FileVersion(const std::filesystem::path& pack, const DiskBytes& disk,
+                         char digest_letter)
+    : FileVersion(create_file(pack), disk, digest_letter) {}
+
+FileVersion::FileVersion(int fd, const DiskBytes& disk, char digest_letter)
+    : ChunkedVersion(
+          fd, disk,
+          [fd](std::uint64_t offset, const DiskBytes& chunk) {
+              REQUIRE(::pwrite(fd, chunk.data(), chunk.size(), static_cast<off_t>(offset)) ==
+                      static_cast<ssize_t>(chunk.size()));
+          },
+          digest_letter) {}
+
+FileVersion::~FileVersion() { ::close(pack_fd(0)); }
 
 void Loop::run_until(const std::function<bool()>& done) {
     const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);

@@ -13,6 +13,7 @@
 
 #include "target/disk/link_disk.hpp"
 #include "target/reactor/io_ring.hpp"
+#include "tests/unit/disk/chunked_version.hpp"
 
 namespace goldlink::disk::test {
 
@@ -33,27 +34,19 @@ class TemporaryFolder {
 };
 
 // A version whose chunks are in one pack file, all-zero chunks left out.
-class FileVersion final : public store::Version {
+class FileVersion final : public ChunkedVersion {
   public:
     FileVersion(const std::filesystem::path& pack, const DiskBytes& disk, char digest_letter = 'a');
     ~FileVersion() override;
-    const std::string& digest() const override { return digest_; }
-    std::uint64_t size_bytes() const override { return size_bytes_; }
-    store::ChunkLocation location(std::uint64_t chunk) const override { return locations_[chunk]; }
-    int pack_fd(store::ChunkLocation) const override { return fd_; }
     const std::uint8_t* resident(store::ChunkLocation location,
                                  std::uint32_t) const noexcept override {
-        return resident_slots.contains(location) ? memory_.at(location).data() : nullptr;
+        return resident_slots.contains(location) ? chunk_in_memory(location) : nullptr;
     }
 
     std::set<store::ChunkLocation> resident_slots;  // which it lends
 
   private:
-    std::string digest_;
-    std::uint64_t size_bytes_;
-    std::vector<store::ChunkLocation> locations_;
-    std::vector<DiskBytes> memory_;  // by slot
-    int fd_;
+    FileVersion(int fd, const DiskBytes& disk, char digest_letter);
 };
 
 struct Loop {
