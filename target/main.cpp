@@ -30,6 +30,10 @@ struct Options {
     std::uint64_t ram_budget_bytes = 0;
     std::uint64_t reserve_bytes = 1ULL << 30;
     std::uint64_t locked_memory_bytes = store::default_resident_budget_bytes();
+    iscsi::PortalOptions portal;
+    unsigned login_seconds = 15;
+    unsigned stall_seconds = 30;
+    unsigned stop_grace_seconds = 1;
     std::string log_level = "info";
 };
 
@@ -122,7 +126,7 @@ Result<> serve(const Options& options) {
     GOLDLINK_TRY(tasks.load());
     GOLDLINK_TRY(links.load());  // from here on everything ends by the steps at the bottom
 
-    iscsi::PortalSet portals(reactors.pointers(), links);
+    iscsi::PortalSet portals(reactors.pointers(), links, options.portal);
     Result<> listening;
     for (const std::string& address : options.portals)
         if (listening) listening = portals.listen(address);
@@ -191,6 +195,35 @@ int run(int argc, char** argv) {
                    "Bytes of memory to lock for the image chunks that are read most; 0: none [a "
                    "quarter of the memory]")
         ->transform(CLI::AsSizeValue(false));
+    app.add_option("--max-connections", options.portal.max_connections,
+                   "TCP connections of all initiators together")
+        ->check(CLI::Range(1U, 1'000'000U))
+        ->capture_default_str();
+    app.add_option("--max-connections-per-address", options.portal.max_connections_per_address,
+                   "Of one address; a room behind NAT has one")
+        ->check(CLI::Range(1U, 1'000'000U))
+        ->capture_default_str();
+    app.add_option("--max-sessions-per-initiator", options.portal.max_sessions_per_initiator,
+                   "Of one initiator name with one link")
+        ->check(CLI::Range(1U, 65'000U))
+        ->capture_default_str();
+    app.add_option("--logins-per-second", options.portal.logins_per_second_per_address,
+                   "From one address; twice as many at once")
+        ->check(CLI::Range(1U, 1'000'000U))
+        ->capture_default_str();
+    app.add_option("--login-timeout", options.login_seconds,
+                   "Seconds from connecting to the end of the login")
+        ->check(CLI::Range(1U, 600U))
+        ->capture_default_str();
+    app.add_option("--stall-timeout", options.stall_seconds,
+                   "Seconds until an initiator is dropped that takes no data or leaves a request "
+                   "unfinished; twice as many if it sends none of a write's data")
+        ->check(CLI::Range(1U, 3600U))
+        ->capture_default_str();
+    app.add_option("--stop-grace", options.stop_grace_seconds,
+                   "Seconds that initiators get to log out when the target stops")
+        ->check(CLI::Range(0U, 600U))
+        ->capture_default_str();
     app.add_option("--log-level", options.log_level, "debug, info, warn or error")
         ->check(CLI::IsMember({"debug", "info", "warn", "error"}))
         ->capture_default_str();
@@ -198,6 +231,9 @@ int run(int argc, char** argv) {
     if (options.control.empty())
         options.control.push_back("unix:" + options.state_dir + "/target.sock");
     if (options.portals.empty()) options.portals.push_back("0.0.0.0:3260");
+    options.portal.login_timeout_ms = options.login_seconds * 1000;
+    options.portal.stall_timeout_ms = options.stall_seconds * 1000;
+    options.portal.stop_grace_ms = options.stop_grace_seconds * 1000;
 
     block_termination_signals();
     init_log("goldlink-target", options.log_level);

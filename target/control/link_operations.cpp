@@ -291,7 +291,30 @@ OperationResult<std::vector<LinkTable::SetProblem>> LinkTable::put_all(
     return problems;
 }
 
-OperationResult<> LinkTable::remove(std::string_view id) {
+namespace {
+
+// What a reactor tells a thread that waits, and that may have stopped waiting.
+class Signal {
+  public:
+    void set() {
+        const std::lock_guard lock(mutex_);
+        set_ = true;
+        changed_.notify_all();
+    }
+    bool wait_for(std::chrono::seconds most) {
+        std::unique_lock lock(mutex_);
+        return changed_.wait_for(lock, most, [this] { return set_; });
+    }
+
+  private:
+    std::mutex mutex_;
+    std::condition_variable changed_;
+    bool set_ = false;
+};
+
+}  // namespace
+
+OperationResult<> LinkTable::remove(std::string_view id, std::chrono::seconds grace) {
     const LinkPointer link = find(id);
     if (!link) return {};
     const std::lock_guard operation(link->operation);
@@ -303,13 +326,17 @@ OperationResult<> LinkTable::remove(std::string_view id) {
         links_.erase(link->id);
         --links_per_reactor_[link->reactor];
     }
-    // Lives on after a wait that was too short.
-    struct Closing {
-        std::mutex mutex;
-        std::condition_variable changed;
-        bool closed = false;
-    };
-    auto closing = std::make_shared<Closing>();
+    if (grace.count() > 0) {
+        auto drained = std::make_shared<Signal>();
+        link->live->reactor().post([link, drained, grace] {
+            link->live->drain(static_cast<std::uint16_t>(grace.count()),
+                              [drained] { drained->set(); });
+        });
+        if (!drained->wait_for(grace))
+            log::info("link {}: not all initiators have logged out within {} s", link->id,
+                      grace.count());
+    }
+    auto closing = std::make_shared<Signal>();
     link->live->reactor().post([this, link, closing] {
         link->live->close(iscsi::SessionEnd::removed, [this, link, closing] {
             background_.post([this, link_id = link->id] {
@@ -322,14 +349,11 @@ OperationResult<> LinkTable::remove(std::string_view id) {
                     std::filesystem::remove_all(root / link_id, ignored);
                 }
             });
-            const std::lock_guard lock(closing->mutex);
-            closing->closed = true;
-            closing->changed.notify_all();
+            closing->set();
         });
     });
     auto saved = save();
-    std::unique_lock lock(closing->mutex);
-    if (!closing->changed.wait_for(lock, kCloseWait, [&closing] { return closing->closed; }))
+    if (!closing->wait_for(kCloseWait))
         log::warn("link {} is removed, but its sessions have not ended within {} s", link->id,
                   kCloseWait.count());
     return saved;

@@ -72,7 +72,9 @@ class LinkTable final : public iscsi::Directory {
     };
     OperationResult<std::vector<SetProblem>> put_all(
         std::uint64_t revision, const std::vector<LinkDefinition>& definitions);
-    OperationResult<> remove(std::string_view id);
+    // With `grace` its initiators are asked to log out, and get that long to do it.
+    OperationResult<> remove(std::string_view id,
+                             std::chrono::seconds grace = std::chrono::seconds(0));
     OperationResult<BootAnswer> boot(std::string_view id, const BootRequest& request);
     // `lun`: only that disk starts anew; the others keep what was written to them.
     OperationResult<> reset(std::string_view id, bool force, std::optional<std::uint16_t> lun);

@@ -147,6 +147,20 @@ void LiveLink::close_retired() {
     if (closed_ && retired_.empty() && on_closed_) std::exchange(on_closed_, nullptr)();
 }
 
+bool LiveLink::has_sessions() const {
+    return !current_.sessions.empty() ||
+           std::any_of(retired_.begin(), retired_.end(),
+                       [](const Generation& one) { return !one.sessions.empty(); });
+}
+
+void LiveLink::drain(std::uint16_t seconds, std::function<void()> drained) {
+    draining_ = true;
+    for (const LiveSession& session : current_.sessions)
+        if (!session.ending) session.control->request_logout(seconds);
+    if (!has_sessions()) return drained();
+    on_drained_ = std::move(drained);
+}
+
 void LiveLink::close(iscsi::SessionEnd why, std::function<void()> closed) {
     closed_ = true;
     on_closed_ = std::move(closed);
@@ -186,7 +200,7 @@ scsi::Device* LiveLink::session_started(const iscsi::SessionInfo& info,
         listener_.refused(info, why);
         return nullptr;
     };
-    if (closed_) return refuse("the link is being removed");
+    if (closed_ || draining_) return refuse("the link is being removed");
     if (held_) return refuse("a commit of the link is running");
     if (info.generation != 0 && pending_ && info.generation == pending_->state.number)
         promote_pending();
@@ -241,6 +255,7 @@ void LiveLink::session_ended(iscsi::SessionControl& control, iscsi::SessionEnd w
     generation->sessions.erase(it);
     listener_.event("session_end", generation->state, std::move(data));
     close_retired();
+    if (on_drained_ && !has_sessions()) std::exchange(on_drained_, nullptr)();
 }
 
 void LiveLink::first_write(iscsi::SessionControl& control) {

@@ -82,6 +82,9 @@ class LiveLink final : public iscsi::LinkEndpoint, public std::enable_shared_fro
     }
     // While held, logins are refused (commit).
     void hold(bool held) { held_ = held; }
+    // Asks every session to log out within `seconds` and takes no new one; `drained` is called when
+    // none is left.
+    void drain(std::uint16_t seconds, std::function<void()> drained);
     // Ends all sessions and closes everything; `closed` is called when that is done.
     void close(iscsi::SessionEnd why, std::function<void()> closed);
 
@@ -106,6 +109,7 @@ class LiveLink final : public iscsi::LinkEndpoint, public std::enable_shared_fro
     void retire_current(iscsi::SessionEnd why);
     void close_retired();
     bool is_used(std::string_view overlay) const;
+    bool has_sessions() const;
     Generation* generation_of(const iscsi::SessionControl& control);
     void note_login(Generation& generation, const iscsi::SessionInfo& info);
 
@@ -119,6 +123,8 @@ class LiveLink final : public iscsi::LinkEndpoint, public std::enable_shared_fro
     bool closed_ = false;
     bool retry_armed_ = false;
     std::function<void()> on_closed_;
+    std::function<void()> on_drained_;
+    bool draining_ = false;
 };
 
 std::string_view to_string(iscsi::SessionEnd why);

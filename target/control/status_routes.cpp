@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <boost/json.hpp>
+#include <span>
 
 #include "common/json.hpp"
 #include "target/control/control_context.hpp"
@@ -60,8 +61,6 @@ constexpr PortalMetric kPortalMetrics[] = {
      &iscsi::PortalCounters::sessions},
     {"goldlink_connections_accepted_total", "counter", "Connections accepted",
      &iscsi::PortalCounters::connections_accepted},
-    {"goldlink_connections_refused_total", "counter", "Connections over a limit",
-     &iscsi::PortalCounters::connections_refused},
     {"goldlink_logins_total", "counter", "Logins that reached full feature phase",
      &iscsi::PortalCounters::logins},
     {"goldlink_logins_refused_total", "counter", "Logins refused or timed out",
@@ -80,6 +79,35 @@ constexpr PortalMetric kPortalMetrics[] = {
      &iscsi::PortalCounters::task_management},
 };
 
+struct LimitMetric {
+    std::string_view limit;
+    std::uint64_t iscsi::PortalCounters::*counter;
+};
+
+// Why connections were refused or dropped; the options of goldlink-target say at what number.
+constexpr LimitMetric kRefusals[] = {
+    {"connections", &iscsi::PortalCounters::refused_total},
+    {"connections_per_address", &iscsi::PortalCounters::refused_address},
+    {"logins_per_second", &iscsi::PortalCounters::refused_rate},
+    {"sessions_per_initiator", &iscsi::PortalCounters::session_limit_refusals},
+};
+constexpr LimitMetric kDrops[] = {
+    {"half_open", &iscsi::PortalCounters::half_open_dropped},
+    {"login_timeout", &iscsi::PortalCounters::login_timeouts},
+    {"slow_reader", &iscsi::PortalCounters::slow_readers},
+    {"slow_writer", &iscsi::PortalCounters::slow_writers},
+    {"silent", &iscsi::PortalCounters::silent_peers},
+};
+
+void add_limits(Family family, std::span<const LimitMetric> limits,
+                const std::vector<iscsi::PortalCounters>& counters) {
+    for (const LimitMetric& metric : limits) {
+        std::uint64_t total = 0;
+        for (const iscsi::PortalCounters& one : counters) total += one.*metric.counter;
+        family.add(fmt::format("{{limit=\"{}\"}}", metric.limit), total);
+    }
+}
+
 }  // namespace
 
 std::string render_metrics(ControlContext& context) {
@@ -90,6 +118,12 @@ std::string render_metrics(ControlContext& context) {
         for (std::size_t i = 0; i < counters.size(); ++i)
             family.add(fmt::format("{{reactor=\"{}\"}}", i), counters[i].*metric.counter);
     }
+    add_limits(Family(out, "goldlink_connections_refused_total", "counter",
+                      "Connections refused, by the limit that was reached"),
+               kRefusals, counters);
+    add_limits(Family(out, "goldlink_connections_dropped_total", "counter",
+                      "Connections dropped, by what they did not do in time"),
+               kDrops, counters);
     std::uint64_t ready = 0;
     disk::OverlayUsage overlay;
     disk::ReadCounters reads;

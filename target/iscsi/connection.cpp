@@ -74,7 +74,14 @@ void Connection::complete_login() {
     const std::string target = fold_name(login_->target()->iqn);
     const std::string& initiator = login_->initiator_name();
     Session* old = sessions.find_isid(target, initiator, login_->isid());
-    if (old == nullptr) return start_session(sessions.new_tsih(target, initiator));
+    if (old == nullptr) {
+        if (sessions.count(target, initiator) >= environment_.max_sessions_per_initiator) {
+            environment_.counters.session_limit_refusals.add();
+            return refuse(LoginStatus::out_of_resources,
+                          "this initiator has its most sessions with the link already");
+        }
+        return start_session(sessions.new_tsih(target, initiator));
+    }
     old->end(SessionEnd::reinstated);
     await(old->place);
 }
@@ -188,6 +195,7 @@ void Connection::transport_lost(SessionEnd why) {
 void Connection::login_timed_out() {
     if (full_feature_ || closing_) return;
     environment_.counters.logins_refused.add();
+    environment_.counters.login_timeouts.add();
     static_cast<void>(
         login_->refuse(LoginStatus::initiator_error, "the login was not finished in time"));
     closing_ = true;

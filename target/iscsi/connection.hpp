@@ -40,6 +40,8 @@ class Connection final : private PduSink {
     OutputQueue& output() { return output_; }
 
     bool logged_in() const { return full_feature_ != nullptr; }
+    // A PDU has begun to arrive, and its rest has not.
+    bool input_unfinished() const { return stream_.unfinished(); }
     bool closing() const { return closing_ || (full_feature_ && full_feature_->closing()); }
     bool finished() const { return closing() && (!full_feature_ || full_feature_->drained()); }
 
@@ -48,8 +50,8 @@ class Connection final : private PduSink {
     }
     void transport_lost(SessionEnd why);  // nothing more can be sent or received
     void login_timed_out();
-    void request_logout() {
-        if (full_feature_) full_feature_->request_logout();
+    void request_logout(std::uint16_t seconds) {
+        if (full_feature_) full_feature_->request_logout(seconds);
     }
     void end(SessionEnd why);
 

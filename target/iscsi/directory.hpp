@@ -41,6 +41,8 @@ class SessionControl {
   public:
     virtual ~SessionControl() = default;
     virtual void end(SessionEnd why) = 0;
+    // Async Message, event 1 (RFC 7143 11.9.1): the initiator is to log out within so many seconds.
+    virtual void request_logout(std::uint16_t seconds) = 0;
 };
 
 struct SessionInfo {

@@ -30,7 +30,8 @@ class Counter {
 
 struct ReactorCounters {
     Counter sessions, logins, logins_refused, logins_redirected, commands, data_in_bytes,
-        data_out_bytes, rejects, digest_errors, task_management;
+        data_out_bytes, rejects, digest_errors, task_management, half_open_dropped, login_timeouts,
+        slow_readers, slow_writers, silent_peers, session_limit_refusals;
 };
 
 // The connection's way out, implemented by the socket and by tests.
@@ -52,6 +53,8 @@ struct Environment {
     unsigned reactor;              // index of this reactor in TargetEntry::reactor
     std::uint64_t ping_interval_ms = 15'000;
     std::uint64_t ping_timeout_ms = 20'000;
+    std::uint64_t data_out_timeout_ms = 60'000;   // asked for, and none came
+    std::size_t max_sessions_per_initiator = 32;  // with one target
     BufferPool buffers;
     OutputPduPool output_pdus;
     SessionTable sessions;

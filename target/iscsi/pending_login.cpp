@@ -48,7 +48,7 @@ class PendingLogins::Pending final : public reactor::Pollable {
             ::recv(accepted_.socket.get(), received.data() + had, received.size() - had, 0);
         received.resize(had + (got > 0 ? static_cast<std::size_t>(got) : 0));
         if (got < 0 && (errno == EAGAIN || errno == EINTR)) return;
-        if (got <= 0) return owner_.drop(self_, "it closed before its first login request");
+        if (got <= 0) return owner_.drop(self_, Why::closed);
         if (received.size() < kBhsBytes) return;
         const auto whole = request_bytes(received);
         if (!whole || received.size() >= *whole) owner_.hand_off(*this);
@@ -72,12 +72,11 @@ PendingLogins::PendingLogins(reactor::Reactor& reactor, const Directory& directo
 PendingLogins::~PendingLogins() { drop_all(); }
 
 void PendingLogins::add(AcceptedSocket accepted) {
-    if (pending_.size() >= max_pending_)
-        drop(pending_.begin(), "too many connections wait for their login");
+    if (pending_.size() >= max_pending_) drop(pending_.begin(), Why::too_many);
     pending_.push_back(std::make_unique<Pending>(*this, std::move(accepted)));
     pending_.back()->self_ = std::prev(pending_.end());
     if (!pending_.back()->watch()) {
-        dropped_(pending_.back()->accepted_, "it cannot be watched");
+        dropped_(pending_.back()->accepted_, Why::unwatchable);
         pending_.back()->accepted_.socket.reset();
         pending_.pop_back();
     }
@@ -85,14 +84,30 @@ void PendingLogins::add(AcceptedSocket accepted) {
 
 void PendingLogins::expire(std::uint64_t now_ms, std::uint64_t timeout_ms) {
     while (!pending_.empty() && now_ms - pending_.front()->accepted_.accepted_ms >= timeout_ms)
-        drop(pending_.begin(), "it sent no login request in time");
+        drop(pending_.begin(), Why::timeout);
 }
 
 void PendingLogins::drop_all() {
-    while (!pending_.empty()) drop(pending_.begin(), "the portal stops");
+    while (!pending_.empty()) drop(pending_.begin(), Why::stopping);
 }
 
-void PendingLogins::drop(List::iterator pending, const char* why) {
+const char* PendingLogins::to_string(Why why) {
+    switch (why) {
+        case Why::closed:
+            return "it closed before its first login request";
+        case Why::too_many:
+            return "too many connections wait for their login";
+        case Why::timeout:
+            return "it sent no login request in time";
+        case Why::unwatchable:
+            return "it cannot be watched";
+        case Why::stopping:
+            return "the portal stops";
+    }
+    return "";
+}
+
+void PendingLogins::drop(List::iterator pending, Why why) {
     dropped_((*pending)->accepted_, why);
     pending_.erase(pending);
 }

@@ -18,7 +18,9 @@ class PendingLogins {
   public:
     // Takes the socket on; `reactor` is an index. Called on the accepting reactor.
     using HandOff = std::function<void(unsigned reactor, AcceptedSocket accepted)>;
-    using Dropped = std::function<void(const AcceptedSocket& accepted, const char* why)>;
+    enum class Why : std::uint8_t { closed, too_many, timeout, unwatchable, stopping };
+    static const char* to_string(Why why);
+    using Dropped = std::function<void(const AcceptedSocket& accepted, Why why)>;
 
     PendingLogins(reactor::Reactor& reactor, const Directory& directory, std::size_t max_pending,
                   HandOff hand_off, Dropped dropped);
@@ -33,7 +35,7 @@ class PendingLogins {
     class Pending;
     using List = std::list<std::unique_ptr<Pending>>;
 
-    void drop(List::iterator pending, const char* why);
+    void drop(List::iterator pending, Why why);
     void hand_off(Pending& pending);
 
     reactor::Reactor& reactor_;

@@ -77,11 +77,12 @@ struct PortalSet::State {
     PortalOptions options;
     Admission admission;
     std::atomic<std::uint64_t> accepted{0};
-    std::atomic<std::uint64_t> refused{0};
-    std::vector<std::unique_ptr<PortalReactor>> parts;  // one a reactor
-    std::unique_ptr<PendingLogins> pending;             // on the accepting reactor
-    std::vector<std::unique_ptr<Listener>> listeners;   // likewise
-    std::uint64_t last_refusal_log_ms = 0;              // likewise
+    std::atomic<std::uint64_t> refused_total{0}, refused_address{0}, refused_rate{0};
+    std::atomic<std::uint64_t> dropped_early{0}, timed_out_early{0};  // before their first request
+    std::vector<std::unique_ptr<PortalReactor>> parts;                // one a reactor
+    std::unique_ptr<PendingLogins> pending;                           // on the accepting reactor
+    std::vector<std::unique_ptr<Listener>> listeners;                 // likewise
+    std::uint64_t last_refusal_log_ms = 0;                            // likewise
 
     mutable std::mutex mutex;  // guards what is below
     std::condition_variable changed;
@@ -101,8 +102,13 @@ void PortalSet::State::begin() {
         pending = std::make_unique<PendingLogins>(
             accepting(), directory, options.max_half_open,
             [this](unsigned index, AcceptedSocket socket) { hand_off(index, std::move(socket)); },
-            [this](const AcceptedSocket& socket, const char* why) {
-                log::debug("{}: connection dropped: {}", socket.peer, why);
+            [this](const AcceptedSocket& socket, PendingLogins::Why why) {
+                log::debug("{}: connection dropped: {}", socket.peer,
+                           PendingLogins::to_string(why));
+                if (why == PendingLogins::Why::too_many)
+                    dropped_early.fetch_add(1, std::memory_order_relaxed);
+                else if (why == PendingLogins::Why::timeout)
+                    timed_out_early.fetch_add(1, std::memory_order_relaxed);
                 admission.release(socket.host);
             });
         parts.front()->on_tick = [this](std::uint64_t now_ms) {
@@ -153,6 +159,9 @@ void PortalSet::State::admit(FileDescriptor socket) {
                               .received = {}};
     if (const auto answer = admission.admit(connection.host, now_ms);
         answer != Admission::Answer::admitted) {
+        auto& refused = answer == Admission::Answer::too_many   ? refused_total
+                        : answer == Admission::Answer::too_fast ? refused_rate
+                                                                : refused_address;
         refused.fetch_add(1, std::memory_order_relaxed);
         constexpr std::uint64_t kLogEveryMs = 1'000;  // a flood of logins is no flood of lines
         if (now_ms - last_refusal_log_ms < kLogEveryMs) return;
@@ -213,9 +222,10 @@ void PortalSet::State::finish() {
         parts.front()->on_tick = nullptr;
         pending.reset();
     });
+    const auto seconds = static_cast<std::uint16_t>((options.stop_grace_ms + 999) / 1000);
     // A hand-off that was posted before has run when these have.
     for (std::size_t i = 0; i < reactors.size(); ++i)
-        reactors[i]->run_and_wait([&] { parts[i]->request_logouts(); });
+        reactors[i]->run_and_wait([&] { parts[i]->request_logouts(seconds); });
     expect_empty();
     if (!wait_until_empty(std::chrono::milliseconds(options.stop_grace_ms))) {
         for (std::size_t i = 0; i < reactors.size(); ++i)
@@ -285,7 +295,15 @@ std::vector<PortalCounters> PortalSet::counters() const {
         const ReactorCounters& from = part->environment().counters;
         all.push_back({.sessions = from.sessions.get(),
                        .connections_accepted = 0,
-                       .connections_refused = 0,
+                       .refused_total = 0,
+                       .refused_address = 0,
+                       .refused_rate = 0,
+                       .half_open_dropped = from.half_open_dropped.get(),
+                       .login_timeouts = from.login_timeouts.get(),
+                       .slow_readers = from.slow_readers.get(),
+                       .slow_writers = from.slow_writers.get(),
+                       .silent_peers = from.silent_peers.get(),
+                       .session_limit_refusals = from.session_limit_refusals.get(),
                        .logins = from.logins.get(),
                        .logins_refused = from.logins_refused.get(),
                        .logins_redirected = from.logins_redirected.get(),
@@ -298,7 +316,12 @@ std::vector<PortalCounters> PortalSet::counters() const {
     }
     // Accepting is the first reactor's.
     all.front().connections_accepted = state_->accepted.load(std::memory_order_relaxed);
-    all.front().connections_refused = state_->refused.load(std::memory_order_relaxed);
+    PortalCounters& first = all.front();
+    first.refused_total = state_->refused_total.load(std::memory_order_relaxed);
+    first.refused_address = state_->refused_address.load(std::memory_order_relaxed);
+    first.refused_rate = state_->refused_rate.load(std::memory_order_relaxed);
+    first.half_open_dropped += state_->dropped_early.load(std::memory_order_relaxed);
+    first.login_timeouts += state_->timed_out_early.load(std::memory_order_relaxed);
     return all;
 }
 

@@ -24,27 +24,43 @@ namespace goldlink::iscsi {
 
 struct PortalOptions {
     std::size_t max_connections = 8192;
-    std::size_t max_connections_per_address = 1024;
-    std::size_t max_half_open = 512;  // accepted, not logged in yet; the oldest goes when exceeded
-    unsigned logins_per_second_per_address = 200;  // twice as many in a burst
+    // A room of 300 PCs behind one NAT address: each two of iPXE's, then up to four of its system.
+    std::size_t max_connections_per_address = 4096;
+    // Of one initiator name with one link: iPXE's two, a system's paths, and what died unnoticed.
+    std::size_t max_sessions_per_initiator = 32;
+    // Accepted, not logged in yet; the oldest goes when exceeded. So many before their first
+    // request is whole (9 KiB each), and as many again on each reactor (64 KiB of text each).
+    std::size_t max_half_open = 512;
+    unsigned logins_per_second_per_address = 300;  // twice as many in a burst
     unsigned login_timeout_ms = 15'000;            // from accept to full feature phase
     unsigned ping_interval_ms = 15'000;            // NOP-In after this much silence
     unsigned ping_timeout_ms = 20'000;  // for initiators that have answered a ping before
-    unsigned stop_grace_ms = 1'000;     // between the logout request and closing, in stop()
+    // For a peer that takes no output or leaves a PDU unfinished (ProgressWatch); twice as long for
+    // one that was asked for data and sends none.
+    unsigned stall_timeout_ms = 30'000;
+    unsigned stop_grace_ms = 1'000;  // between the logout request and closing, in stop()
 };
 
 // Totals since the start, but for `sessions`. Each reactor has its own; reading is cheap.
 struct PortalCounters {
     std::uint64_t sessions = 0;  // in full feature phase now
     std::uint64_t connections_accepted = 0;
-    std::uint64_t connections_refused = 0;  // over a limit of PortalOptions
-    std::uint64_t logins = 0;               // that reached full feature phase
-    std::uint64_t logins_refused = 0;       // answered with an error status, or timed out
-    std::uint64_t logins_redirected = 0;    // sent on to another portal
-    std::uint64_t commands = 0;             // SCSI commands
-    std::uint64_t data_in_bytes = 0;        // to initiators
-    std::uint64_t data_out_bytes = 0;       // from initiators
-    std::uint64_t rejects = 0;              // Reject PDUs sent
+    std::uint64_t refused_total = 0;      // over max_connections
+    std::uint64_t refused_address = 0;    // over max_connections_per_address
+    std::uint64_t refused_rate = 0;       // over logins_per_second_per_address
+    std::uint64_t half_open_dropped = 0;  // for a later one, over max_half_open
+    std::uint64_t login_timeouts = 0;
+    std::uint64_t slow_readers = 0;            // dropped: took no output
+    std::uint64_t slow_writers = 0;            // dropped: left a PDU or a write's data unfinished
+    std::uint64_t silent_peers = 0;            // dropped: answered pings, and then no more
+    std::uint64_t session_limit_refusals = 0;  // over max_sessions_per_initiator
+    std::uint64_t logins = 0;                  // that reached full feature phase
+    std::uint64_t logins_refused = 0;          // answered with an error status, or timed out
+    std::uint64_t logins_redirected = 0;       // sent on to another portal
+    std::uint64_t commands = 0;                // SCSI commands
+    std::uint64_t data_in_bytes = 0;           // to initiators
+    std::uint64_t data_out_bytes = 0;          // from initiators
+    std::uint64_t rejects = 0;                 // Reject PDUs sent
     std::uint64_t digest_errors = 0;
     std::uint64_t task_management = 0;
 };

@@ -33,6 +33,8 @@ PortalReactor::PortalReactor(reactor::Reactor& reactor, Directory& directory,
       timer_(reactor.context()) {
     environment_.ping_interval_ms = options.ping_interval_ms;
     environment_.ping_timeout_ms = options.ping_timeout_ms;
+    environment_.data_out_timeout_ms = 2 * std::uint64_t{options.stall_timeout_ms};
+    environment_.max_sessions_per_initiator = options.max_sessions_per_initiator;
     schedule_tick();
 }
 
@@ -40,6 +42,22 @@ void PortalReactor::adopt(AcceptedSocket accepted) {
     SocketConnection& connection = connections_.emplace_front(*this, std::move(accepted));
     connection.self = connections_.begin();
     connection.start();
+    if (++half_open_ > options_.max_half_open) drop_oldest_half_open();
+}
+
+// A login that has begun is bounded in number as well as in time: who comes later gets its chance.
+void PortalReactor::drop_oldest_half_open() {
+    half_open_ = 0;
+    SocketConnection* oldest = nullptr;
+    for (SocketConnection& connection : connections_) {
+        if (!connection.is_half_open()) continue;
+        ++half_open_;
+        oldest = &connection;
+    }
+    if (half_open_ <= options_.max_half_open) return;
+    --half_open_;
+    environment_.counters.half_open_dropped.add();
+    oldest->end(SessionEnd::timeout);
 }
 
 void PortalReactor::remove(SocketConnection& connection) {
@@ -48,8 +66,8 @@ void PortalReactor::remove(SocketConnection& connection) {
     if (connections_.empty() && emptied_) std::exchange(emptied_, nullptr)();
 }
 
-void PortalReactor::request_logouts() {
-    for (SocketConnection& connection : connections_) connection.request_logout();
+void PortalReactor::request_logouts(std::uint16_t seconds) {
+    for (SocketConnection& connection : connections_) connection.request_logout(seconds);
 }
 
 void PortalReactor::end_all(SessionEnd why) {
@@ -71,7 +89,11 @@ void PortalReactor::schedule_tick() {
 void PortalReactor::tick() {
     const std::uint64_t now_ms = clock_ms();
     // A connection's tick never destroys it: that happens at the end of the turn.
-    for (SocketConnection& connection : connections_) connection.tick(now_ms);
+    half_open_ = 0;
+    for (SocketConnection& connection : connections_) {
+        connection.tick(now_ms);
+        if (connection.is_half_open()) ++half_open_;
+    }
     if (on_tick) on_tick(now_ms);
     schedule_tick();
 }

@@ -36,7 +36,7 @@ class PortalReactor {
 
     void adopt(AcceptedSocket accepted);
     void remove(SocketConnection& connection);  // destroys it
-    void request_logouts();
+    void request_logouts(std::uint16_t seconds);
     void end_all(SessionEnd why);
     // Calls `emptied` when, or as soon as, no connection is left.
     void when_empty(std::function<void()> emptied);
@@ -54,6 +54,7 @@ class PortalReactor {
   private:
     void schedule_tick();
     void tick();
+    void drop_oldest_half_open();
 
     reactor::Reactor& reactor_;
     PortalOptions options_;
@@ -62,7 +63,8 @@ class PortalReactor {
     std::vector<std::uint8_t> staging_;
     std::array<iovec, kMaxVectors> vectors_{};
     boost::asio::steady_timer timer_;
-    std::list<SocketConnection> connections_;
+    std::list<SocketConnection> connections_;  // newest first
+    std::size_t half_open_ = 0;                // at most so many; counted anew with each tick
     std::function<void()> emptied_;
 };
 

@@ -90,6 +90,11 @@ void Session::end(SessionEnd why) {
     close_all(why);
 }
 
+void Session::request_logout(std::uint16_t seconds) {
+    const std::vector<SessionConnection*> all = connections_;  // an ending one leaves the list
+    for (SessionConnection* each : all) each->request_logout(seconds);
+}
+
 void Session::connection_failed(SessionConnection& connection, SessionEnd why) {
     if (!ending_)
         for (SessionConnection* each : connections_)

@@ -37,6 +37,8 @@ class Session final : public SessionControl {
   public:
     static constexpr std::uint32_t kCommandWindow = CommandOrder::kWindow;
     static constexpr std::uint32_t kMaxImmediate = 16;  // immediate commands beside the window
+    // For data, of commands: an eighth of what a reactor has.
+    static constexpr std::size_t kMaxBufferBytes = 128U << 20;
 
     // `tsih` is the session's; the login is the leading one, CmdSN that of its last request.
     Session(Environment& environment, const Login& login, std::uint16_t tsih, std::uint32_t cmd_sn);
@@ -47,6 +49,8 @@ class Session final : public SessionControl {
 
     // Closes every connection after what is queued is sent.
     void end(SessionEnd why) override;
+    // On each connection (RFC 7143 11.9.1); ends a discovery session.
+    void request_logout(std::uint16_t seconds) override;
     bool ending() const { return ending_; }
 
     // --- Its connections ---

@@ -149,6 +149,14 @@ bool SessionConnection::read_ahs(const Pdu& pdu, Command& command) {
 bool SessionConnection::ensure_buffer(Command& command) {
     const std::size_t bytes = std::max(command.task.data_out_length, command.task.data_in_length);
     if (bytes == 0 || command.buffer.capacity_bytes >= bytes) return true;
+    // Counted when it matters: a window of commands below this size cannot reach the bound.
+    constexpr std::size_t kCountFrom = Session::kMaxBufferBytes / CommandTable::kMaxCommands;
+    if (bytes > kCountFrom) {
+        std::size_t held = bytes;
+        session_.commands().for_each(
+            [&held](const Command& c) { held += c.buffer.capacity_bytes; });
+        if (held > Session::kMaxBufferBytes) return false;
+    }
     const Buffer larger = environment_.buffers.take(bytes);
     if (!larger) return false;
     const std::size_t have = std::min(command.received, command.wanted);

@@ -1,5 +1,7 @@
 #include "target/iscsi/session_connection.hpp"
 
+#include <utility>
+
 #include "common/check.hpp"
 #include "common/log.hpp"
 
@@ -199,6 +201,21 @@ void SessionConnection::drop(Command& command) {
     release(command);
 }
 
+// Data that was asked for must come: with ErrorRecoveryLevel 0 nothing asks again (RFC 7143 7.5).
+bool SessionConnection::data_out_overdue(std::uint64_t now_ms) {
+    bool collecting = false;
+    if (tasks_ > 0)
+        session_.commands().for_each([&](const Command& command) {
+            collecting = collecting || (command.connection == this &&
+                                        command.state == Command::State::collecting);
+        });
+    if (!collecting || std::exchange(data_out_since_tick_, false) || last_data_out_ms_ == 0) {
+        last_data_out_ms_ = collecting ? now_ms : 0;
+        return false;
+    }
+    return now_ms - last_data_out_ms_ >= environment_.data_out_timeout_ms;
+}
+
 void SessionConnection::tick(std::uint64_t now_ms) {
     if (closing_) return;
     if (started_ms_ == 0) started_ms_ = now_ms;
@@ -211,14 +228,22 @@ void SessionConnection::tick(std::uint64_t now_ms) {
         session_.task_management().tick(now_ms);
         if (closing_) return;
     }
+    if (data_out_overdue(now_ms)) {
+        environment_.counters.slow_writers.add();
+        log::warn("{}: {} was asked for the data of a write and sent none for {} ms; dropped",
+                  address_, session_.initiator_name(), environment_.data_out_timeout_ms);
+        return fail(SessionEnd::timeout);
+    }
     const std::uint64_t silent_ms = now_ms - last_received_ms_;
     if (ping_outstanding_) {
         // An initiator that has never answered (iPXE) is not dropped for silence, but it goes
         // when the operating system it booted has a session of its own and this one sleeps.
         const std::uint64_t unanswered_ms = now_ms - ping_sent_ms_;
         if (answers_pings_ && unanswered_ms >= environment_.ping_timeout_ms &&
-            silent_ms >= environment_.ping_timeout_ms)
+            silent_ms >= environment_.ping_timeout_ms) {
+            environment_.counters.silent_peers.add();
             return fail(SessionEnd::timeout);
+        }
         if (!answers_pings_ && silent_ms >= kSupersededMs &&
             environment_.sessions.has_live_successor(session_))
             return fail(SessionEnd::timeout);

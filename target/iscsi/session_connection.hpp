@@ -60,8 +60,8 @@ class SessionConnection {
 
     void tick(std::uint64_t now_ms);
     void end(SessionEnd why) { session_.end(why); }
-    void request_logout();                // Async Message, event 1
-    void transport_lost(SessionEnd why);  // nothing more can be sent
+    void request_logout(std::uint16_t seconds);  // Async Message, event 1; ends a discovery session
+    void transport_lost(SessionEnd why);         // nothing more can be sent
 
     bool closing() const { return closing_; }
     bool drained() const { return closing_ && tasks_ == 0; }
@@ -108,6 +108,7 @@ class SessionConnection {
     void push(OutputPdu& pdu);
     BhsWriter number(OutputPdu& pdu, Opcode opcode, std::uint8_t flags, bool takes_stat_sn);
     void fail(SessionEnd why) { session_.connection_failed(*this, why); }
+    bool data_out_overdue(std::uint64_t now_ms);
 
     // session_command.cpp
     void scsi_command(const Pdu& pdu);
@@ -177,6 +178,8 @@ class SessionConnection {
     std::uint64_t ping_sent_ms_ = 0;
     std::uint32_t ping_tag_ = 0;
     bool received_since_tick_ = true;
+    bool data_out_since_tick_ = false;
+    std::uint64_t last_data_out_ms_ = 0;
     bool ping_outstanding_ = false;
     bool answers_pings_ = false;
 };

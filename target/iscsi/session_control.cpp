@@ -210,10 +210,10 @@ void SessionConnection::async_message(AsyncEvent event, std::uint16_t parameter3
     push(pdu);
 }
 
-void SessionConnection::request_logout() {
-    constexpr std::uint16_t kSecondsToLogOut = 1;  // Parameter3 of event 1
-    if (!closing_ && session_.attached())
-        async_message(AsyncEvent::logout_requested, kSecondsToLogOut);
+void SessionConnection::request_logout(std::uint16_t seconds) {
+    if (closing_) return;
+    if (!session_.attached()) return end(SessionEnd::logout);  // discovery has nothing to finish
+    async_message(AsyncEvent::logout_requested, seconds);
 }
 
 void SessionConnection::announce_session_end() { async_message(AsyncEvent::session_dropped, 0); }

@@ -73,6 +73,7 @@ void SessionConnection::solicit(Command& command) {
 }
 
 void SessionConnection::data_out(const Pdu& pdu) {
+    data_out_since_tick_ = true;
     const Bhs bhs = pdu.bhs;
     Command* found = command_of_data_out(bhs);
     if (found == nullptr) {

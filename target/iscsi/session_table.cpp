@@ -73,6 +73,11 @@ bool SessionTable::has_live_successor(const Session& session) const {
                        [](const auto& other) { return other->answers_pings(); });
 }
 
+std::size_t SessionTable::count(std::string_view target, std::string_view initiator) const {
+    const Peers* all = peers(target, initiator);
+    return all == nullptr ? 0 : all->size();
+}
+
 std::uint16_t SessionTable::new_tsih(std::string_view target, std::string_view initiator) {
     do {
         ++last_tsih_;

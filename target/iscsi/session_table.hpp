@@ -31,6 +31,8 @@ class SessionTable {
     // Has the same initiator a session of the same target that began after this one and answers
     // pings? Then an operating system has taken over from this one (FIELD: iPXE never logs out).
     bool has_live_successor(const Session& session) const;
+    // Sessions of this initiator with this target.
+    std::size_t count(std::string_view target, std::string_view initiator) const;
     // Not zero, and of no other session of this initiator with this target.
     std::uint16_t new_tsih(std::string_view target, std::string_view initiator);
 

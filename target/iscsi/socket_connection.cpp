@@ -92,6 +92,7 @@ void SocketConnection::receive() {
             return lost(SessionEnd::connection_lost);
         }
         const auto bytes = static_cast<std::size_t>(got);
+        received_bytes_ += bytes;
         const std::size_t placed = std::min(bytes, direct.size());
         if (placed > 0) connection_.direct_received(placed);
         take(staging.first(bytes - placed));
@@ -130,6 +131,7 @@ void SocketConnection::flush() {
             if (errno != EAGAIN) broken_ = true;
             return;
         }
+        sent_bytes_ += static_cast<std::uint64_t>(sent);
         output.sent(static_cast<std::size_t>(sent));
     }
 }
@@ -183,8 +185,32 @@ void SocketConnection::close_socket() {
     socket_.reset();
 }
 
+// A peer that takes no output, or leaves a PDU unfinished, holds buffers for as long as it likes.
+bool SocketConnection::drop_if_stuck(std::uint64_t now_ms) {
+    if (!socket_ || connection_.closing()) return false;
+    const std::uint64_t timeout_ms = owner_.options().stall_timeout_ms;
+    ReactorCounters& counters = owner_.environment().counters;
+    if (output_watch_.stuck(now_ms, !connection_.output().empty(), sent_bytes_, timeout_ms)) {
+        counters.slow_readers.add();
+        log::warn("{}: dropped: it has taken next to nothing for {} ms while {} bytes wait for it",
+                  host_, timeout_ms, connection_.output().queued_bytes());
+    } else if (input_watch_.stuck(now_ms,
+                                  connection_.logged_in() && connection_.input_unfinished() &&
+                                      !connection_.input_paused(),
+                                  received_bytes_, timeout_ms)) {
+        counters.slow_writers.add();
+        log::warn("{}: dropped: it has sent part of a PDU, and next to nothing more for {} ms",
+                  host_, timeout_ms);
+    } else {
+        return false;
+    }
+    lost(SessionEnd::timeout);
+    return true;
+}
+
 void SocketConnection::tick(std::uint64_t now_ms) {
     connection_.tick(now_ms);
+    if (drop_if_stuck(now_ms)) return;
     if (!connection_.logged_in() && now_ms - accepted_ms_ >= owner_.options().login_timeout_ms)
         connection_.login_timed_out();
     if (!connection_.closing() || !socket_) return;
@@ -194,7 +220,10 @@ void SocketConnection::tick(std::uint64_t now_ms) {
     owner_.reactor().at_turn_end(*this);
 }
 
-void SocketConnection::request_logout() { connection_.request_logout(); }
+void SocketConnection::request_logout(std::uint16_t seconds) {
+    if (!connection_.logged_in()) return end(SessionEnd::connection_lost);
+    connection_.request_logout(seconds);
+}
 
 void SocketConnection::end(SessionEnd why) {
     connection_.end(why);

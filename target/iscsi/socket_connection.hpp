@@ -10,6 +10,7 @@
 
 #include "common/file.hpp"
 #include "target/iscsi/connection.hpp"
+#include "target/iscsi/progress_watch.hpp"
 #include "target/reactor/poller.hpp"
 #include "target/reactor/reactor.hpp"
 
@@ -34,11 +35,13 @@ class SocketConnection final : public Transport, public reactor::Pollable, publi
 
     void start();
     void tick(std::uint64_t now_ms);
-    void request_logout();
+    // Of what has a session; what has none is closed.
+    void request_logout(std::uint16_t seconds);
     void end(SessionEnd why);  // closes at once, without waiting for the peer
 
     std::list<SocketConnection>::iterator self;  // in the owner's list
     const std::string& host() const { return host_; }
+    bool is_half_open() const { return !connection_.logged_in() && !connection_.closing(); }
 
   private:
     // Transport
@@ -54,12 +57,17 @@ class SocketConnection final : public Transport, public reactor::Pollable, publi
     void lost(SessionEnd why);
     void close_socket();
     void drain_until_closed();
+    bool drop_if_stuck(std::uint64_t now_ms);
 
     PortalReactor& owner_;
     FileDescriptor socket_;
     std::string host_;
     std::uint64_t accepted_ms_;
     std::uint64_t closing_since_ms_ = 0;
+    std::uint64_t received_bytes_ = 0;
+    std::uint64_t sent_bytes_ = 0;
+    ProgressWatch input_watch_;
+    ProgressWatch output_watch_;
     std::vector<std::uint8_t> backlog_;  // received, but input is paused
     bool watched_ = false;
     bool watches_input_ = true;

@@ -61,6 +61,8 @@ class PduStream {
     // The data segment under way is large: stage little, so that the next one is direct as well.
     bool expects_large_data() const { return last_data_length_ >= kLargeData; }
     bool failed() const { return failed_; }
+    // A PDU has begun to arrive, and its rest has not.
+    bool unfinished() const { return state_ == State::data || header_stored_ > 0; }
 
     static constexpr std::uint32_t kLargeData = 16 * 1024;
 

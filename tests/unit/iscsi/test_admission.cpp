@@ -1,6 +1,7 @@
 #include <catch2/catch.hpp>
 
 #include "target/iscsi/admission.hpp"
+#include "target/iscsi/progress_watch.hpp"
 #include "target/iscsi/socket_address.hpp"
 
 using namespace goldlink;
@@ -47,6 +48,40 @@ TEST_CASE("addresses without connections are forgotten") {
     admission.expire(60'000);
     CHECK(admission.connections() == 0);
     CHECK(admission.admit("a", 60'000) == Answer::admitted);
+}
+
+TEST_CASE("a peer is stuck when something waits and next to nothing moves for the timeout") {
+    constexpr std::uint64_t kLeast = ProgressWatch::kLeastBytes;
+    SECTION("nothing at all") {
+        ProgressWatch watch;
+        CHECK_FALSE(watch.stuck(1'000, true, 0, 30'000));
+        CHECK_FALSE(watch.stuck(30'999, true, 0, 30'000));
+        CHECK(watch.stuck(31'000, true, 0, 30'000));
+    }
+    SECTION("a byte a second") {
+        ProgressWatch watch;
+        for (std::uint64_t now_ms = 500; now_ms < 30'500; now_ms += 500)
+            CHECK_FALSE(watch.stuck(now_ms, true, now_ms / 1'000, 30'000));
+        CHECK(watch.stuck(30'500, true, 30, 30'000));
+    }
+    SECTION("a slow line moves enough, for ever") {
+        ProgressWatch watch;
+        for (std::uint64_t second = 0; second < 3'600; ++second)
+            CHECK_FALSE(watch.stuck(second * 1'000, true, second * kLeast / 25, 30'000));
+    }
+    SECTION("what waits is taken in between") {
+        ProgressWatch watch;
+        CHECK_FALSE(watch.stuck(0, true, 0, 30'000));
+        CHECK_FALSE(watch.stuck(20'000, false, 48, 30'000));
+        CHECK_FALSE(watch.stuck(40'000, true, 48, 30'000));
+        CHECK_FALSE(watch.stuck(69'000, true, 48, 30'000));
+        CHECK(watch.stuck(70'000, true, 48, 30'000));
+    }
+    SECTION("silence with nothing waiting is no fault") {
+        ProgressWatch watch;
+        CHECK_FALSE(watch.stuck(0, false, 0, 30'000));
+        CHECK_FALSE(watch.stuck(86'400'000, false, 0, 30'000));
+    }
 }
 
 TEST_CASE("portal addresses") {

@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <sys/socket.h>
 
+#include <atomic>
 #include <catch2/catch.hpp>
 #include <chrono>
 #include <functional>
@@ -101,6 +102,10 @@ struct Raw {
         REQUIRE(::send(socket.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL) ==
                 static_cast<ssize_t>(bytes.size()));
     }
+    bool readable() const {
+        pollfd wait{socket.get(), POLLIN, 0};
+        return ::poll(&wait, 1, 0) == 1;
+    }
     // Everything until the target closes.
     ByteVector read_all() {
         ByteVector all;
@@ -115,6 +120,14 @@ struct Raw {
     }
     FileDescriptor socket;
 };
+
+ByteVector login_bytes(const Peer& writer) {
+    Request login(Opcode::login, 0x87);
+    login.immediate().with(
+        pairs({"InitiatorName=iqn.a:b", "TargetName=iqn.2026-11.io.goldlink:pc-001"}));
+    login.writer.be32(24, writer.cmd_sn);
+    return writer.encode(login);
+}
 
 }  // namespace
 
@@ -230,6 +243,70 @@ TEST_CASE("the oldest half-open connection goes when there are too many") {
     CHECK(initiator.connected);
 }
 
+TEST_CASE("logins that were begun and not finished make room for later ones") {
+    PortalOptions options;
+    options.max_half_open = 2;
+    Server server(options);
+    Peer writer(server.world);
+    Request begin(Opcode::login, 0x04);
+    begin.immediate().with(
+        pairs({"InitiatorName=iqn.a:b", "TargetName=iqn.2026-11.io.goldlink:pc-001"}));
+    const auto request = writer.encode(begin);
+    Raw first(server), second(server);
+    first.send(request);
+    CHECK(eventually([&] { return first.readable(); }));  // its answer: it is on its reactor
+    second.send(request);
+    CHECK(eventually([&] { return second.readable(); }));
+    Raw third(server);
+    third.send(request);
+    CHECK(first.read_all().size() > kBhsBytes);  // the answer, then the end
+    CHECK(server.portals->counters()[0].half_open_dropped == 1);
+    Initiator initiator(server);
+    CHECK(initiator.connected);
+}
+
+TEST_CASE("a peer that never reads its socket is dropped, and nobody else is") {
+    PortalOptions options;
+    options.stall_timeout_ms = 300;
+    Server server(options);
+    Initiator bystander(server);
+    REQUIRE(bystander.connected);
+    Peer writer(server.world);
+    Raw raw(server);
+    raw.send(login_bytes(writer));
+    CHECK(eventually([&] { return server.portals->session_count() == 2; }));
+    // 64 MiB of answers: more than the kernel's buffers and our bound take.
+    for (int i = 0; i < 16; ++i) {
+        Request request(Opcode::scsi_command, kFinal | kCommandRead);
+        writer.command(request, read_10(0, 8192), 4U << 20);
+        raw.send(writer.encode(request));
+    }
+    CHECK(eventually([&] { return server.portals->session_count() == 1; }));
+    CHECK(server.portals->counters()[0].slow_readers == 1);
+    CHECK(bystander.read(0, 4096).size() == 4096);
+}
+
+TEST_CASE("a peer that leaves a PDU unfinished is dropped, and nobody else is") {
+    PortalOptions options;
+    options.stall_timeout_ms = 300;
+    Server server(options);
+    Initiator bystander(server);
+    REQUIRE(bystander.connected);
+    Peer writer(server.world);
+    Raw header(server), data(server);
+    for (Raw* raw : {&header, &data}) raw->send(login_bytes(writer));
+    CHECK(eventually([&] { return server.portals->session_count() >= 2; }));
+    header.send(ByteVector(20, 0));
+    Request request(Opcode::nop_out, kFinal);
+    request.immediate().with(ByteVector(1000, 'x'));
+    auto bytes = writer.encode(request);
+    bytes.resize(500);
+    data.send(bytes);
+    CHECK(eventually([&] { return server.portals->counters()[0].slow_writers >= 1; }));
+    CHECK(eventually([&] { return server.portals->session_count() == 1; }));
+    CHECK(bystander.read(0, 4096).size() == 4096);
+}
+
 TEST_CASE("garbage is answered and closed") {
     Server server;
     const auto answer_to = [&](const ByteVector& bytes) {
@@ -267,7 +344,7 @@ TEST_CASE("limits of connections and of logins a second") {
     REQUIRE(two.connected);
     Raw third(server);
     CHECK(third.read_all().empty());
-    CHECK(server.portals->counters()[0].connections_refused == 1);
+    CHECK(server.portals->counters()[0].refused_address == 1);
     CHECK(one.read(0, 512).size() == 512);
 
     PortalOptions slow;
@@ -276,9 +353,9 @@ TEST_CASE("limits of connections and of logins a second") {
     for (int i = 0; i < 20; ++i) Raw(limited).socket.reset();
     CHECK(eventually([&] {
         const auto c = limited.portals->counters()[0];
-        return c.connections_accepted + c.connections_refused == 20;
+        return c.connections_accepted + c.refused_rate == 20;
     }));
-    CHECK(limited.portals->counters()[0].connections_refused >= 15);
+    CHECK(limited.portals->counters()[0].refused_rate >= 15);
 }
 
 TEST_CASE("a connection that vanishes ends its session") {
@@ -300,10 +377,7 @@ TEST_CASE("stopping asks for logout, then closes, and every session is ended") {
     Server server(options);
     Raw raw(server);
     Peer writer(server.world);
-    Request login(Opcode::login, 0x87);
-    login.immediate().with(
-        pairs({"InitiatorName=iqn.a:b", "TargetName=iqn.2026-11.io.goldlink:pc-001"}));
-    raw.send(writer.encode(login));
+    raw.send(login_bytes(writer));
     CHECK(eventually([&] { return server.portals->session_count() == 1; }));
     server.portals->stop();
     const auto all = raw.read_all();
@@ -311,10 +385,59 @@ TEST_CASE("stopping asks for logout, then closes, and every session is ended") {
     const std::uint8_t* last = all.data() + all.size() - kBhsBytes;
     CHECK(last[0] == 0x32);
     CHECK(last[36] == 1);
+    CHECK(load_be16(last + 42) == 1);  // Parameter3: the grace in seconds, rounded up
     CHECK(server.world.link().ended.size() == 1);
     CHECK(server.portals->session_count() == 0);
     server.portals->stop();
     CHECK_FALSE(server.portals->listen("127.0.0.1:0"));
+}
+
+TEST_CASE("stopping does not wait for what has no session to log out of") {
+    PortalOptions options;
+    options.stop_grace_ms = 600'000;  // a stop that waited would be this test's timeout
+    Server server(options);
+    Raw silent(server), begun(server), discovery(server);
+    Peer writer(server.world);
+    Request first(Opcode::login, 0x04);
+    first.immediate().with(
+        pairs({"InitiatorName=iqn.a:b", "TargetName=iqn.2026-11.io.goldlink:pc-001"}));
+    begun.send(writer.encode(first));
+    Request finder(Opcode::login, 0x87);
+    finder.immediate().with(pairs({"InitiatorName=iqn.a:b", "SessionType=Discovery"}));
+    discovery.send(writer.encode(finder));
+    CHECK(eventually([&] { return begun.readable() && discovery.readable(); }));
+    discovery.socket.reset();
+    server.portals->stop();
+    CHECK(begun.read_all().size() > kBhsBytes);
+}
+
+TEST_CASE("libiscsi logs out when it is asked to, and is back after the restart") {
+    PortalOptions options;
+    options.stop_grace_ms = 600'000;
+    Server server(options);
+    Initiator initiator(server);
+    REQUIRE(initiator.connected);
+    iscsi_set_noautoreconnect(initiator.context, 0);
+    std::atomic<bool> stopped{false};
+    std::thread stopping([&] {
+        server.portals->stop();
+        stopped = true;
+    });
+    while (!stopped) {
+        pollfd wait{iscsi_get_fd(initiator.context),
+                    static_cast<short>(iscsi_which_events(initiator.context)), 0};
+        ::poll(&wait, 1, 20);
+        iscsi_service(initiator.context, wait.revents);
+    }
+    stopping.join();
+    CHECK(server.world.link().ended == std::vector<SessionEnd>{SessionEnd::logout});
+
+    PortalSet again({server.reactors[0].get()}, server.world);
+    REQUIRE(again.listen(server.address));
+    // The first command of the new session is told of the unit attention.
+    CHECK(eventually([&] { return initiator.read(0, 512).size() == 512; }));
+    CHECK(again.session_count() == 1);
+    CHECK(server.world.link().started.size() == 2);
 }
 
 TEST_CASE("addresses that cannot be listened on are errors") {

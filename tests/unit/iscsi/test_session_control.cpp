@@ -458,11 +458,12 @@ TEST_CASE("a logout request before the portal stops") {
     World world;
     Peer peer(world);
     peer.login();
-    peer.connection().request_logout();
+    peer.connection().request_logout(7);
     const auto replies = peer.replies();
     REQUIRE(replies.size() == 1);
     CHECK(replies[0].opcode() == Opcode::async_message);
     CHECK(replies[0].byte(36) == 1);
+    CHECK(load_be16(replies[0].header.data() + 42) == 7);  // Parameter3: seconds
     CHECK_FALSE(peer.connection().closing());
 }
 
@@ -580,6 +581,7 @@ TEST_CASE("text that never ends holds no more than its bounds") {
 TEST_CASE("an idle session costs less than 64 KiB") {
     World world;
     constexpr std::size_t kSessions = 100;
+    world.environment.max_sessions_per_initiator = 2 * kSessions;
     std::vector<std::unique_ptr<Peer>> peers;
     const auto use = [&] {
         peers.push_back(std::make_unique<Peer>(world));
