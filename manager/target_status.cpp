@@ -5,12 +5,15 @@
 namespace goldlink::manager {
 namespace {
 
-std::optional<std::string> first_portal(const std::string& status) {
+std::vector<std::string> portals_of(const std::string& status) {
+    std::vector<std::string> found;
     const auto object = json::parse_object(status);
-    if (!object) return std::nullopt;
+    if (!object) return found;
     const auto portals = json::array_field(*object, "portals", 256);
-    if (!portals || portals->empty() || !portals->front().is_string()) return std::nullopt;
-    return std::string(portals->front().as_string());
+    if (!portals) return found;
+    for (const json::value& portal : *portals)
+        if (portal.is_string()) found.emplace_back(portal.as_string());
+    return found;
 }
 
 }  // namespace
@@ -24,7 +27,7 @@ PeerResult<std::string> TargetStatus::get() {
     answer_ = target_.call("GET", "/status", "", std::chrono::seconds(3));
     asked_ = std::chrono::steady_clock::now();
     if (*answer_)
-        if (auto portal = first_portal(**answer_)) portal_ = std::move(portal);
+        if (auto portals = portals_of(**answer_); !portals.empty()) portals_ = std::move(portals);
     return *answer_;
 }
 
@@ -36,14 +39,23 @@ std::optional<std::string> TargetStatus::portal(const std::string& local) {
     lock.unlock();
     if (!fresh) get();
     lock.lock();
-    if (!portal_) return std::nullopt;
-    const std::size_t colon = portal_->rfind(':');
-    const std::string host = portal_->substr(0, colon);
-    if (host != "0.0.0.0" && host != "[::]") return portal_;
+    return reachable_portal(portals_, local);
+}
+
+std::optional<std::string> reachable_portal(const std::vector<std::string>& portals,
+                                            const std::string& local) {
+    if (portals.empty()) return std::nullopt;
     const std::size_t local_colon = local.rfind(':');
-    const std::string local_host =
+    const std::string here =
         local_colon == std::string::npos ? "127.0.0.1" : local.substr(0, local_colon);
-    return local_host + portal_->substr(colon);
+    const std::string wildcard = here.starts_with('[') ? "[::]:" : "0.0.0.0:";
+    for (const std::string& portal : portals) {
+        if (portal.starts_with(wildcard)) return here + portal.substr(portal.rfind(':'));
+        if (!portal.starts_with("0.0.0.0:") && !portal.starts_with("[::]:")) return portal;
+    }
+    // On all addresses of the other family alone, and which those are is not known here.
+    const std::string& first = portals.front();
+    return (first.starts_with('[') ? "[::1]" : "127.0.0.1") + first.substr(first.rfind(':'));
 }
 
 }  // namespace goldlink::manager

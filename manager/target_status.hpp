@@ -6,10 +6,16 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "manager/peer.hpp"
 
 namespace goldlink::manager {
+
+// The one of a target's portals that a caller who was reached at `local` can tell initiators: one
+// on all addresses becomes `local`'s. nullopt: there is none.
+std::optional<std::string> reachable_portal(const std::vector<std::string>& portals,
+                                            const std::string& local);
 
 class TargetStatus {
   public:
@@ -27,7 +33,7 @@ class TargetStatus {
     std::mutex mutex_;
     std::optional<PeerResult<std::string>> answer_;
     std::chrono::steady_clock::time_point asked_{};
-    std::optional<std::string> portal_;
+    std::vector<std::string> portals_;
 };
 
 }  // namespace goldlink::manager

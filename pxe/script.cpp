@@ -98,6 +98,12 @@ Result<> need_value(std::string_view text, std::string_view what) {
                                what, plain_text(text, 64)));
 }
 
+// iPXE takes an IPv6 address in brackets where the parts of a root path are parted by colons.
+std::string_view without_brackets(std::string_view host) {
+    const bool v6 = host.size() > 2 && host.front() == '[' && host.back() == ']';
+    return v6 ? host.substr(1, host.size() - 2) : host;
+}
+
 }  // namespace
 
 bool is_script_value(std::string_view text) {
@@ -136,7 +142,7 @@ std::string plain_text(std::string_view text, std::size_t max_bytes) {
 }
 
 Result<std::string> link_script(const ScriptFrame& frame, const SanDisk& disk) {
-    GOLDLINK_TRY(need_value(disk.portal_host, "portal"));
+    GOLDLINK_TRY(need_value(without_brackets(disk.portal_host), "portal"));
     GOLDLINK_TRY(need_value(disk.iqn, "target name"));
     std::string text = opening(frame);
     const std::string name = plain_text(frame.name, 100);

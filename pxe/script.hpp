@@ -30,7 +30,7 @@ struct ScriptFrame {
 };
 
 struct SanDisk {
-    std::string portal_host;  // IPv4 address or plain name
+    std::string portal_host;  // IPv4 address, IPv6 address in brackets, or plain name
     std::uint16_t portal_port = 3260;
     std::uint64_t lun = 0;
     std::string iqn;

@@ -95,7 +95,7 @@ class Initiator:
     def __init__(self, portal, name="iqn.2026-11.io.goldlink.test:initiator", isid=ISID, timeout_seconds=30):
         host, port = portal.rsplit(":", 1)
         self.name, self.isid = name, isid
-        self.socket = socket.create_connection((host, int(port)), timeout_seconds)
+        self.socket = socket.create_connection((host.strip("[]"), int(port)), timeout_seconds)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.cmd_sn = 1
         self.exp_stat_sn = 0

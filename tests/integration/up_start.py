@@ -8,7 +8,7 @@ import stat
 import subprocess
 import unittest
 
-from harness.processes import TestCase, binary, wait_until
+from harness.processes import TestCase, binary, free_port, wait_until
 from harness.up import Up, run_cli
 
 
@@ -84,6 +84,25 @@ class Start(TestCase):
                 said = self.refused(up)
             self.assertIn(f"port 127.0.0.1:{port} is in use by python3 (pid {os.getpid()})", said)
             self.assertEqual(up.processes(), set())
+
+    def test_a_portal_of_ipv6_serves_a_lease_by_its_url(self):
+        port = free_port()
+        up = self.up()
+        up.arguments[up.arguments.index("--portal") + 1] = f"[::1]:{port}"
+        up.start()
+        wait_until(up.healthy, "every part works")
+        disk = self.folder / "small.raw"
+        disk.write_bytes(os.urandom(1 << 20))
+        done = up.cli("image", "import", "small", disk, "--format", "raw")
+        self.assertEqual(done.code, 0, done)
+        done = up.cli("link", "create", "--lease", "10m", "--image", "small", "--json")
+        self.assertEqual(done.code, 0, done)
+        self.assertEqual(done.json["portal"], f"[::1]:{port}")
+        self.assertIn(f"@[::1]:{port}/", done.json["url"])
+        read = self.folder / "read.raw"
+        subprocess.run(["qemu-img", "convert", "-f", "raw", "-O", "raw", done.json["url"], read], check=True,
+                       timeout=60)
+        self.assertEqual(read.read_bytes(), disk.read_bytes())
 
     def test_a_state_folder_that_cannot_be_used_is_refused(self):
         (self.folder / "file").write_text("x")

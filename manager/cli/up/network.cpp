@@ -49,36 +49,48 @@ std::optional<SocketAddress> to_socket_address(const Endpoint& endpoint) {
     return std::nullopt;
 }
 
-std::string v4_text(const sockaddr* address) {
-    const auto* v4 = reinterpret_cast<const sockaddr_in*>(address);
-    char text[INET_ADDRSTRLEN] = {};
-    ::inet_ntop(AF_INET, &v4->sin_addr, text, sizeof text);
+int family_number(Family family) { return family == Family::v6 ? AF_INET6 : AF_INET; }
+
+// "" for a link-local IPv6 address: it means nothing without its zone.
+std::string address_text(const sockaddr* address) {
+    char text[INET6_ADDRSTRLEN] = {};
+    if (address->sa_family == AF_INET) {
+        const auto* v4 = reinterpret_cast<const sockaddr_in*>(address);
+        ::inet_ntop(AF_INET, &v4->sin_addr, text, sizeof text);
+    } else {
+        const auto* v6 = reinterpret_cast<const sockaddr_in6*>(address);
+        if (!IN6_IS_ADDR_LINKLOCAL(&v6->sin6_addr))
+            ::inet_ntop(AF_INET6, &v6->sin6_addr, text, sizeof text);
+    }
     return text;
 }
 
-// The first IPv4 address of an interface that `accept` takes.
+// The first address of an interface that `accept` takes.
 template <typename Accept>
-std::string find_address(Accept accept) {
+std::string find_address(Family family, Accept accept) {
     ifaddrs* raw = nullptr;
     if (::getifaddrs(&raw) != 0) return {};
     const std::unique_ptr<ifaddrs, decltype(&::freeifaddrs)> list(raw, &::freeifaddrs);
     for (const ifaddrs* entry = raw; entry != nullptr; entry = entry->ifa_next)
-        if (entry->ifa_addr != nullptr && entry->ifa_addr->sa_family == AF_INET && accept(*entry))
-            return v4_text(entry->ifa_addr);
+        if (entry->ifa_addr != nullptr && entry->ifa_addr->sa_family == family_number(family) &&
+            accept(*entry))
+            if (auto text = address_text(entry->ifa_addr); !text.empty()) return text;
     return {};
 }
 
 // The source address the kernel picks for a far destination. Connecting a UDP socket sends nothing.
-std::string route_address() {
-    const FileDescriptor fd(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+std::string route_address(Family family) {
+    const FileDescriptor fd(::socket(family_number(family), SOCK_DGRAM | SOCK_CLOEXEC, 0));
     if (!fd) return {};
-    auto far = to_socket_address({"192.0.2.1", 9});  // TEST-NET-1, RFC 5737
+    // Documentation's addresses: RFC 3849, RFC 5737.
+    auto far = to_socket_address({family == Family::v6 ? "2001:db8::1" : "192.0.2.1", 9});
     if (::connect(fd.get(), far->get(), far->length) != 0) return {};
     SocketAddress own;
     own.length = sizeof own.storage;
-    if (::getsockname(fd.get(), own.get(), &own.length) != 0 || own.storage.ss_family != AF_INET)
+    if (::getsockname(fd.get(), own.get(), &own.length) != 0 ||
+        own.storage.ss_family != family_number(family))
         return {};
-    return v4_text(own.get());
+    return address_text(own.get());
 }
 
 // The inode of the socket that listens on a TCP port, from /proc/net/tcp{,6}.
@@ -157,7 +169,7 @@ Result<Endpoint> parse_endpoint(std::string_view text) {
     return endpoint;
 }
 
-Result<std::string> interface_address(const std::string& interface) {
+Result<std::string> interface_address(const std::string& interface, Family family) {
     if (::if_nametoindex(interface.c_str()) == 0) {
         std::string names;
         const std::unique_ptr<struct if_nameindex, decltype(&::if_freenameindex)> list(
@@ -168,22 +180,25 @@ Result<std::string> interface_address(const std::string& interface) {
             ErrorKind::not_found,
             fmt::format("there is no network interface {}; this machine has {}", interface, names));
     }
-    auto address = find_address([&](const ifaddrs& entry) { return interface == entry.ifa_name; });
+    auto address =
+        find_address(family, [&](const ifaddrs& entry) { return interface == entry.ifa_name; });
     if (address.empty())
         return failure(
             ErrorKind::not_found,
-            fmt::format("network interface {} has no IPv4 address\n  to do: give it one ('ip "
-                        "address add 10.0.0.1/24 dev {}') before starting",
-                        interface, interface));
+            fmt::format("network interface {} has no {} address\n  to do: give it one ('ip "
+                        "address add {} dev {}') before starting",
+                        interface, family == Family::v6 ? "IPv6" : "IPv4",
+                        family == Family::v6 ? "fd00::1/64" : "10.0.0.1/24", interface));
     return address;
 }
 
-std::string machine_address() {
-    if (auto address = route_address(); !address.empty()) return address;
-    auto address = find_address([](const ifaddrs& entry) {
+std::string machine_address(Family family) {
+    if (auto address = route_address(family); !address.empty()) return address;
+    auto address = find_address(family, [](const ifaddrs& entry) {
         return (entry.ifa_flags & IFF_UP) != 0 && (entry.ifa_flags & IFF_LOOPBACK) == 0;
     });
-    return address.empty() ? "127.0.0.1" : address;
+    if (!address.empty()) return address;
+    return family == Family::v6 ? "::1" : "127.0.0.1";
 }
 
 Result<Endpoint> claim_endpoint(Endpoint endpoint) {

@@ -21,11 +21,13 @@ struct Endpoint {
 // "ADDRESS:PORT" with a literal address; IPv6 in brackets. Port 0 asks for any free one.
 Result<Endpoint> parse_endpoint(std::string_view text);
 
-// The IPv4 address of a network interface.
-Result<std::string> interface_address(const std::string& interface);
-// The IPv4 address that this machine would talk to others with: that of the default route, else of
-// the first interface that is up and not loopback, else 127.0.0.1.
-std::string machine_address();
+enum class Family : bool { v4, v6 };
+
+// The address of a network interface; an IPv6 one is not link-local.
+Result<std::string> interface_address(const std::string& interface, Family family = Family::v4);
+// The address that this machine would talk to others with: that of the default route, else of the
+// first interface that is up and not loopback, else loopback's.
+std::string machine_address(Family family = Family::v4);
 
 // Makes sure that nobody listens on the TCP endpoint; a port of 0 becomes a free one. The error
 // says which process holds the port, where that can be seen.

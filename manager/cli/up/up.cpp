@@ -244,14 +244,15 @@ Result<std::vector<std::string>> concrete_portals(const std::vector<std::string>
             add(endpoint);
             continue;
         }
+        const Family family = endpoint.host == "::" ? Family::v6 : Family::v4;
         std::string address;
         if (interface.empty()) {
-            address = machine_address();
+            address = machine_address(family);
         } else {
-            GOLDLINK_TRY_ASSIGN(address, interface_address(interface));
+            GOLDLINK_TRY_ASSIGN(address, interface_address(interface, family));
         }
         add({address, endpoint.port});
-        if (endpoint.port != 0) add({"127.0.0.1", endpoint.port});
+        if (endpoint.port != 0) add({family == Family::v6 ? "::1" : "127.0.0.1", endpoint.port});
     }
     return portals;
 }

@@ -28,7 +28,7 @@ struct Options {
 // Runs until told to stop. Prints "ready URL" on stdout when everything serves.
 Result<> run(const Options& options);
 
-// Where clients reach the portals that were asked for: 0.0.0.0 becomes the interface's (or, without
+// Where clients reach the portals that were asked for: 0.0.0.0 or [::] becomes the interface's (or, without
 // one, the machine's) address and loopback, the address for clients first. Exposed for its test.
 Result<std::vector<std::string>> concrete_portals(const std::vector<std::string>& asked,
                                                   const std::string& interface);

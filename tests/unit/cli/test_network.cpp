@@ -65,6 +65,12 @@ TEST_CASE("portals are concrete: 0.0.0.0 becomes this machine's address, then lo
     CHECK(concrete_portals({"0.0.0.0:9"}, "lo") == std::vector<std::string>{"127.0.0.1:9"});
     CHECK(concrete_portals({"10.0.0.1:1", "10.0.1.1:1", "10.0.0.1:1"}, "") ==
           std::vector<std::string>{"10.0.0.1:1", "10.0.1.1:1"});
+    CHECK(concrete_portals({"[fd00::1]:9"}, "") == std::vector<std::string>{"[fd00::1]:9"});
+    CHECK(concrete_portals({"[::]:9"}, "lo") == std::vector<std::string>{"[::1]:9"});
+    const auto v6 = concrete_portals({"[::]:9"}, "");
+    REQUIRE(v6);
+    CHECK(v6->front() == Endpoint{machine_address(Family::v6), 9}.to_string());
+    CHECK(v6->back() == "[::1]:9");
     const auto missing = concrete_portals({"0.0.0.0:9"}, "nosuchif0");
     REQUIRE_FALSE(missing);
     CHECK(missing.error().message.find("this machine has lo") != std::string::npos);

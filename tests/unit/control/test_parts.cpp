@@ -214,6 +214,14 @@ TEST_CASE("booting machines are told an address that they can reach") {
     CHECK(portal_for({"10.0.0.1:3260"}, "192.0.2.1:3261", "") == "192.0.2.1:3261");
     CHECK(portal_for({"0.0.0.0:3260"}, "", "127.0.0.1") == "127.0.0.1:3260");
     CHECK(portal_for({}, "", "").empty());
+    CHECK(portal_for({"[fd00::1]:3260"}, "", "") == "[fd00::1]:3260");
+    CHECK(portal_for({"[::]:3260"}, "", "::1") == "[::1]:3260");
+    // Each client is told of a portal that it can speak to, where there is one.
+    const std::vector<std::string> both{"[::]:3260", "127.0.0.9:3261"};
+    CHECK(portal_for(both, "", "127.0.0.1") == "127.0.0.9:3261");
+    CHECK(portal_for(both, "", "::1") == "[::1]:3260");
+    CHECK(portal_for({"10.0.0.1:3260"}, "", "fd00::7") == "10.0.0.1:3260");
+    CHECK(portal_for(both, "", "no address").ends_with("]:3260"));
     const std::string chosen = portal_for({"0.0.0.0:3260"}, "", "");
     CHECK(chosen.ends_with(":3260"));
     CHECK_FALSE(chosen.starts_with("0.0.0.0"));

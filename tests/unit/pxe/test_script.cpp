@@ -136,6 +136,19 @@ TEST_CASE("no value from outside can add a line or a command to a script") {
     }
 }
 
+TEST_CASE("an IPv6 portal stands in brackets in the root path") {
+    SanDisk v6 = disk();
+    v6.portal_host = "[2001:db8::2]";
+    v6.portal_port = 3261;
+    const auto script = link_script(frame(), v6);
+    REQUIRE(script);
+    CHECK(script->find("iscsi:[2001:db8::2]::3261:0:" + v6.iqn + " ") != std::string::npos);
+    for (const char* bad : {"[]", "[a b]", "[${x}]", "[2001:db8::2", "2001:db8::2]"}) {
+        v6.portal_host = bad;
+        CHECK_FALSE(link_script(frame(), v6));
+    }
+}
+
 TEST_CASE("a secret that cannot be written is not quoted in the error") {
     SanDisk bad = disk();
     bad.secret = "top secret $";
