@@ -162,6 +162,11 @@ void Connection::refuse(LoginStatus status, std::string_view why) {
 }
 
 void Connection::respond(const LoginAnswer& answer, std::uint16_t tsih) {
+    if (already_answered_ > 0 && answer.status == LoginStatus::success) {
+        --already_answered_;
+        ++stat_sn_;
+        return;
+    }
     const Bhs request(request_.data());
     const Buffer text =
         answer.text.empty() ? Buffer{} : environment_.buffers.take(answer.text.size());

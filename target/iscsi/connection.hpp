@@ -21,6 +21,8 @@ namespace goldlink::iscsi {
 
 class Connection final : private PduSink {
   public:
+    static constexpr std::uint32_t kFirstStatSn = 1;  // of a connection
+
     Connection(Environment& environment, Transport& transport, std::string peer_address,
                PortalAddresses portals);
     ~Connection() override;
@@ -38,6 +40,9 @@ class Connection final : private PduSink {
     }
 
     OutputQueue& output() { return output_; }
+
+    // So many of the login requests that will come first have had their answers.
+    void already_answered(std::uint32_t requests) { already_answered_ = requests; }
 
     bool logged_in() const { return full_feature_ != nullptr; }
     // A PDU has begun to arrive, and its rest has not.
@@ -86,7 +91,8 @@ class Connection final : private PduSink {
     // Of the login request that is being answered.
     LoginAnswer answer_;
     std::array<std::uint8_t, kBhsBytes> request_{};
-    std::uint32_t stat_sn_ = 1;
+    std::uint32_t stat_sn_ = kFirstStatSn;
+    std::uint32_t already_answered_ = 0;
 };
 
 }  // namespace goldlink::iscsi

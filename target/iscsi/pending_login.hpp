@@ -1,6 +1,8 @@
 // PendingLogin: an accepted socket until its first login request is whole, on the accepting
 // reactor. Then the target's name says which reactor it goes to; what is no login request goes to
-// the accepting reactor, where the login refuses it in the protocol's terms.
+// the accepting reactor, where the login refuses it in the protocol's terms. A request whose text
+// goes on in the next one (C bit, RFC 7143 6.2) is answered here, since the name may be in that
+// one.
 #pragma once
 
 #include <functional>

@@ -29,7 +29,7 @@ struct PortalOptions {
     // Of one initiator name with one link: iPXE's two, a system's paths, and what died unnoticed.
     std::size_t max_sessions_per_initiator = 32;
     // Accepted, not logged in yet; the oldest goes when exceeded. So many before their first
-    // request is whole (9 KiB each), and as many again on each reactor (64 KiB of text each).
+    // request is whole, and as many again on each reactor; each 64 KiB of text and a request.
     std::size_t max_half_open = 512;
     unsigned logins_per_second_per_address = 300;  // twice as many in a burst
     unsigned login_timeout_ms = 15'000;            // from accept to full feature phase

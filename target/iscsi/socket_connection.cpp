@@ -41,7 +41,9 @@ SocketConnection::SocketConnection(PortalReactor& owner, AcceptedSocket accepted
       accepted_ms_(accepted.accepted_ms),
       backlog_(std::move(accepted.received)),
       connection_(owner.environment(), *this, std::move(accepted.peer),
-                  std::move(accepted.portals)) {}
+                  std::move(accepted.portals)) {
+    connection_.already_answered(accepted.answered);
+}
 
 SocketConnection::~SocketConnection() {
     owner_.reactor().withdraw(*this);

@@ -25,7 +25,8 @@ struct AcceptedSocket {
     std::string peer;  // "10.0.0.7:41234"
     PortalAddresses portals;
     std::uint64_t accepted_ms = 0;
-    std::vector<std::uint8_t> received;  // the first login request, as far as it was read
+    std::vector<std::uint8_t> received;  // of the login, as far as it was read
+    std::uint32_t answered = 0;          // requests in it that have their (empty) answer
 };
 
 class SocketConnection final : public Transport, public reactor::Pollable, public reactor::TurnEnd {

@@ -165,6 +165,61 @@ TEST_CASE("a session lives on its link's reactor") {
     CHECK(initiator.read(0, 4096).size() == 4096);
 }
 
+TEST_CASE("a login in pieces reaches its link's reactor, wherever the name is") {
+    Server server({}, 3);
+    server.world.entry().reactor = 2;
+    const std::string text =
+        pairs({"InitiatorName=iqn.a:b", "TargetName=iqn.2026-11.io.goldlink:pc-001"});
+    // Cut within the name of the target, and before it, and into single bytes at the end.
+    for (const std::size_t cut : {30UL, 10UL, text.size() - 3}) {
+        Peer writer(server.world);
+        Raw raw(server);
+        const auto request = [&](std::uint8_t flags, std::string_view piece) {
+            Request login(Opcode::login, flags);
+            login.immediate().with(piece);
+            login.writer.be32(24, writer.cmd_sn).itt(5);
+            return writer.encode(login);
+        };
+        raw.send(request(0x44, std::string_view(text).substr(0, cut)));
+        CHECK(eventually([&] { return raw.readable(); }));
+        for (std::size_t at = cut; at + 1 < text.size(); at += text.size() / 4)
+            raw.send(request(0x44, std::string_view(text).substr(
+                                       at, std::min(text.size() / 4, text.size() - 1 - at))));
+        raw.send(request(0x87, std::string_view(text).substr(text.size() - 1)));
+        CHECK(eventually([&] { return server.portals->counters()[2].sessions == 1; }));
+        ::shutdown(raw.socket.get(), SHUT_WR);
+        const auto answers = raw.read_all();
+        REQUIRE(answers.size() % 4 == 0);
+        std::uint32_t stat_sn = 1;
+        std::size_t at = 0;
+        for (; at < answers.size(); ++stat_sn) {
+            const std::uint8_t* header = answers.data() + at;
+            const Bhs bhs(header);
+            CHECK(bhs.opcode() == Opcode::login_response);
+            CHECK(load_be32(header + 24) == stat_sn);
+            CHECK(load_be16(header + 36) == 0);
+            at += kBhsBytes + padded(bhs.data_length());
+            CHECK(header[1] == (at < answers.size() ? 0x04 : 0x87));
+        }
+        CHECK(at == answers.size());
+        CHECK(stat_sn >= 3);
+        CHECK(eventually([&] { return server.portals->session_count() == 0; }));
+    }
+}
+
+TEST_CASE("login text without an end is bounded before the reactor is known, too") {
+    Server server;
+    Peer writer(server.world);
+    Raw raw(server);
+    Request login(Opcode::login, 0x44);
+    login.immediate().with(std::string(8000, 'x'));
+    const auto request = writer.encode(login);
+    for (int i = 0; i < 9; ++i) raw.send(request);
+    const auto answers = raw.read_all();
+    REQUIRE(answers.size() == 9 * kBhsBytes);
+    CHECK(load_be16(answers.data() + 8 * kBhsBytes + 36) == 0x0200);
+}
+
 TEST_CASE("discovery over a socket names target and portal") {
     Server server;
     iscsi_context* context = iscsi_create_context("iqn.1993-08.org.debian:01:finder");
