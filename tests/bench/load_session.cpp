@@ -247,6 +247,7 @@ void Session::on_finished(std::uint32_t slot) {
     ++load_.totals.operations;
     load_.totals.bytes += load_.options.block_bytes;
     load_.totals.latency.add(load_.batch_time_ns - slots_[slot].started_ns);
+    latency_.add(load_.batch_time_ns - slots_[slot].started_ns);
     issue(slot);
     while (!held_back_.empty() && static_cast<std::int32_t>(max_cmd_sn_ - cmd_sn_) >= 0) {
         const std::uint32_t waiting = held_back_.back();

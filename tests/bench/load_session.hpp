@@ -27,6 +27,7 @@ struct Options {
     std::string target;
     std::uint8_t lun = 0;
     unsigned sessions = 1;
+    unsigned idle = 0;  // sessions beside them that log in and ask for nothing
     unsigned depth = 1;
     std::uint32_t block_bytes = 4096;
     bool sequential = false;
@@ -70,6 +71,7 @@ class Session {
     int fd() const { return fd_; }
     bool wants_to_send() const { return sent_ < queue_.size(); }
     unsigned in_flight() const { return in_flight_; }
+    Histogram& latency() { return latency_; }
 
     // Fills the depth and sends. Then, on each event:
     void issue_all();
@@ -122,6 +124,7 @@ class Session {
     std::vector<Slot> slots_;
     std::vector<std::uint32_t> held_back_;  // slots that wait for the command window
     unsigned in_flight_ = 0;
+    Histogram latency_;
     std::uint64_t position_ = 0;
 
     std::vector<std::array<std::uint8_t, kHeaderBytes>> headers_;
