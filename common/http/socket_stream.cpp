@@ -55,43 +55,34 @@ void SocketStream::wait(bool for_read, boost::system::error_code& error) {
     }
 }
 
-std::size_t SocketStream::receive(void* data, std::size_t size, boost::system::error_code& error) {
+// `call` until it does not wait any more; what it gave, or -1 with `error`.
+template <typename Call>
+ssize_t SocketStream::when_ready(bool for_read, boost::system::error_code& error, Call call) {
+    error = {};
     for (;;) {
-        const ssize_t n = ::recv(fd_.get(), data, size, 0);
-        if (n > 0) {
-            error = {};
-            return static_cast<std::size_t>(n);
-        }
-        if (n == 0) {
-            error = boost::asio::error::eof;
-            return 0;
-        }
+        const ssize_t n = call();
+        if (n >= 0) return n;
         if (errno == EINTR) continue;
         if (!would_block(errno)) {
             error = last_error();
-            return 0;
+            return -1;
         }
-        wait(true, error);
-        if (error) return 0;
+        wait(for_read, error);
+        if (error) return -1;
     }
+}
+
+std::size_t SocketStream::receive(void* data, std::size_t size, boost::system::error_code& error) {
+    const ssize_t n = when_ready(true, error, [&] { return ::recv(fd_.get(), data, size, 0); });
+    if (n == 0) error = boost::asio::error::eof;
+    return n > 0 ? static_cast<std::size_t>(n) : 0;
 }
 
 std::size_t SocketStream::send(const void* data, std::size_t size,
                                boost::system::error_code& error) {
-    for (;;) {
-        const ssize_t n = ::send(fd_.get(), data, size, MSG_NOSIGNAL);
-        if (n >= 0) {
-            error = {};
-            return static_cast<std::size_t>(n);
-        }
-        if (errno == EINTR) continue;
-        if (!would_block(errno)) {
-            error = last_error();
-            return 0;
-        }
-        wait(false, error);
-        if (error) return 0;
-    }
+    const ssize_t n =
+        when_ready(false, error, [&] { return ::send(fd_.get(), data, size, MSG_NOSIGNAL); });
+    return n > 0 ? static_cast<std::size_t>(n) : 0;
 }
 
 void SocketStream::write_all(std::string_view first, std::string_view second,
@@ -107,17 +98,9 @@ void SocketStream::write_all(std::string_view first, std::string_view second,
         msghdr message{};
         message.msg_iov = vectors.data();
         message.msg_iovlen = count;
-        const ssize_t n = ::sendmsg(fd_.get(), &message, MSG_NOSIGNAL);
-        if (n < 0 && errno == EINTR) continue;
-        if (n < 0 && !would_block(errno)) {
-            error = last_error();
-            return;
-        }
-        if (n < 0) {
-            wait(false, error);
-            if (error) return;
-            continue;
-        }
+        const ssize_t n =
+            when_ready(false, error, [&] { return ::sendmsg(fd_.get(), &message, MSG_NOSIGNAL); });
+        if (error) return;
         std::size_t sent = static_cast<std::size_t>(n);
         for (std::string_view& part : parts) {
             const std::size_t of_this = std::min(sent, part.size());
@@ -133,22 +116,11 @@ void SocketStream::send_file(int file, std::uint64_t offset_bytes, std::uint64_t
     auto offset = static_cast<off_t>(offset_bytes);
     while (count > 0) {
         constexpr std::uint64_t kStepBytes = 1 << 20;
-        const ssize_t n = ::sendfile(fd_.get(), file, &offset,
-                                     static_cast<std::size_t>(std::min(count, kStepBytes)));
-        if (n < 0 && errno == EINTR) continue;
-        if (n < 0 && !would_block(errno)) {
-            error = last_error();
-            return;
-        }
-        if (n < 0) {
-            wait(false, error);
-            if (error) return;
-            continue;
-        }
-        if (n == 0) {
-            error = boost::asio::error::eof;
-            return;
-        }
+        const auto step = static_cast<std::size_t>(std::min(count, kStepBytes));
+        const ssize_t n =
+            when_ready(false, error, [&] { return ::sendfile(fd_.get(), file, &offset, step); });
+        if (n == 0) error = boost::asio::error::eof;
+        if (error) return;
         count -= static_cast<std::uint64_t>(n);
     }
 }

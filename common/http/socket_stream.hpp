@@ -89,6 +89,8 @@ class SocketStream {
     std::size_t receive(void* data, std::size_t size, boost::system::error_code& error);
     std::size_t send(const void* data, std::size_t size, boost::system::error_code& error);
     void wait(bool for_read, boost::system::error_code& error);
+    template <typename Call>
+    ssize_t when_ready(bool for_read, boost::system::error_code& error, Call call);
 
     FileDescriptor fd_;
     std::chrono::milliseconds step_timeout_{30000};
