@@ -11,25 +11,14 @@
 #include "manager/cli/up/processes.hpp"
 #include "manager/cli/up/state_dir.hpp"
 #include "manager/cli/up/supervisor.hpp"
+#include "tests/unit/temporary_folder.hpp"
 
 using namespace goldlink;
+using goldlink::test::TemporaryFolder;
 using namespace goldlink::up;
 using std::chrono::milliseconds;
 
 namespace {
-
-struct Folder {
-    std::filesystem::path path;
-    Folder() {
-        char name[] = "/tmp/goldlink-test-XXXXXX";
-        REQUIRE(::mkdtemp(name) != nullptr);
-        path = name;
-    }
-    ~Folder() {
-        std::error_code ignored;
-        std::filesystem::remove_all(path, ignored);
-    }
-};
 
 Child sleeper(const std::filesystem::path& folder) {
     ChildOptions options;
@@ -43,8 +32,8 @@ Child sleeper(const std::filesystem::path& folder) {
 }  // namespace
 
 TEST_CASE("a process is known by pid and start, and ended") {
-    const Folder folder;
-    auto child = sleeper(folder.path);
+    const TemporaryFolder folder;
+    auto child = sleeper(folder.path());
     const ProcessId id{child.pid(), start_ticks(child.pid())};
     CHECK(id.start_ticks != 0);
     CHECK(alive(id));
@@ -54,18 +43,18 @@ TEST_CASE("a process is known by pid and start, and ended") {
     CHECK(end_process(stranger, SIGKILL, milliseconds(10)));
     CHECK(alive(id));
 
-    const auto found = processes_in(folder.path);
+    const auto found = processes_in(folder.path());
     REQUIRE(found.size() == 1);
     CHECK(found[0].pid == id.pid);
     // Dead although nobody reaped it yet: a corpse counts as gone.
     CHECK(end_process(id, SIGTERM, milliseconds(5000)));
     CHECK(start_ticks(id.pid) == 0);
-    CHECK(processes_in(folder.path).empty());
+    CHECK(processes_in(folder.path()).empty());
     CHECK(child.wait(milliseconds(5000))->signal == SIGTERM);
 }
 
 TEST_CASE("a process that ignores the signal is killed") {
-    const Folder folder;
+    const TemporaryFolder folder;
     std::atomic<bool> ignores{false};
     ChildOptions options;
     options.argv = {"sh", "-c", "trap '' TERM; echo ready; while :; do sleep 1; done"};
@@ -80,8 +69,8 @@ TEST_CASE("a process that ignores the signal is killed") {
 }
 
 TEST_CASE("records of children survive, and damaged ones are left out") {
-    const Folder folder;
-    const auto path = folder.path / "children";
+    const TemporaryFolder folder;
+    const auto path = folder.path() / "children";
     CHECK(read_child_records(path).empty());
     REQUIRE(
         write_child_records(path, {{"goldlink-target", {4711, 99}}, {"postgres", {4712, 100}}}));
@@ -97,23 +86,23 @@ TEST_CASE("records of children survive, and damaged ones are left out") {
 }
 
 TEST_CASE("one state folder serves one up at a time") {
-    const Folder folder;
-    const auto first = StateDir::open(folder.path / "state");
+    const TemporaryFolder folder;
+    const auto first = StateDir::open(folder.path() / "state");
     REQUIRE(first);
     CHECK(std::filesystem::is_directory(first->path() / "target"));
-    const auto second = StateDir::open(folder.path / "state/");
+    const auto second = StateDir::open(folder.path() / "state/");
     REQUIRE_FALSE(second);
     CHECK(second.error().kind == ErrorKind::conflict);
     CHECK(second.error().message.find(fmt::format("(pid {})", ::getpid())) != std::string::npos);
 }
 
 TEST_CASE("a state folder that cannot work is refused with a reason") {
-    const Folder folder;
-    const auto deep = StateDir::open(folder.path / std::string(90, 'x'));
+    const TemporaryFolder folder;
+    const auto deep = StateDir::open(folder.path() / std::string(90, 'x'));
     REQUIRE_FALSE(deep);
     CHECK(deep.error().message.find("too long for unix sockets") != std::string::npos);
-    REQUIRE(replace_file(folder.path / "file", "x"));
-    const auto file = StateDir::open(folder.path / "file");
+    REQUIRE(replace_file(folder.path() / "file", "x"));
+    const auto file = StateDir::open(folder.path() / "file");
     REQUIRE_FALSE(file);
     CHECK(file.error().message.find("--state-dir") != std::string::npos);
 }
@@ -141,8 +130,8 @@ TEST_CASE("a service that keeps ending during the first start is given up, with 
 }
 
 TEST_CASE("services start when those they need are ready, and stop in reverse order") {
-    const Folder folder;
-    const auto log = (folder.path / "log").string();
+    const TemporaryFolder folder;
+    const auto log = (folder.path() / "log").string();
     const auto service = [&](const std::string& name, std::vector<std::string> needs) {
         Service made;
         made.name = name;

@@ -6,18 +6,14 @@
 #include "common/file.hpp"
 #include "common/hex.hpp"
 #include "common/json.hpp"
+#include "tests/unit/temporary_folder.hpp"
 
 using namespace goldlink;
+using goldlink::test::TemporaryFolder;
 using namespace std::chrono_literals;
 namespace fs = std::filesystem;
 
 namespace {
-
-struct Folder {
-    fs::path path = fs::temp_directory_path() / ("goldlink-test-" + random_uuid());
-    Folder() { fs::create_directory(path); }
-    ~Folder() { fs::remove_all(path); }
-};
 
 json::array events_of(const std::string& page) {
     return *json::array_field(*json::parse_object(page), "events", 100000);
@@ -30,8 +26,8 @@ std::int64_t seq_of(const json::value& event) { return event.at("seq").as_int64(
 }  // namespace
 
 TEST_CASE("events come in order, once each, in pages") {
-    Folder folder;
-    auto log = *EventLog::open(folder.path / "events");
+    TemporaryFolder folder;
+    auto log = *EventLog::open(folder.path() / "events");
     for (int i = 0; i < 2500; ++i) log->append("login", {{"link_id", std::to_string(i)}});
     std::int64_t after = 0;
     std::int64_t seen = 0;
@@ -50,8 +46,8 @@ TEST_CASE("events come in order, once each, in pages") {
 }
 
 TEST_CASE("numbers go on after a clean end, and jump after a kill") {
-    Folder folder;
-    const fs::path file = folder.path / "events";
+    TemporaryFolder folder;
+    const fs::path file = folder.path() / "events";
     {
         auto log = *EventLog::open(file);
         CHECK(log->append("a", {}) == 1);
@@ -72,8 +68,8 @@ TEST_CASE("numbers go on after a clean end, and jump after a kill") {
 }
 
 TEST_CASE("only the newest events are kept, in memory and in the file") {
-    Folder folder;
-    const fs::path file = folder.path / "events";
+    TemporaryFolder folder;
+    const fs::path file = folder.path() / "events";
     {
         auto log = *EventLog::open(file, 10);
         for (int i = 0; i < 95; ++i) log->append("e", {});
@@ -89,8 +85,8 @@ TEST_CASE("only the newest events are kept, in memory and in the file") {
 }
 
 TEST_CASE("a waiter is woken by an event, by its time, by its peer's end and by close") {
-    Folder folder;
-    auto log = *EventLog::open(folder.path / "events");
+    TemporaryFolder folder;
+    auto log = *EventLog::open(folder.path() / "events");
     const auto never = [] { return false; };
     CHECK(events_of(log->wait_page(0, 20ms, never)).empty());
     CHECK(events_of(log->wait_page(0, 60s, [] { return true; })).empty());

@@ -15,19 +15,15 @@
 #include "common/http/client.hpp"
 #include "common/http/server.hpp"
 #include "common/http/socket_stream.hpp"
+#include "tests/unit/temporary_folder.hpp"
 
 using namespace goldlink;
+using goldlink::test::TemporaryFolder;
 using namespace goldlink::http;
 using namespace std::chrono_literals;
 namespace fs = std::filesystem;
 
 namespace {
-
-struct TemporaryFolder {
-    fs::path path = fs::temp_directory_path() / ("goldlink-test-" + random_uuid());
-    TemporaryFolder() { fs::create_directory(path); }
-    ~TemporaryFolder() { fs::remove_all(path); }
-};
 
 Response text(std::string body) {
     Response response;
@@ -88,7 +84,7 @@ struct Fixture {
     std::unique_ptr<Server> server;
 
     explicit Fixture(ServerOptions options = {}) {
-        server = std::make_unique<Server>(routes(folder.path), std::move(options));
+        server = std::make_unique<Server>(routes(folder.path()), std::move(options));
         REQUIRE(server->listen("127.0.0.1:0"));
     }
     std::string address() const { return "127.0.0.1:" + std::to_string(server->port()); }
@@ -224,7 +220,7 @@ TEST_CASE("Expect: 100-continue is answered when the body is wanted, not before"
 // sendfile(2) has no MSG_NOSIGNAL: a browser that leaves a download must not end the program.
 TEST_CASE("a peer that leaves in the middle of a file harms nobody") {
     Fixture f;
-    std::ofstream(f.folder.path / "large.bin") << std::string(8 << 20, 'x');
+    std::ofstream(f.folder.path() / "large.bin") << std::string(8 << 20, 'x');
     for (int i = 0; i < 20; ++i) {
         auto raw = f.raw();
         say(raw, "GET /file/large.bin HTTP/1.1\r\nHost: x\r\n\r\n");
@@ -322,8 +318,8 @@ TEST_CASE("files are sent with ranges, dates and HEAD, and nothing but regular f
     Fixture f;
     std::string content(300000, '\0');
     for (std::size_t i = 0; i < content.size(); ++i) content[i] = static_cast<char>('a' + i % 26);
-    REQUIRE(replace_file(f.folder.path / "image.bin", content));
-    REQUIRE(replace_file(f.folder.path / "empty", ""));
+    REQUIRE(replace_file(f.folder.path() / "image.bin", content));
+    REQUIRE(replace_file(f.folder.path() / "empty", ""));
     Client client(f.address());
     const auto get = [&](std::string range, std::string target = "/file/image.bin",
                          std::string method = "GET") {
@@ -365,24 +361,24 @@ TEST_CASE("files are sent with ranges, dates and HEAD, and nothing but regular f
 
 TEST_CASE("a unix socket is private, a stale one is replaced, a live one is not") {
     TemporaryFolder folder;
-    const std::string path = folder.path / "control.sock";
+    const std::string path = folder.path() / "control.sock";
     {
         // What a killed process leaves: a socket file that nobody listens on.
         auto stale = listen_on(*Address::parse("unix:" + path));
         REQUIRE(stale);
     }
     REQUIRE(fs::exists(path));
-    Server server(routes(folder.path));
+    Server server(routes(folder.path()));
     REQUIRE(server.listen("unix:" + path));
     struct stat info {};
     REQUIRE(::stat(path.c_str(), &info) == 0);
     CHECK((info.st_mode & 0777) == 0600);
     Client client("unix:" + path);
     CHECK(client.send({.target = "/peer"})->body == "unix unix");
-    Server second(routes(folder.path));
+    Server second(routes(folder.path()));
     CHECK(second.listen("unix:" + path).error().kind == ErrorKind::conflict);
-    REQUIRE(replace_file(folder.path / "plain", "x"));
-    CHECK(second.listen("unix:" + (folder.path / "plain").string()).error().kind ==
+    REQUIRE(replace_file(folder.path() / "plain", "x"));
+    CHECK(second.listen("unix:" + (folder.path() / "plain").string()).error().kind ==
           ErrorKind::conflict);
     CHECK(second.listen("unix:/" + std::string(200, 'x')).error().kind == ErrorKind::invalid);
     CHECK(second.listen("somewhere").error().kind == ErrorKind::invalid);
@@ -393,7 +389,7 @@ TEST_CASE("a unix socket is private, a stale one is replaced, a live one is not"
 
 TEST_CASE("IPv6 works like IPv4") {
     TemporaryFolder folder;
-    Server server(routes(folder.path));
+    Server server(routes(folder.path()));
     const auto listening = server.listen("[::1]:0");
     if (!listening) return;  // this host has no IPv6 loopback
     Client client("http://[::1]:" + std::to_string(server.port()));
@@ -475,7 +471,7 @@ TEST_CASE("a client bounds what it takes and how long it waits") {
     Fixture f;
     Client client(f.address());
     CHECK(client.send({.target = "/wait", .timeout = 100ms}).error().kind == ErrorKind::timeout);
-    REQUIRE(replace_file(f.folder.path / "big", std::string(100000, 'b')));
+    REQUIRE(replace_file(f.folder.path() / "big", std::string(100000, 'b')));
     CHECK(client.send({.target = "/file/big", .max_response_bytes = 99999}).error().kind ==
           ErrorKind::invalid);
     std::size_t seen = 0;

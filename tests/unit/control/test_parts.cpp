@@ -11,19 +11,15 @@
 #include "target/control/background.hpp"
 #include "target/control/control_context.hpp"
 #include "target/control/refusal_filter.hpp"
+#include "tests/unit/temporary_folder.hpp"
 
 using namespace goldlink;
+using goldlink::test::TemporaryFolder;
 using namespace goldlink::control;
 using namespace std::chrono_literals;
 namespace fs = std::filesystem;
 
 namespace {
-
-struct Folder {
-    fs::path path = fs::temp_directory_path() / ("goldlink-test-" + random_uuid());
-    Folder() { fs::create_directory(path); }
-    ~Folder() { fs::remove_all(path); }
-};
 
 class TextBody : public http::BodyReader {
   public:
@@ -71,10 +67,10 @@ TEST_CASE("background work runs in order and all of it") {
 }
 
 TEST_CASE("a saved state holds what was true when the saver asked") {
-    Folder folder;
+    TemporaryFolder folder;
     std::atomic<int> value{0};
     std::atomic<int> writes{0};
-    StateFile file(folder.path / "state", [&] {
+    StateFile file(folder.path() / "state", [&] {
         ++writes;
         return std::to_string(value.load());
     });
@@ -84,7 +80,7 @@ TEST_CASE("a saved state holds what was true when the saver asked") {
         savers.emplace_back([&] {
             for (int i = 0; i < 20; ++i) {
                 const int mine = ++value;
-                if (!file.save() || std::stoi(*read_file(folder.path / "state", 100)) < mine)
+                if (!file.save() || std::stoi(*read_file(folder.path() / "state", 100)) < mine)
                     stale = true;
             }
         });
@@ -111,37 +107,37 @@ TEST_CASE("the same refusal is told once in a while, with how often it happened"
 }
 
 TEST_CASE("an upload appears whole or not at all, with holes for zeroes") {
-    Folder folder;
-    UploadSpool spool(folder.path / "uploads", 0);
+    TemporaryFolder folder;
+    UploadSpool spool(folder.path() / "uploads", 0);
     REQUIRE(spool.open());
     std::string content = std::string(3 << 20, '\0') + "end";
     content[1 << 20] = 'x';
     TextBody whole(content, 0, false);
     REQUIRE(spool.receive("a.raw", whole));
-    CHECK(*read_file(folder.path / "uploads" / "a.raw", 4 << 20) == content);
+    CHECK(*read_file(folder.path() / "uploads" / "a.raw", 4 << 20) == content);
     TextBody broken("something else", 100, true);
     CHECK(spool.receive("a.raw", broken).error().kind == ErrorKind::unavailable);
-    CHECK(*read_file(folder.path / "uploads" / "a.raw", 4 << 20) == content);
+    CHECK(*read_file(folder.path() / "uploads" / "a.raw", 4 << 20) == content);
     TextBody huge("", std::uint64_t{1} << 60, false);
     CHECK(spool.receive("b.raw", huge).error().kind == ErrorKind::exhausted);
     for (const std::string bad : {"", ".a", "../a", "a/b", "a b"}) {
         TextBody body("x", 1, false);
         CHECK(spool.receive(bad, body).error().kind == ErrorKind::invalid);
     }
-    CHECK(std::distance(fs::directory_iterator(folder.path / "uploads"),
+    CHECK(std::distance(fs::directory_iterator(folder.path() / "uploads"),
                         fs::directory_iterator()) == 1);
     CHECK(spool.find("a.raw"));
     CHECK(spool.find("b.raw").error().kind == ErrorKind::not_found);
     REQUIRE(spool.remove("a.raw"));
     REQUIRE(spool.remove("a.raw"));
-    REQUIRE(replace_file(folder.path / "uploads" / ".c.part", "x"));
+    REQUIRE(replace_file(folder.path() / "uploads" / ".c.part", "x"));
     REQUIRE(spool.open());
-    CHECK(fs::is_empty(folder.path / "uploads"));
+    CHECK(fs::is_empty(folder.path() / "uploads"));
 }
 
 TEST_CASE("a task runs once per id, reports, and is remembered over a restart") {
-    Folder folder;
-    auto events = *EventLog::open(folder.path / "events");
+    TemporaryFolder folder;
+    auto events = *EventLog::open(folder.path() / "events");
     const std::string done = random_uuid();
     const std::string failed = random_uuid();
     const std::string stuck = random_uuid();
@@ -160,7 +156,7 @@ TEST_CASE("a task runs once per id, reports, and is remembered over a restart") 
         return std::string("\"version\":{\"digest\":\"d\"}");
     };
     {
-        TaskQueue queue(folder.path / "tasks", runner, *events);
+        TaskQueue queue(folder.path() / "tasks", runner, *events);
         REQUIRE(queue.load());
         queue.start();
         REQUIRE(queue.add({done, "import", {{"do", "it"}}}));
@@ -175,7 +171,7 @@ TEST_CASE("a task runs once per id, reports, and is remembered over a restart") 
         const auto end = std::chrono::steady_clock::now() + 20s;
         while (runs < 3) REQUIRE(std::chrono::steady_clock::now() < end);
     }  // stopped under the third
-    TaskQueue queue(folder.path / "tasks", runner, *events);
+    TaskQueue queue(folder.path() / "tasks", runner, *events);
     REQUIRE(queue.load());
     CHECK(queue.report(done)->find("\"version\":{\"digest\":\"d\"}") != std::string::npos);
     CHECK(queue.report(failed)->find("it is \\\"broken\\\"") != std::string::npos);
@@ -188,10 +184,10 @@ TEST_CASE("a task runs once per id, reports, and is remembered over a restart") 
 }
 
 TEST_CASE("a task is cancelled whether it runs or waits") {
-    Folder folder;
-    auto events = *EventLog::open(folder.path / "events");
+    TemporaryFolder folder;
+    auto events = *EventLog::open(folder.path() / "events");
     TaskQueue queue(
-        folder.path / "tasks",
+        folder.path() / "tasks",
         [](const TaskRequest&, store::Progress& progress) -> Result<std::string> {
             while (!progress.cancel) std::this_thread::sleep_for(1ms);
             return failure(ErrorKind::cancelled, "told to");

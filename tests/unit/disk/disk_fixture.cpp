@@ -1,37 +1,12 @@
 #include "disk_fixture.hpp"
 
 #include <fcntl.h>
-#include <stdlib.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
-#include <cstring>
-#include <random>
 
 namespace goldlink::disk::test {
-
-DiskBytes random_bytes(std::size_t length, std::uint64_t seed) {
-    std::mt19937_64 random(seed);
-    DiskBytes bytes((length + 7) / 8 * 8);
-    for (std::size_t at = 0; at < bytes.size(); at += 8) {
-        const std::uint64_t word = random();
-        std::memcpy(bytes.data() + at, &word, sizeof word);
-    }
-    bytes.resize(length);
-    return bytes;
-}
-
-TemporaryFolder::TemporaryFolder(const std::filesystem::path& below) {
-    std::string name = (below / "goldlink-disk-XXXXXX").string();
-    REQUIRE(::mkdtemp(name.data()) != nullptr);
-    path_ = name;
-}
-
-TemporaryFolder::~TemporaryFolder() {
-    std::error_code error;
-    std::filesystem::remove_all(path_, error);
-}
 
 namespace {
 

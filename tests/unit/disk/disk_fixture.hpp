@@ -14,24 +14,14 @@
 #include "target/disk/link_disk.hpp"
 #include "target/reactor/io_ring.hpp"
 #include "tests/unit/disk/chunked_version.hpp"
+#include "tests/unit/random_bytes.hpp"
+#include "tests/unit/temporary_folder.hpp"
 
 namespace goldlink::disk::test {
 
-using DiskBytes = std::vector<std::uint8_t>;
-
-DiskBytes random_bytes(std::size_t length, std::uint64_t seed);
-
-class TemporaryFolder {
-  public:
-    explicit TemporaryFolder(
-        const std::filesystem::path& below = std::filesystem::temp_directory_path());
-    ~TemporaryFolder();
-    std::filesystem::path operator/(const std::string& name) const { return path_ / name; }
-    const std::filesystem::path& path() const { return path_; }
-
-  private:
-    std::filesystem::path path_;
-};
+using goldlink::test::DiskBytes;
+using goldlink::test::random_bytes;
+using goldlink::test::TemporaryFolder;
 
 // A version whose chunks are in one pack file, all-zero chunks left out.
 class FileVersion final : public ChunkedVersion {

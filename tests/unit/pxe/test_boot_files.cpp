@@ -1,10 +1,10 @@
-#include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <catch2/catch.hpp>
 
 #include "pxe/boot_files.hpp"
+#include "tests/unit/temporary_folder.hpp"
 
 using namespace goldlink;
 using namespace goldlink::pxe;
@@ -13,21 +13,17 @@ namespace fs = std::filesystem;
 namespace {
 
 struct Folders {
+    goldlink::test::TemporaryFolder root;
+
     Folders() {
-        char name[] = "/tmp/goldlink-boot-files-XXXXXX";
-        REQUIRE(::mkdtemp(name) != nullptr);
-        root = name;
         fs::create_directories(root / "served");
         fs::create_directories(root / "elsewhere");
     }
-    ~Folders() { fs::remove_all(root); }
     fs::path served() const { return root / "served"; }
     fs::path elsewhere() const { return root / "elsewhere"; }
     void write(const fs::path& path, const char* text) const {
         REQUIRE(replace_file(path, text).has_value());
     }
-
-    fs::path root;
 };
 
 ErrorKind kind_of(const BootFiles& files, std::string_view name) {

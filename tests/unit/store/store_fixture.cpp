@@ -13,28 +13,6 @@
 
 namespace goldlink::store::test {
 
-TemporaryFolder::TemporaryFolder() {
-    std::string name = (std::filesystem::temp_directory_path() / "goldlink-store-XXXXXX").string();
-    REQUIRE(::mkdtemp(name.data()) != nullptr);
-    path_ = name;
-}
-
-TemporaryFolder::~TemporaryFolder() {
-    std::error_code error;
-    std::filesystem::remove_all(path_, error);
-}
-
-DiskBytes random_bytes(std::size_t length, std::uint64_t seed) {
-    std::mt19937_64 random(seed);
-    DiskBytes bytes((length + 7) / 8 * 8);
-    for (std::size_t at = 0; at < bytes.size(); at += 8) {
-        const std::uint64_t word = random();
-        std::memcpy(bytes.data() + at, &word, sizeof word);
-    }
-    bytes.resize(length);
-    return bytes;
-}
-
 DiskBytes sample_disk(std::size_t length, std::uint64_t seed) {
     std::mt19937_64 random(seed);
     DiskBytes disk(length);

@@ -12,24 +12,15 @@
 
 #include "common/bytes.hpp"
 #include "target/store/image_store.hpp"
+#include "tests/unit/random_bytes.hpp"
+#include "tests/unit/temporary_folder.hpp"
 
 namespace goldlink::store::test {
 
-class TemporaryFolder {
-  public:
-    TemporaryFolder();
-    ~TemporaryFolder();
-    const std::filesystem::path& path() const { return path_; }
-    std::filesystem::path operator/(const std::string& name) const { return path_ / name; }
+using goldlink::test::DiskBytes;
+using goldlink::test::random_bytes;
+using goldlink::test::TemporaryFolder;
 
-  private:
-    std::filesystem::path path_;
-};
-
-using DiskBytes = std::vector<std::uint8_t>;
-
-// Pseudo-random bytes; the same for the same seed.
-DiskBytes random_bytes(std::size_t length, std::uint64_t seed);
 // A disk with an MBR signature, random data in some chunks and zeros in between.
 DiskBytes sample_disk(std::size_t length, std::uint64_t seed);
 void write_file(const std::filesystem::path& file, const DiskBytes& bytes);
