@@ -12,42 +12,51 @@ import tempfile
 import time
 import unittest
 
-from room_server import Room, RoomServer, demo_image, wait_until
+from guest_paths import GuestPaths, address_away, change_address, cut_connections
+from room_server import SERVER_ADDRESS, Room, RoomServer, demo_image, wait_until
 
 IMAGE = "debian"
 DISCARD, KEEP = "pc-bios", "pc-uefi"
 MACS = {DISCARD: "52:54:00:e2:e0:01", KEEP: "52:54:00:e2:e0:02"}
+PATHS = ["10.77.0.11", "10.77.0.12"]  # further addresses of the server, for one disk over both
 NOTE = "/root/note"
 WRITER_FOLDER = "/root/written"
 
 # Writes files that are on the disk (fsync) before their checksum is; `count` says how many are.
-WRITER = f"""
-mkdir -p {WRITER_FOLDER} && cd {WRITER_FOLDER} || exit 1
+WRITER = """
+folder=$1 bytes=$2 limit=$3
+mkdir -p "$folder" && cd "$folder" || exit 1
 number=0
 while [ ! -e stop ]; do
     number=$((number + 1))
-    head -c 262144 /dev/urandom > "data-$number" && sync "data-$number" || exit 1
+    head -c "$bytes" /dev/urandom > "data-$number" && sync "data-$number" || exit 1
     sha256sum "data-$number" >> sums && sync sums || exit 1
     echo $number > /run/count.new && mv /run/count.new /run/count
-    [ $number -lt 200 ] || break
+    [ $number -lt "$limit" ] || break
 done
 """
 
 
-def start_writer(machine):
-    machine.run(f"cat > /run/writer <<'END'\n{WRITER}\nEND\n"
-                "systemd-run --quiet --unit=writer bash /run/writer")
+def start_writer(machine, folder=WRITER_FOLDER, file_bytes=262144, limit=200):
+    machine.run(f"rm -f /run/count; cat > /run/writer <<'END'\n{WRITER}\nEND\n"
+                f"systemd-run --quiet --unit=writer bash /run/writer {folder} {file_bytes} {limit}")
+
+
+def stop_writer(machine, folder=WRITER_FOLDER):
+    machine.run(f"touch {folder}/stop")
+    wait_until(lambda: machine.run("systemctl is-active writer", check=False).strip() != "active",
+               f"{machine.name}'s writer has ended", 60)
 
 
 def written(machine):
     return int(machine.run("cat /run/count 2>/dev/null || echo 0"))
 
 
-def check_written(machine):
+def check_written(machine, folder=WRITER_FOLDER):
     """Reads everything back from the server, not from the guest's cache; returns the file count."""
     machine.run("sync; echo 3 > /proc/sys/vm/drop_caches")
-    machine.run(f"cd {WRITER_FOLDER} && sha256sum --quiet -c sums")
-    return int(machine.run(f"wc -l < {WRITER_FOLDER}/sums"))
+    machine.run(f"cd {folder} && sha256sum --quiet -c sums")
+    return int(machine.run(f"wc -l < {folder}/sums"))
 
 
 class RoomBoots(unittest.TestCase):
@@ -60,7 +69,9 @@ class RoomBoots(unittest.TestCase):
         image = demo_image()
         cls.room = Room(log_dir=str(cls.folder / "log"))
         cls.addClassCleanup(cls.room.close)
-        cls.server = RoomServer(cls.room, cls.folder / "state")
+        for address in PATHS:
+            change_address(cls.room, "add", address)
+        cls.server = RoomServer(cls.room, cls.folder / "state", [SERVER_ADDRESS, *PATHS])
         cls.server.cli("image", "import", IMAGE, image)
         cls.machines = {}
         for name, firmware, policy in ((DISCARD, "bios", "discard"), (KEEP, "uefi", "keep")):
@@ -148,9 +159,7 @@ class RoomBoots(unittest.TestCase):
                 # As many as may have been on their way to a cache that nobody had to answer for, and more.
                 wait_until(lambda m=machine, n=name: written(m) >= before[n] + 5,
                            f"{name} goes on writing after its server was killed", 180)
-                machine.run(f"touch {WRITER_FOLDER}/stop")
-                wait_until(lambda m=machine: m.run("systemctl is-active writer", check=False).strip()
-                           != "active", f"{name}'s writer has ended", 60)
+                stop_writer(machine)
                 self.assertEqual(machine.run("systemctl is-failed writer", check=False).strip(), "inactive")
                 self.assertGreater(len(self.server.target_events("reconnect", links[name])),
                                    reconnects[name])
@@ -179,7 +188,46 @@ class RoomBoots(unittest.TestCase):
                        self.server.get(f"/clients/{client}")["last_boot"]["id"] != boots[client],
                        f"the stages of {name}'s boot without a manager", 60)
 
-    def test_6_the_golden_version_is_unchanged(self):
+    def test_6_a_disk_over_two_paths_survives_cut_and_lost_connections(self):
+        machine, folder = self.machines[KEEP], "/mnt/written"
+        link = self.server.cli("link", "create", "--lease", "30m", "--image", IMAGE)
+        paths = GuestPaths(machine, link, PATHS, link["portal"].rpartition(":")[2])
+        shown = [[iqn for _, iqn in paths.discover(paths.portals[0], proves)] for proves in (False, True)]
+        self.assertNotIn(link["iqn"], shown[0])
+        self.assertIn(link["iqn"], shown[1])
+        paths.login()
+        for portal in paths.portals:
+            self.assertEqual((paths.state(portal), paths.digests(portal)), ("LOGGED_IN", [True, True]))
+        disk = paths.join()
+        machine.run(f"mkfs.ext4 -q -F {disk} && mount {disk} /mnt")
+        start_writer(machine, folder, file_bytes=16384, limit=20000)
+
+        def goes_on(after):
+            paths.heal()
+            return written(machine) >= after
+        wait_until(lambda: goes_on(2), "files are written over both paths", 120)
+        for address, portal in zip(PATHS, paths.portals):
+            lost = paths.recoveries(portal)
+            cut_connections(self.room, address)
+            wait_until(lambda p=portal, n=lost: paths.recoveries(p) > n and paths.state(p) == "LOGGED_IN",
+                       f"{portal} is logged in again after its connection was cut", 120)
+            files = written(machine)
+            wait_until(lambda n=files: goes_on(n + 2), "the writer goes on", 120)
+        for address, portal in zip(PATHS, paths.portals):
+            with address_away(self.room, address):
+                wait_until(lambda p=portal: not paths.path_works(p), f"{portal} is found lost", 120)
+                files = written(machine)
+                wait_until(lambda n=files: goes_on(n + 2), "the writer goes on over the other path", 120)
+                self.assertFalse(paths.path_works(portal))
+            wait_until(lambda p=portal: goes_on(0) and paths.path_works(p), f"{portal} works again", 120)
+        stop_writer(machine, folder)
+        self.assertEqual(machine.run("systemctl is-failed writer", check=False).strip(), "inactive")
+        self.assertGreaterEqual(check_written(machine, folder), 10)
+        machine.run("umount /mnt")
+        paths.logout()
+        self.server.cli("link", "rm", link["id"])
+
+    def test_7_the_golden_version_is_unchanged(self):
         for machine in self.both():
             machine.power_off()
         version = self.version()
@@ -188,7 +236,7 @@ class RoomBoots(unittest.TestCase):
         # Reads every chunk and compares it with its digest.
         self.server.cli("image", "verify", f"{IMAGE}@{version['number']}")
 
-    def test_7_a_new_machine_registers_itself_and_boots_once_approved(self):
+    def test_8_a_new_machine_registers_itself_and_boots_once_approved(self):
         machine = self.room.machine("newcomer", "bios", "52:54:00:e2:e0:03")
         machine.start()
         client = wait_until(lambda: self.server.cli("client", "ls", "--state", "pending"),
@@ -202,7 +250,7 @@ class RoomBoots(unittest.TestCase):
         boot = self.server.get(f"/clients/{client['name']}")["last_boot"]
         self.assertEqual((boot["state"], boot["problem"]), ("running", None))
 
-    def test_8_the_server_ends_cleanly(self):
+    def test_9_the_server_ends_cleanly(self):
         self.server.stop()
 
 

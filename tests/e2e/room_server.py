@@ -15,7 +15,7 @@ sys.path[:0] = [str(REPOSITORY / "deploy" / "demo"), str(REPOSITORY / "tests")]
 
 from harness.processes import Api, binary, wait_until  # noqa: E402
 from room import Room, RoomError  # noqa: E402,F401
-from room.network import SERVER_ADDRESS  # noqa: E402
+from room.network import PREFIX_BITS, SERVER_ADDRESS  # noqa: E402,F401
 
 START_TIMEOUT_SECONDS = 180
 TASK_TIMEOUT_SECONDS = 300
@@ -50,12 +50,13 @@ class RoomApi(Api):
 class RoomServer:
     """Owns the server of a room. stop() ends it and says whether that went cleanly."""
 
-    def __init__(self, room, state_dir):
+    def __init__(self, room, state_dir, addresses=(SERVER_ADDRESS,)):
         self._room = room
         self.state_dir = pathlib.Path(state_dir)
         self._up = room.start("server", "up", [
             binary("goldlink"), "up", "--state-dir", str(self.state_dir), "--pxe", "proxy",
-            "--interface", room.server_interface])
+            "--interface", room.server_interface,
+            *(part for address in addresses for part in ("--portal", f"{address}:3260"))])
         ready = self._up.wait_for(self._ready_line, "`ready` line", START_TIMEOUT_SECONDS)
         self.url = f"http://{SERVER_ADDRESS}:{ready.rpartition(':')[2]}"
         self.token = (self.state_dir / "admin.token").read_text().strip()
