@@ -56,7 +56,10 @@ using AdvanceFunction = Next(LogicalUnit&, Task&) noexcept;
 CommandFunction prepare_test_unit_ready, execute_nothing;
 CommandFunction prepare_request_sense, execute_request_sense;
 CommandFunction prepare_report_luns, execute_report_luns;
-CommandFunction prepare_start_stop_unit, prepare_prevent_allow;
+
+// medium_state.cpp (SBC-3 5.20, SPC-4 6.14)
+CommandFunction prepare_start_stop_unit, prepare_prevent_allow, execute_prevent_allow;
+AdvanceFunction advance_start_stop_unit;
 
 // inquiry.cpp, vital_product_data.cpp
 CommandFunction prepare_inquiry, execute_inquiry;

@@ -60,6 +60,9 @@ Step check_command(LogicalUnit& unit, Task& task, const OpcodeRow* row) {
     const std::uint8_t traits = row != nullptr ? row->traits : std::uint8_t{kPlain};
     if (unit.absent && (traits & kAnyLun) == 0) [[unlikely]]
         return fail(task, sense::kLogicalUnitNotSupported);
+    // Without NORMACA there is never an auto contingent allegiance for it (SAM-5 8.6.5).
+    if (task.attribute == TaskAttribute::aca) [[unlikely]]
+        return fail(task, sense::kInvalidMessage);
     NexusUnit& view = nexus_unit_of(task);
     if (!view.attentions.empty() && (traits & kPassesAttention) == 0) [[unlikely]]
         return fail_attention(task, view.attentions.take());
@@ -114,6 +117,7 @@ Device::Device(std::string target_name, std::vector<LogicalUnitDefinition> units
         unit.identity = std::move(units[i].identity);
         unit.disk = std::move(units[i].disk);
         set_up_disk(unit, unit.disk->geometry());
+        unit.removable = units[i].removable;
     }
     state_->units.back().absent = true;
     for (LogicalUnit& unit : state_->units) {
@@ -136,6 +140,7 @@ Nexus* Device::open_nexus(std::string_view initiator_port, std::uint16_t portal_
         LogicalUnit& unit = state_->units[i];
         if (unit.absent) continue;
         nexus.units[i].attentions.raise(attention::kPowerOnOrReset);
+        start_for_login(unit);
         if (const Registration* known = unit.reservations.find(initiator_port, portal_group_tag))
             nexus.units[i].registration = known->id;
     }
@@ -233,6 +238,7 @@ void reset_unit(LogicalUnit& unit, Attention attention) {
     abort_tasks(unit, [](const Task&) { return true; });
     unit.reservations.legacy_holder = nullptr;
     unit.mode.reset();
+    reset_medium_state(unit);
     if (unit.device->third_party) unit.device->third_party->unit_resets(unit);
     unit.device->raise_attention(unit, attention, nullptr);
 }

@@ -30,6 +30,7 @@ struct LogicalUnitDefinition {
     Identity identity;
     std::shared_ptr<disk::Disk> disk;  // used on the device's reactor only
     PersistentUnit restored = {};      // what an earlier device of this unit had saved
+    bool removable = false;            // the medium can be ejected and loaded (RMB)
 };
 
 // What a device needs of its owner. Called on the device's thread.

@@ -22,7 +22,7 @@ Step standard_inquiry(const LogicalUnit& unit, Task& task) {
     constexpr std::uint8_t kCmdQue = 0x02;
     ParameterData data(task);
     data.u8(unit.absent ? kNoSuchUnit : 0x00);
-    data.u8(0x00);  // RMB: fixed medium
+    data.u8(unit.removable ? 0x80 : 0x00);  // RMB
     data.u8(kSpc4);
     data.u8(kHiSupFormat2);
     data.u8(0);  // ADDITIONAL LENGTH, patched

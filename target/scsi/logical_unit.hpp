@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "target/scsi/device.hpp"
+#include "target/scsi/medium_state.hpp"
 #include "target/scsi/mode_pages.hpp"
 #include "target/scsi/opcode_table.hpp"
 #include "target/scsi/reservations.hpp"
@@ -49,7 +50,10 @@ struct LogicalUnit {
     ModePages mode;
     Reservations reservations;
     Sanitize sanitize;
-    bool restricted = false;  // most commands are refused: see refuse_restricted
+    bool removable = false;
+    bool stopped = false;     // by START STOP UNIT
+    bool ejected = false;     // likewise, of a removable medium
+    bool restricted = false;  // some commands are refused: see refuse_restricted
     const CommandSet* commands = nullptr;
     DeviceState* device = nullptr;
 
@@ -80,6 +84,7 @@ struct LogicalUnit {
 struct NexusUnit {
     AttentionQueue attentions;
     std::uint32_t registration = 0;  // id of its persistent reservation registration, 0 for none
+    bool prevents_removal = false;   // PREVENT ALLOW MEDIUM REMOVAL
 };
 
 class Nexus {

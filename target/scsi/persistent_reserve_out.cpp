@@ -170,6 +170,14 @@ void abort_tasks_of(LogicalUnit& unit, std::uint32_t registration, const Task& i
             task->aborted = true;
 }
 
+// SPC-4 6.14: who is preempted with PREEMPT AND ABORT prevents the medium's removal no longer.
+void allow_removal(LogicalUnit& unit, std::uint32_t registration) {
+    const auto index = static_cast<std::size_t>(&unit - unit.device->units.data());
+    for (Nexus& nexus : unit.device->nexuses)
+        if (nexus.units[index].registration == registration)
+            nexus.units[index].prevents_removal = false;
+}
+
 // Drops the registrations that `preempted` picks, never the issuer's own; returns how many matched.
 template <typename Preempted>
 std::size_t preempt_registrations(LogicalUnit& unit, const Task& task, std::uint32_t self,
@@ -182,7 +190,10 @@ std::size_t preempt_registrations(LogicalUnit& unit, const Task& task, std::uint
         if (each.id != self) ids.push_back(each.id);
     }
     for (const std::uint32_t id : ids) {
-        if (abort) abort_tasks_of(unit, id, task);
+        if (abort) {
+            abort_tasks_of(unit, id, task);
+            allow_removal(unit, id);
+        }
         warn_port(unit, id, attention::kRegistrationsPreempted);
         drop_registration(unit, id);
     }

@@ -1,4 +1,4 @@
-// TEST UNIT READY, REQUEST SENSE, REPORT LUNS, START STOP UNIT, PREVENT ALLOW MEDIUM REMOVAL.
+// TEST UNIT READY, REQUEST SENSE, REPORT LUNS.
 #include "target/scsi/commands.hpp"
 #include "target/scsi/parameter_data.hpp"
 
@@ -55,27 +55,6 @@ Step execute_report_luns(LogicalUnit&, Task& task) noexcept {
     for (NexusUnit& each : task.nexus->units)
         each.attentions.drop(attention::kReportedLunsDataChanged);
     return data.finish();
-}
-
-// SBC-3 5.20. Nothing here spins, so starting and stopping have no effect; a unit that
-// Windows stopped at shutdown must still be there for iPXE, which never sends START.
-Step prepare_start_stop_unit(LogicalUnit& unit, Task& task) noexcept {
-    constexpr std::uint8_t kPowerCondition = 0xF0;
-    constexpr std::uint8_t kLoadEject = 0x02;
-    constexpr std::uint8_t kStart = 0x01;
-    const std::uint8_t flags = task.cdb[4];
-    if ((flags & kPowerCondition) != 0 || (flags & kLoadEject) != 0) return fail_cdb_field(task, 4);
-    const bool stops = (flags & kStart) == 0;
-    if (stops && unit.reservations.held() &&
-        unit.reservations.conflicts(*task.nexus, nexus_unit_of(task).registration, Under::write))
-        return fail_status(task, Status::reservation_conflict);
-    return Step::pending;
-}
-
-// SPC-4 6.14 on a medium that cannot be removed: preventing it is granted and means nothing.
-Step prepare_prevent_allow(LogicalUnit&, Task& task) noexcept {
-    if ((task.cdb[4] & 0x02) != 0) return fail_cdb_field(task, 4);  // obsolete values of PREVENT
-    return Step::pending;
 }
 
 }  // namespace goldlink::scsi

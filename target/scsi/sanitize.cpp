@@ -52,7 +52,7 @@ void begin(LogicalUnit& unit, bool unrestricted, std::vector<std::uint8_t> patte
     sanitize.state = Sanitize::State::running;
     sanitize.unrestricted = unrestricted;
     sanitize.pattern = std::move(pattern);
-    unit.restricted = true;
+    update_restricted(unit);
     begin_phase(sanitize, Sanitize::Phase::erase);
 }
 
@@ -72,7 +72,7 @@ void settle(LogicalUnit& unit) noexcept {
     const bool failed = sanitize.outcome == Sanitize::State::failed;
     sanitize.state = sanitize.outcome;
     sanitize.pattern = {};
-    unit.restricted = failed;
+    update_restricted(unit);
     if (failed && sanitize.task != nullptr) fail(*sanitize.task, sense::kSanitizeFailed);
     complete_task(unit);
 }
@@ -169,7 +169,7 @@ void sanitize_saved(LogicalUnit& unit, std::uint64_t ticket, bool ok) noexcept {
     if (!ok) {  // nothing has been done yet, and it must not begin
         sanitize.state = Sanitize::State::idle;
         sanitize.pattern = {};
-        unit.restricted = false;
+        update_restricted(unit);
         if (sanitize.task != nullptr) fail(*sanitize.task, sense::kInternalTargetFailure);
         return complete_task(unit);
     }
@@ -197,7 +197,7 @@ void restore_sanitize(LogicalUnit& unit, const PersistentSanitize& state) {
         unit.device->wake();
 }
 
-Sense restriction_of(const LogicalUnit& unit) {
+Sense sanitize_sense(const LogicalUnit& unit) {
     const Sanitize& sanitize = unit.sanitize;
     if (sanitize.state == Sanitize::State::failed) return sense::kSanitizeFailed;
     Sense sense = sense::kSanitizeInProgress;
@@ -211,14 +211,6 @@ Sense restriction_of(const LogicalUnit& unit) {
     sense.has_progress = true;
     sense.progress = static_cast<std::uint16_t>(std::min(done / all * 65536, 65535.0));
     return sense;
-}
-
-Step refuse_restricted(const LogicalUnit& unit, Task& task) {
-    if ((row_of(task).traits & kPassesAttention) != 0) return Step::pending;
-    const bool failed = unit.sanitize.state == Sanitize::State::failed;
-    const bool sanitizes = (row_of(task).traits & kBackground) != 0;
-    if (failed && sanitizes) return Step::pending;
-    return fail(task, restriction_of(unit));
 }
 
 Step prepare_sanitize(LogicalUnit& unit, Task& task) noexcept {
@@ -276,7 +268,7 @@ Step execute_exit_sanitize_failure(LogicalUnit& unit, Task& task) noexcept {
     if (!sanitize.unrestricted) return fail_cdb_field(task, 1);
     sanitize.state = Sanitize::State::idle;
     sanitize.outcome = Sanitize::State::idle;
-    unit.restricted = false;
+    update_restricted(unit);
     return must_save(unit) ? answer_when_saved(unit, task) : Step::finished;
 }
 

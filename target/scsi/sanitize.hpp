@@ -49,10 +49,7 @@ void sanitize_saved(LogicalUnit& unit, std::uint64_t ticket, bool ok) noexcept;
 std::optional<PersistentSanitize> persistent_sanitize(const Sanitize& sanitize);
 void restore_sanitize(LogicalUnit& unit, const PersistentSanitize& state);
 
-// While unit.restricted: Step::finished when the task's command may not run now.
-Step refuse_restricted(const LogicalUnit& unit, Task& task);
-
-// What REQUEST SENSE says then, with the progress.
-Sense restriction_of(const LogicalUnit& unit);
+// Why the unit takes hardly a command, with the progress; while it runs or has failed.
+Sense sanitize_sense(const LogicalUnit& unit);
 
 }  // namespace goldlink::scsi

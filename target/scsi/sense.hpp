@@ -22,6 +22,7 @@ constexpr Sense make(std::uint8_t key, std::uint8_t asc, std::uint8_t ascq) {
 inline constexpr Sense kNoSense = make(0x0, 0x00, 0x00);
 inline constexpr Sense kMediumNotPresent = make(0x2, 0x3A, 0x00);
 inline constexpr Sense kBecomingReady = make(0x2, 0x04, 0x00);  // not ready, cause not reportable
+inline constexpr Sense kStartRequired = make(0x2, 0x04, 0x02);  // initializing command required
 inline constexpr Sense kSanitizeInProgress = make(0x2, 0x04, 0x1B);
 inline constexpr Sense kSanitizeFailed = make(0x3, 0x31, 0x03);
 inline constexpr Sense kUnrecoveredReadError = make(0x3, 0x11, 0x00);
@@ -44,6 +45,8 @@ inline constexpr Sense kTokenRevoked = make(0x5, 0x23, 0x06);
 inline constexpr Sense kTokenExpired = make(0x5, 0x23, 0x07);
 inline constexpr Sense kInvalidTokenLength = make(0x5, 0x23, 0x0A);
 inline constexpr Sense kInvalidReleaseOfPersistentReservation = make(0x5, 0x26, 0x04);
+inline constexpr Sense kInvalidMessage = make(0x5, 0x49, 0x00);
+inline constexpr Sense kMediumRemovalPrevented = make(0x5, 0x53, 0x02);
 inline constexpr Sense kSavingParametersNotSupported = make(0x5, 0x39, 0x00);
 inline constexpr Sense kInsufficientRegistrationResources = make(0x5, 0x55, 0x04);
 // The initiator announced less data than an indivisible command needs.

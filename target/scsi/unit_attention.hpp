@@ -14,6 +14,7 @@ struct Attention {
 };
 
 namespace attention {
+inline constexpr Attention kMediumMayHaveChanged{0x28, 0x00};
 inline constexpr Attention kPowerOnOrReset{0x29, 0x00};
 inline constexpr Attention kPowerOn{0x29, 0x01};
 inline constexpr Attention kBusDeviceReset{0x29, 0x03};

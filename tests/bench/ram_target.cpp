@@ -21,11 +21,23 @@ namespace {
 
 using namespace goldlink;
 
+struct Options {
+    std::string listen = "127.0.0.1:3260";
+    std::string credential;  // user:secret
+    std::uint64_t size_mib = 1024;
+    bool read_only = false;
+    bool removable = false;
+    unsigned targets = 1;
+    unsigned reactors = 1;
+    int core = -1;  // of the first reactor
+};
+
 // Anonymous memory as a disk. Pages that were never written read as zero.
 class RamDisk final : public disk::Disk {
   public:
-    explicit RamDisk(std::uint64_t size_bytes) {
+    RamDisk(std::uint64_t size_bytes, bool read_only) {
         geometry_.size_bytes = size_bytes;
+        geometry_.read_only = read_only;
         void* memory = ::mmap(nullptr, size_bytes, PROT_READ | PROT_WRITE,
                               MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         CHECK(memory != MAP_FAILED, "no address space for the RAM disk");
@@ -71,11 +83,15 @@ class RamDisk final : public disk::Disk {
 
 class RamEndpoint final : public iscsi::LinkEndpoint {
   public:
-    RamEndpoint(const std::string& iqn, std::uint64_t size_bytes, unsigned number)
-        : device_(iqn, {{.lun = 0,
-                         .identity = {.serial = "RAM" + std::to_string(number),
-                                      .naa = 0x3000000000000000ULL + number},
-                         .disk = std::make_shared<RamDisk>(size_bytes)}}) {}
+    RamEndpoint(const std::string& iqn, const Options& options, unsigned number,
+                reactor::Reactor& reactor)
+        : device_(iqn,
+                  {{.lun = 0,
+                    .identity = {.serial = "RAM" + std::to_string(number),
+                                 .naa = 0x3000000000000000ULL + number},
+                    .disk = std::make_shared<RamDisk>(options.size_mib << 20, options.read_only),
+                    .removable = options.removable}},
+                  seams(reactor)) {}
 
     scsi::Device* session_started(const iscsi::SessionInfo&, iscsi::SessionControl&) override {
         return &device_;
@@ -84,6 +100,12 @@ class RamEndpoint final : public iscsi::LinkEndpoint {
     void first_write(iscsi::SessionControl&) override {}
 
   private:
+    scsi::DeviceSeams seams(reactor::Reactor& reactor) {
+        scsi::DeviceSeams seams;
+        seams.wake = [this, &reactor] { reactor.post([this] { device_.run_background(); }); };
+        return seams;
+    }
+
     scsi::Device device_;
 };
 
@@ -107,15 +129,6 @@ class FixedDirectory final : public iscsi::Directory {
     }
 };
 
-struct Options {
-    std::string listen = "127.0.0.1:3260";
-    std::string credential;  // user:secret
-    std::uint64_t size_mib = 1024;
-    unsigned targets = 1;
-    unsigned reactors = 1;
-    int core = -1;  // of the first reactor
-};
-
 unsigned number(const char* text) {
     unsigned value = 0;
     const auto [end, error] = std::from_chars(text, text + std::strlen(text), value);
@@ -133,6 +146,8 @@ Options parse(int argc, char** argv) {
                                        {"reactors", required_argument, nullptr, 'r'},
                                        {"core", required_argument, nullptr, 'c'},
                                        {"chap", required_argument, nullptr, 'a'},
+                                       {"read-only", no_argument, nullptr, 'R'},
+                                       {"removable", no_argument, nullptr, 'M'},
                                        {nullptr, 0, nullptr, 0}};
     Options options;
     for (int choice = 0; (choice = ::getopt_long(argc, argv, "", kLong, nullptr)) != -1;) {
@@ -152,13 +167,19 @@ Options parse(int argc, char** argv) {
             case 'c':
                 options.core = static_cast<int>(number(optarg));
                 break;
+            case 'R':
+                options.read_only = true;
+                break;
+            case 'M':
+                options.removable = true;
+                break;
             case 'a':
                 options.credential = optarg;
                 break;
             default:
                 std::fprintf(stderr,
                              "ram_target [--listen A:P] [--size-mib N] [--targets N] [--reactors N]"
-                             " [--core N] [--chap user:secret]\n");
+                             " [--core N] [--chap user:secret] [--read-only] [--removable]\n");
                 std::exit(2);
         }
     }
@@ -196,7 +217,8 @@ int main(int argc, char** argv) {
             credential.username = options.credential.substr(0, colon);
             credential.secret = options.credential.substr(colon + 1);
         }
-        endpoints.push_back(std::make_unique<RamEndpoint>(entry->iqn, options.size_mib << 20, i));
+        endpoints.push_back(
+            std::make_unique<RamEndpoint>(entry->iqn, options, i, *pointers[entry->reactor]));
         entry->endpoint = endpoints.back().get();
         directory.entries[entry->iqn] = entry;
     }

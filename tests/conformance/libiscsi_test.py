@@ -67,7 +67,8 @@ class Libiscsi(processes.TestCase):
         with open(image, "wb") as file:
             file.write(os.urandom(64 * MIB))  # data of the image below, and a sparse rest
             file.truncate(IMAGE_BYTES)
-        self.target = Target(self.folder / "target")
+        self.second_portal = f"127.0.0.1:{processes.free_port()}"
+        self.target = Target(self.folder / "target", ["--portal", self.second_portal])
         self._daemons.append(self.target.daemon)
         self.addCleanup(self.target.stop)
         self.target.start()
@@ -76,15 +77,39 @@ class Libiscsi(processes.TestCase):
     def check_policy(self, policy):
         iqn = f"iqn.2026-11.io.goldlink:conformance-{policy}"
         self.target.link(iqn, self.digest, policy)
-        url = f"iscsi://{self.target.portal}/{iqn}/0"
-        # Given twice it is a second path, which the multipath tests need.
-        compare(self, url, url)
+        # The second portal is a second path, which the multipath tests need.
+        compare(self, f"iscsi://{self.target.portal}/{iqn}/0", f"iscsi://{self.second_portal}/{iqn}/0")
 
     def test_discard(self):
         self.check_policy("discard")
 
     def test_keep(self):
         self.check_policy("keep")
+
+
+class Profiles(processes.TestCase):
+    """What a link's disk is not, on disks in memory behind the same device server."""
+
+    def check_profile(self, option, suites):
+        port = processes.free_port()
+        self.daemon("ram_target", ["--listen", f"127.0.0.1:{port}", "--size-mib", "64", option]).start()
+        url = f"iscsi://127.0.0.1:{port}/iqn.2026-11.io.goldlink:ram0/0"
+        expectations = EXPECTATIONS.with_name(f"expected_failures_{option.strip('-').replace('-', '_')}.txt")
+        for name in suites:
+            listed = [test for test in suite.listed_tests() if test.startswith(name + ".")]
+            expected = {test: reason for test, reason in suite.read_expectations(expectations).items()
+                        if test.startswith(name + ".")}
+            outcomes, _ = suite.run(url, family=f"{suite.FAMILY}.{name}")
+            found = suite.differences(outcomes, expected, listed)
+            if found:
+                self.fail(f"{len(found)} tests are not as {expectations.name} says:\n  " + "\n  ".join(found))
+            print(f"iscsi-test-cu {option} {name}: {suite.totals(outcomes)}", file=sys.stderr)
+
+    def test_removable(self):
+        self.check_profile("--removable", ["NoMedia", "PreventAllow", "StartStopUnit"])
+
+    def test_read_only(self):
+        self.check_profile("--read-only", ["ReadOnly"])
 
 
 def compare(test, url, second_url):

@@ -8,6 +8,7 @@ import pages
 from windows import Case, MIB
 
 MODE_SENSE_6, MODE_SENSE_10 = 0x1A, 0x5A
+STOP, START = bytes([0x1B, 0, 0, 0, 0, 0]), bytes([0x1B, 0, 0, 0, 1, 0])
 OF_UNIT, OF_PORT, OF_DEVICE = 0, 1, 2
 T10_VENDOR, EUI_64, NAA, RELATIVE_PORT, PORT_GROUP, NAME_STRING = 1, 2, 3, 4, 5, 8
 BINARY, ASCII, UTF_8 = 1, 2, 3
@@ -152,10 +153,21 @@ class Disk(Case):
         self.matches(data, pages.READ_CAPACITY_16, **{"RETURNED LOGICAL BLOCK ADDRESS": blocks - 1})
 
     def test_units_are_ready_and_nothing_has_to_be_started(self):
-        for cdb in (bytes(6), bytes([0x1B, 0, 0, 0, 1, 0]), bytes([0x1B, 0, 0, 0, 0, 0]), bytes(6),
-                    bytes([0x1E, 0, 0, 0, 1, 0]), bytes([0x1E, 0, 0, 0, 0, 0])):
+        for cdb in (bytes(6), START, bytes(6), bytes([0x1E, 0, 0, 0, 1, 0]), bytes([0x1E, 0, 0, 0, 0, 0])):
             with self.subTest(cdb.hex()):
                 self.good(self.windows.exchange(cdb))
+
+    def test_a_disk_that_was_put_to_sleep_wakes_by_a_start(self):
+        self.good(self.windows.exchange(STOP))
+        self.refused(self.windows.exchange(bytes([0x28, 0, 0, 0, 0, 0, 0, 0, 1, 0]), 512), 2, 0x04, 2)
+        self.good(self.windows.exchange(START))
+        self.good(self.windows.exchange(bytes([0x28, 0, 0, 0, 0, 0, 0, 0, 1, 0]), 512), 512)
+
+    def test_a_disk_that_was_stopped_at_shutdown_is_there_for_the_next_login(self):
+        """iPXE reads at once and sends no START."""
+        self.good(self.windows.exchange(STOP))
+        firmware = self.log_in(name="iqn.2010-04.org.ipxe:pc-001")
+        self.good(firmware.exchange(bytes([0x28, 0, 0, 0, 0, 0, 0, 0, 1, 0]), 512), 512)
 
     # Modes
 

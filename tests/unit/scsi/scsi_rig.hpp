@@ -163,12 +163,12 @@ struct Rig {
     std::deque<Save> saves;  // asked for and not answered yet, of a durable rig
 
     explicit Rig(disk::Geometry geometry = {.size_bytes = kDiskBytes}, bool durable = false,
-                 const PersistentUnit& restored = {})
-        : Rig(std::vector{geometry}, durable ? saving() : DeviceSeams{}, restored) {}
+                 const PersistentUnit& restored = {}, bool removable = false)
+        : Rig(std::vector{geometry}, durable ? saving() : DeviceSeams{}, restored, removable) {}
 
-    // A unit a geometry, from LUN 0; `disk` and `restored` are the first one's.
+    // A unit a geometry, from LUN 0; `disk` and what follows the seams are the first one's.
     Rig(const std::vector<disk::Geometry>& geometries, DeviceSeams seams,
-        const PersistentUnit& restored = {}) {
+        const PersistentUnit& restored = {}, bool removable = false) {
         std::vector<LogicalUnitDefinition> units(geometries.size());
         for (std::size_t i = 0; i < units.size(); ++i) {
             disks.push_back(std::make_shared<MemoryDisk>(geometries[i]));
@@ -179,6 +179,7 @@ struct Rig {
         }
         disk = disks[0];
         units[0].restored = restored;
+        units[0].removable = removable;
         seams.wake = [this] { woken = true; };
         device = std::make_unique<Device>("iqn.2026-11.io.goldlink:pc-001", std::move(units),
                                           std::move(seams));

@@ -261,14 +261,3 @@ TEST_CASE("report supported operation codes: unknown, mismatched options, trunca
     CHECK(rig.run(cdb(0xA3).u8(1, 0x0D).be32(6, 16)).data_in()[0] == 0xDA);
     CHECK(rig.run(cdb(0xA3).u8(1, 0x0D).u8(2, 0x80).be32(6, 16)).data_in().size() == 16);
 }
-
-TEST_CASE("start stop unit and prevent are accepted; stop changes nothing") {
-    Rig rig;
-    CHECK(rig.run(cdb(0x1B).u8(4, 0)).good());
-    CHECK(rig.run(cdb(0x00)).good());
-    CHECK(rig.run(cdb(0x1B).u8(4, 1)).good());
-    CHECK(rig.run(cdb(0x1B).u8(4, 2)).sense(5, 0x24, 0x00));
-    CHECK(rig.run(cdb(0x1B).u8(4, 0x10)).sense(5, 0x24, 0x00));
-    CHECK(rig.run(cdb(0x1E).u8(4, 1)).good());
-    CHECK(rig.run(cdb(0x1E).u8(4, 2)).sense(5, 0x24, 0x00));
-}
