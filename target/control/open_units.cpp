@@ -58,8 +58,10 @@ Result<std::shared_ptr<OpenDisk>> open_disk(const UnitsPlan& plan, std::size_t i
     auto disk = std::make_shared<OpenDisk>();
     disk->state = state;
     disk->disk = std::move(*opened);
-    disk->disk->on_space_warning = [on_space_warning, lun = state.lun](int percent) {
-        on_space_warning(lun, percent);
+    disk->disk->on_space_warning = [on_space_warning, &disk = *disk](int percent) {
+        on_space_warning(disk.state.lun, percent);
+        for (const auto& user : disk.users)
+            if (const auto units = user.lock()) units->device().space_warning(disk.state.lun);
     };
     return disk;
 }
@@ -109,6 +111,10 @@ Result<std::shared_ptr<OpenUnits>> OpenUnits::open(const UnitsPlan& plan,
     }
     units->device_ = std::make_unique<scsi::Device>(
         plan.iqn, std::move(definitions), units->make_seams(plan, settings, reactor, run_behind));
+    for (const auto& disk : units->disks_) {
+        std::erase_if(disk->users, [](const auto& user) { return user.expired(); });
+        disk->users.push_back(units);
+    }
     return units;
 }
 

@@ -37,9 +37,12 @@ struct UnitsPlan {
 Result<UnitsPlan> plan_units(store::ImageStore& store, std::string_view link_id,
                              std::string_view iqn, const GenerationState& generation);
 
+class OpenUnits;
+
 struct OpenDisk {  // closes its disk when the last generation that uses it lets go
     DiskState state;
     std::unique_ptr<disk::LinkDisk> disk;
+    std::vector<std::weak_ptr<OpenUnits>> users;  // whose devices have it as a unit
     ~OpenDisk() { disk->close(); }
 };
 

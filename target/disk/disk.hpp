@@ -9,6 +9,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 
 namespace goldlink::disk {
@@ -76,6 +77,12 @@ struct Extent {
     bool mapped = true;
 };
 
+// Storage behind a thin disk.
+struct ThinSpace {
+    std::uint64_t used_bytes = 0;
+    std::uint64_t available_bytes = 0;
+};
+
 class Disk {
   public:
     virtual ~Disk() = default;
@@ -83,6 +90,8 @@ class Disk {
     virtual Submit submit(Request& request) noexcept = 0;
     // The run that starts at offset_bytes, at most max_bytes long. Never touches storage.
     virtual Extent extent_at(std::uint64_t offset_bytes, std::uint64_t max_bytes) const = 0;
+    // What is taken and may still be; none when the disk does not count. Never touches storage.
+    virtual std::optional<ThinSpace> space() const { return std::nullopt; }
 };
 
 }  // namespace goldlink::disk

@@ -427,6 +427,12 @@ Extent OverlayDisk::extent_at(std::uint64_t offset_bytes, std::uint64_t max_byte
     return extent;
 }
 
+std::optional<ThinSpace> OverlayDisk::space() const {
+    const std::uint64_t used = overlay_->used_blocks(), quota = overlay_->quota_blocks();
+    const std::uint64_t left = (quota - std::min(used, quota)) * kBlockBytes;
+    return ThinSpace{used * kBlockBytes, std::min(left, overlay_->slots().spare_bytes())};
+}
+
 OverlayUsage OverlayDisk::usage() const {
     return {overlay_->used_blocks() * kBlockBytes, overlay_->quota_blocks() * kBlockBytes,
             overlay_->slots().ram_bytes(), overlay_->journal_bytes()};

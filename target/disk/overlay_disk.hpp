@@ -22,6 +22,7 @@ class OverlayDisk final : public LinkDisk {
     const Geometry& geometry() const override { return geometry_; }
     Submit submit(Request& request) noexcept override;
     Extent extent_at(std::uint64_t offset_bytes, std::uint64_t max_bytes) const override;
+    std::optional<ThinSpace> space() const override;
     OverlayUsage usage() const override;
     ReadCounters counters() const override { return counters_; }
     std::vector<std::uint64_t> changed_chunks() const override;

@@ -61,6 +61,9 @@ CommandFunction prepare_report_luns, execute_report_luns;
 CommandFunction prepare_start_stop_unit, prepare_prevent_allow, execute_prevent_allow;
 AdvanceFunction advance_start_stop_unit;
 
+// log_sense.cpp (SPC-4)
+CommandFunction prepare_log_sense, execute_log_sense;
+
 // inquiry.cpp, vital_product_data.cpp
 CommandFunction prepare_inquiry, execute_inquiry;
 Step vital_product_data(LogicalUnit& unit, Task& task, std::uint8_t page);

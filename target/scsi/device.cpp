@@ -204,6 +204,12 @@ void Device::run_background() noexcept {
     if (state_->third_party) state_->third_party->next_turn();
 }
 
+void Device::space_warning(std::uint16_t lun) noexcept {
+    LogicalUnit& unit = state_->units[state_->index_of_lun.at(lun)];
+    if (!unit.absent && unit.mode.reports_thresholds())
+        state_->raise_attention(unit, attention::kSoftThresholdReached, nullptr);
+}
+
 void Device::saved(std::uint16_t lun, std::uint64_t ticket, bool ok) noexcept {
     scsi::saved(state_->units[state_->index_of_lun.at(lun)], ticket, ok);
 }

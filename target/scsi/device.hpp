@@ -110,6 +110,9 @@ class Device {
     // command for the unit says so by a unit attention.
     void tasks_lost(Nexus& nexus, std::uint64_t lun) noexcept;
 
+    // Little space is left for the unit: those who asked to be told (LBPERE) are.
+    void space_warning(std::uint16_t lun) noexcept;
+
     // A bounded step of what works on in the background; wakes again when there is more. May
     // complete tasks.
     void run_background() noexcept;

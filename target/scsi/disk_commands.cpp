@@ -41,6 +41,7 @@ constexpr OpcodeRow kRows[] = {
     {0x48, 0x01, 10, Under::write, kSanitize, {0, 0xBF, 0, 0, 0, 0, 0, 0xFF, 0xFF}, prepare_sanitize, execute_sanitize},
     {0x48, 0x02, 10, Under::write, kSanitize, {0, 0xBF, 0, 0, 0, 0, 0, 0xFF, 0xFF}, prepare_sanitize, execute_sanitize},
     {0x48, 0x1F, 10, Under::write, kSanitize, {0, 0xBF, 0, 0, 0, 0, 0, 0xFF, 0xFF}, prepare_exit_sanitize_failure, execute_exit_sanitize_failure},
+    {0x4D, kNone, 10, Under::persistent, kPlain, {0, 0x01, 0xFF, 0xFF, 0, 0xFF, 0xFF, 0xFF, 0xFF}, prepare_log_sense, execute_log_sense},
     {0x55, kNone, 10, Under::write, kPlain, {0, 0x11, 0, 0, 0, 0, 0, 0xFF, 0xFF}, prepare_mode_select_10, execute_mode_select},
     {0x5A, kNone, 10, Under::write, kPlain, {0, 0x18, 0xFF, 0xFF, 0, 0, 0, 0xFF, 0xFF}, prepare_mode_sense_10, execute_mode_sense},
     {0x5E, 0x00, 10, Under::persistent, kPlain, {0, 0x1F, 0, 0, 0, 0, 0, 0xFF, 0xFF}, prepare_persistent_reserve_in, execute_read_keys},

@@ -71,6 +71,10 @@ struct LogicalUnit {
     std::vector<Task*> saving;    // commands that answer when their save has ended
     std::uint64_t last_save = 0;  // the newest ticket given
 
+    // Whether its space is counted, which is in sets of 1 MiB (SBC-3 4.7.3.7).
+    bool counts_space() const { return thin && disk->space().has_value(); }
+    std::uint8_t threshold_exponent() const { return static_cast<std::uint8_t>(20 - block_shift); }
+
     std::uint32_t block_bytes() const { return 1u << block_shift; }
     std::uint32_t blocks_of(std::uint64_t bytes) const {
         return static_cast<std::uint32_t>(bytes >> block_shift);

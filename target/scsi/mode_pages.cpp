@@ -4,15 +4,20 @@ namespace goldlink::scsi {
 
 namespace {
 
+constexpr std::uint8_t kReportThresholds = 0x80;      // LBPERE, page 01h byte 7
 constexpr std::uint8_t kWriteCacheEnable = 0x04;      // page 08h byte 2
 constexpr std::uint8_t kDescriptorSense = 0x04;       // page 0Ah byte 2
 constexpr std::uint8_t kSoftwareWriteProtect = 0x08;  // page 0Ah byte 4
+constexpr std::size_t kErrorRecoveryPage = 0;
 constexpr std::size_t kCachingPage = 1;
 constexpr std::size_t kControlPage = 2;
 
 constexpr std::array<ModePageDefinition, kModePageCount> kPages{{
-    // Read-Write Error Recovery (SBC-3 6.5.10): nothing to tune.
-    {.code = 0x01, .length = 12, .defaults = {0x01, 10}, .changeable = {0x01, 10}},
+    // Read-Write Error Recovery (SBC-3 6.5.10). LBPERE: to be told when space gets short.
+    {.code = 0x01,
+     .length = 12,
+     .defaults = {0x01, 10},
+     .changeable = {0x01, 10, 0, 0, 0, 0, 0, kReportThresholds}},
     // Caching (SBC-3 6.5.6). WCE: a write is acknowledged from the page cache, SYNCHRONIZE CACHE
     // makes it durable; cleared, every write is as with FUA.
     {.code = 0x08,
@@ -28,6 +33,7 @@ constexpr std::array<ModePageDefinition, kModePageCount> kPages{{
     // Informational Exceptions Control (SPC-4 7.5.13): DEXCPT, none are reported.
     {.code = 0x1C, .length = 12, .defaults = {0x1C, 10, 0x08}, .changeable = {0x1C, 10}},
 }};
+static_assert(kPages[kErrorRecoveryPage].code == 0x01);
 static_assert(kPages[kCachingPage].code == 0x08 && kPages[kControlPage].code == 0x0A);
 
 }  // namespace
@@ -43,6 +49,7 @@ void ModePages::reset() {
 void ModePages::set_values(const Values& values) {
     values_ = values;
     write_cache_enabled_ = (values_[kCachingPage][2] & kWriteCacheEnable) != 0;
+    reports_thresholds_ = (values_[kErrorRecoveryPage][7] & kReportThresholds) != 0;
     descriptor_sense_ = (values_[kControlPage][2] & kDescriptorSense) != 0;
     software_write_protect_ = (values_[kControlPage][4] & kSoftwareWriteProtect) != 0;
 }

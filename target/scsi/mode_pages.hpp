@@ -36,12 +36,14 @@ class ModePages {
     bool write_cache_enabled() const { return write_cache_enabled_; }        // WCE
     bool descriptor_sense() const { return descriptor_sense_; }              // D_SENSE
     bool software_write_protect() const { return software_write_protect_; }  // SWP
+    bool reports_thresholds() const { return reports_thresholds_; }          // LBPERE
 
   private:
     Values values_{};
     bool write_cache_enabled_ = true;
     bool descriptor_sense_ = false;
     bool software_write_protect_ = false;
+    bool reports_thresholds_ = false;
 };
 
 }  // namespace goldlink::scsi

@@ -23,6 +23,7 @@ inline constexpr Attention kReservationsPreempted{0x2A, 0x03};
 inline constexpr Attention kReservationsReleased{0x2A, 0x04};
 inline constexpr Attention kRegistrationsPreempted{0x2A, 0x05};
 inline constexpr Attention kCommandsClearedByAnotherInitiator{0x2F, 0x00};
+inline constexpr Attention kSoftThresholdReached{0x38, 0x07};
 inline constexpr Attention kCommandsClearedByProtocolEvent{0x47, 0x7F};
 inline constexpr Attention kReportedLunsDataChanged{0x3F, 0x0E};
 }  // namespace attention

@@ -130,7 +130,7 @@ void logical_block_provisioning(LogicalUnit& unit, const Task&, ParameterData& d
     constexpr std::uint8_t kUnmapAndWriteSame = 0x80 | 0x40 | 0x20;  // LBPU, LBPWS, LBPWS10
     constexpr std::uint8_t kUnmappedReadsZero = 0x04;                // LBPRZ 001b
     constexpr std::uint8_t kThin = 0x02;
-    data.u8(0);  // THRESHOLD EXPONENT: no thresholds
+    data.u8(unit.counts_space() ? unit.threshold_exponent() : 0);
     data.u8(unit.thin ? kUnmapAndWriteSame | kUnmappedReadsZero : 0);
     data.u8(unit.thin ? kThin : 0);
     data.u8(0);

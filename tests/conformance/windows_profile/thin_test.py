@@ -150,6 +150,30 @@ class Space(Case):
         body["disks"][0]["quota_bytes"] = MIB
         self.link = self.check(self.target.api.put(f"/links/{self.link['id']}", body), 200)
 
+    def space(self, windows):
+        """(available, used) in bytes, of LOG SENSE page 0Ch (SBC-3 6.4.5)."""
+        exponent = self.good(windows.exchange(bytes([0x12, 1, 0xB2, 0, 8, 0]), 8))[4]
+        data = self.good(windows.exchange(bytes([0x4D, 0, 0x4C, 0, 0, 0, 0, 0, 255, 0]), 255))
+        self.assertEqual((data[:4].hex(), len(data)), ("0c000018", 28))
+        counts = [struct.unpack(">HBBIB3x", data[at:at + 12]) for at in (4, 16)]
+        self.assertEqual([(code, flags & 3, length, scope) for code, flags, length, _, scope in counts],
+                         [(1, 3, 8, 1), (2, 3, 8, 1)])
+        return tuple(sets * 512 << exponent for _, _, _, sets, _ in counts)
+
+    def test_space_gets_short(self):
+        windows = self.log_in()
+        self.assertEqual(self.space(windows), (MIB, 0))
+        page = bytes([0x01, 10, 0, 0, 0, 0, 0, 0x80, 0, 0, 0, 0])  # LBPERE
+        self.good(windows.exchange(bytes([0x15, 0x10, 0, 0, 16, 0]), data=bytes(4) + page))
+        for number in range(13):  # over 80 % of 1 MiB
+            self.good(windows.exchange(struct.pack(">BBQIBB", 0x8A, 0, number * 128, 128, 0, 0),
+                                       data=os.urandom(65536)))
+            if number < 12:
+                self.good(windows.exchange(bytes(6)))
+        self.refused(windows.exchange(bytes(6)), 6, 0x38, 7)
+        self.good(windows.exchange(bytes(6)))
+        self.assertEqual(self.space(windows), (0, MIB))  # in sets of 1 MiB, used ones rounded up
+
     def test_out_of_space(self):
         windows = self.log_in()
         full = None

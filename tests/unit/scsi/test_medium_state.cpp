@@ -28,7 +28,7 @@ TEST_CASE("a stopped unit wants START before it touches its medium; the rest it 
     CHECK(to_hex(rig.run(cdb(0x03).u8(4, 18)).data_in()) == "700002000000000a00000000040200000000");
     for (const Cdb& other :
          {cdb(0x12).be16(3, 255), cdb(0xA0).be32(6, 64), cdb(0x1A).u8(2, 0x3F).u8(4, 255),
-          cdb(0x5E).be16(7, 255), prevent(1), start_stop(kStop)})
+          cdb(0x5E).be16(7, 255), cdb(0x4D).be16(7, 255), prevent(1), start_stop(kStop)})
         CHECK(rig.run(other).good());
     REQUIRE(rig.run(start_stop(kStart)).good());
     CHECK(rig.run(rig.second, read10(0, 1)).good());
