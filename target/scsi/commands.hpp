@@ -61,8 +61,10 @@ CommandFunction prepare_report_luns, execute_report_luns;
 CommandFunction prepare_start_stop_unit, prepare_prevent_allow, execute_prevent_allow;
 AdvanceFunction advance_start_stop_unit;
 
-// log_sense.cpp (SPC-4)
+// log_sense.cpp, buffer_commands.cpp (SPC-4)
 CommandFunction prepare_log_sense, execute_log_sense;
+CommandFunction prepare_write_buffer, execute_write_buffer, prepare_read_buffer,
+    execute_read_buffer;
 
 // inquiry.cpp, vital_product_data.cpp
 CommandFunction prepare_inquiry, execute_inquiry;

@@ -36,6 +36,8 @@ constexpr OpcodeRow kRows[] = {
     {0x34, kNone, 10, Under::read, kPlain, {0, 0x02, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0xFF, 0xFF}, prepare_prefetch<10>, execute_steps, advance_prefetch},
     {0x35, kNone, 10, Under::write, kPlain, {0, 0x02, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0xFF, 0xFF}, prepare_synchronize_cache<10>, execute_synchronize_cache},
     {0x37, kNone, 10, Under::read, kPlain, {0, 0, 0x1F, 0, 0, 0, 0, 0xFF, 0xFF}, prepare_read_defect_data_10, execute_read_defect_data_10},
+    {0x3B, kNone, 10, Under::write, kPlain, {0, 0x1F, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF}, prepare_write_buffer, execute_write_buffer},
+    {0x3C, kNone, 10, Under::read, kPlain, {0, 0x1F, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF}, prepare_read_buffer, execute_read_buffer},
     {0x41, kNone, 10, Under::write, kWrites, {0, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0xFF, 0xFF}, prepare_write_same<10>, execute_steps, advance_write_same},
     {0x42, kNone, 10, Under::write, kWrites | kThinOnly, {0, 0x01, 0, 0, 0, 0, 0, 0xFF, 0xFF}, prepare_unmap, execute_steps, advance_unmap},
     {0x48, 0x01, 10, Under::write, kSanitize, {0, 0xBF, 0, 0, 0, 0, 0, 0xFF, 0xFF}, prepare_sanitize, execute_sanitize},

@@ -51,9 +51,10 @@ struct LogicalUnit {
     Reservations reservations;
     Sanitize sanitize;
     bool removable = false;
-    bool stopped = false;     // by START STOP UNIT
-    bool ejected = false;     // likewise, of a removable medium
-    bool restricted = false;  // some commands are refused: see refuse_restricted
+    bool stopped = false;            // by START STOP UNIT
+    bool ejected = false;            // likewise, of a removable medium
+    bool restricted = false;         // some commands are refused: see refuse_restricted
+    std::vector<std::uint8_t> echo;  // what WRITE BUFFER left for READ BUFFER
     const CommandSet* commands = nullptr;
     DeviceState* device = nullptr;
 

@@ -22,6 +22,8 @@ constexpr std::uint8_t kWithoutMedium[] = {
     0x1A,  // MODE SENSE (6)
     0x1B,  // START STOP UNIT
     0x1E,  // PREVENT ALLOW MEDIUM REMOVAL
+    0x3B,  // WRITE BUFFER
+    0x3C,  // READ BUFFER
     0x4D,  // LOG SENSE
     0x55,  // MODE SELECT (10)
     0x5A,  // MODE SENSE (10)

@@ -45,6 +45,7 @@ inline constexpr Sense kTokenRevoked = make(0x5, 0x23, 0x06);
 inline constexpr Sense kTokenExpired = make(0x5, 0x23, 0x07);
 inline constexpr Sense kInvalidTokenLength = make(0x5, 0x23, 0x0A);
 inline constexpr Sense kInvalidReleaseOfPersistentReservation = make(0x5, 0x26, 0x04);
+inline constexpr Sense kCommandSequenceError = make(0x5, 0x2C, 0x00);
 inline constexpr Sense kInvalidMessage = make(0x5, 0x49, 0x00);
 inline constexpr Sense kMediumRemovalPrevented = make(0x5, 0x53, 0x02);
 inline constexpr Sense kSavingParametersNotSupported = make(0x5, 0x39, 0x00);
