@@ -136,6 +136,15 @@ void logical_block_provisioning(LogicalUnit& unit, const Task&, ParameterData& d
     data.u8(0);
 }
 
+// SBC-4 6.6.7: the block length there is, without protection information.
+void supported_block_lengths(LogicalUnit& unit, const Task&, ParameterData& data) {
+    constexpr std::uint8_t kWithoutProtection = 0x01;  // T0PS
+    data.be32(unit.block_bytes());
+    data.u8(0);
+    data.u8(kWithoutProtection);
+    data.be16(0);
+}
+
 struct PageRow {
     std::uint8_t code;
     Page compose;
@@ -155,6 +164,7 @@ constexpr std::array kPages{
     PageRow{0xB0, block_limits},
     PageRow{0xB1, block_device_characteristics},
     PageRow{0xB2, logical_block_provisioning},
+    PageRow{0xB4, supported_block_lengths},
 };
 
 void supported_pages(LogicalUnit& unit, const Task&, ParameterData& data) {

@@ -43,12 +43,13 @@ TEST_CASE("inquiry refuses a page code without EVPD, CMDDT and unknown pages") {
 
 TEST_CASE("vital product data pages, byte by byte") {
     Rig rig;
-    CHECK(to_hex(inquiry(rig, true, 0x00)) == "0000000700808386b0b1b2");
+    CHECK(to_hex(inquiry(rig, true, 0x00)) == "0000000800808386b0b1b2b4");
     CHECK(to_hex(inquiry(rig, true, 0x80)) == "0080000c" + to_hex(as_bytes("GL0123456789")));
     CHECK(to_hex(inquiry(rig, true, 0x86)).substr(0, 16) == "0086003c00070101");
     CHECK(inquiry(rig, true, 0x86).size() == 64);
     CHECK(to_hex(inquiry(rig, true, 0xB1)).substr(0, 12) == "00b1003c0001");
     CHECK(to_hex(inquiry(rig, true, 0xB2)) == "00b2000400e40200");
+    CHECK(to_hex(inquiry(rig, true, 0xB4)) == "00b40008000002000001" + std::string(4, '0'));
     // WSNZ, 128 blocks compare and write, granularity 8, max 16384 blocks, optimal 512, prefetch,
     // unmap 1 Mi blocks in 256 descriptors, granularity 8, UGAVALID, write same 32768 blocks
     CHECK(to_hex(inquiry(rig, true, 0xB0)) ==
