@@ -42,6 +42,9 @@ struct Request {
 
     Operation operation = Operation::read;
     bool fua = false;
+    // Of a write of at most Geometry::max_atomic_bytes: all of it is done or nothing, for every
+    // reader, when it fails, and after the process or the power is gone.
+    bool atomic = false;
     // A read whose reader is content with memory of the disk: it does not change, and stays until
     // the disk is closed. If the disk lends, then all of the range, in order, and fills no data.
     bool may_lend = false;
@@ -68,7 +71,8 @@ struct Geometry {
     std::uint32_t logical_block_bytes = 512;  // 512 or 4096
     std::uint32_t physical_block_bytes = 4096;
     bool read_only = false;
-    bool thin = true;  // unmap gives space back; reads as zero (LBPRZ)
+    bool thin = true;                    // unmap gives space back; reads as zero (LBPRZ)
+    std::uint32_t max_atomic_bytes = 0;  // 0: no atomic writes
 };
 
 // What GET LBA STATUS reports of a run of blocks.

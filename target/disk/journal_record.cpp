@@ -12,7 +12,7 @@ namespace goldlink::disk {
 namespace {
 
 constexpr std::string_view kMagic = "GLovrly\n";
-constexpr std::uint32_t kFormatVersion = 1;
+constexpr std::uint32_t kOldestFormat = 1;
 constexpr std::size_t kHeaderCrcAt = kJournalHeaderBytes - 4;
 
 std::uint32_t check_of(const std::uint8_t* record, std::uint64_t index, std::uint32_t seed) {
@@ -42,7 +42,7 @@ std::uint32_t crc32c(const std::uint8_t* data, std::size_t length, std::uint32_t
 std::array<std::uint8_t, kJournalHeaderBytes> JournalHeader::encode() const {
     std::array<std::uint8_t, kJournalHeaderBytes> bytes{};
     std::memcpy(bytes.data(), kMagic.data(), kMagic.size());
-    store_le32(bytes.data() + 8, kFormatVersion);
+    store_le32(bytes.data() + 8, format);
     store_le32(bytes.data() + 12, policy);
     store_le64(bytes.data() + 16, size_bytes);
     store_le32(bytes.data() + 24, ram_slots);
@@ -57,14 +57,16 @@ Result<JournalHeader> JournalHeader::decode(const std::uint8_t* bytes, const std
     if (as_text(Bytes(bytes, 8)) != kMagic)
         return failure(ErrorKind::corrupt,
                        fmt::format("{} does not begin as an overlay's journal", name));
-    if (load_le32(bytes + 8) != kFormatVersion)
+    const std::uint32_t format = load_le32(bytes + 8);
+    if (format < kOldestFormat || format > kJournalFormat)
         return failure(
             ErrorKind::invalid,
             fmt::format("{} has format {}, this program reads {}: start the program that wrote it",
-                        name, load_le32(bytes + 8), kFormatVersion));
+                        name, format, kJournalFormat));
     if (load_le32(bytes + kHeaderCrcAt) != crc32c(bytes, kHeaderCrcAt))
         return failure(ErrorKind::corrupt, fmt::format("{} has a damaged header", name));
     JournalHeader header;
+    header.format = format;
     header.policy = load_le32(bytes + 12);
     header.size_bytes = load_le64(bytes + 16);
     header.ram_slots = load_le32(bytes + 24);
@@ -86,7 +88,7 @@ void Record::encode(std::uint8_t* bytes, std::uint64_t index, std::uint32_t seed
 std::optional<Record> Record::decode(const std::uint8_t* bytes, std::uint64_t index,
                                      std::uint32_t seed) {
     const std::uint8_t type = bytes[12];
-    if (type < 1 || type > 5 || load_le32(bytes + 12) >> 8 != check_of(bytes, index, seed))
+    if (type < 1 || type > 7 || load_le32(bytes + 12) >> 8 != check_of(bytes, index, seed))
         return std::nullopt;
     return Record{Type{type}, load_le32(bytes), load_le32(bytes + 4), load_le32(bytes + 8)};
 }

@@ -141,6 +141,41 @@ Result<bool> Overlay::replay_counts(const Record& record, bool rewrite) {
     return true;
 }
 
+// Records that count together, or one alone. False: they contradict what is there already.
+Result<bool> Overlay::replay_writes(std::span<const Record> records, const ReplayRules& rules) {
+    const bool in_doubt = rules.above_mark && rules.check_crc;
+    const auto checks = [&](const Record& record) {
+        return in_doubt && record.type != Record::Type::snapshot;
+    };
+    const auto has_it_already = [&](const Record& record) {
+        const BlockState before = map_.get(record.block);
+        return before.has_slot() && before.slot() == record.slot;
+    };
+    for (const Record& record : records) {
+        if (record.block >= map_.block_count()) return false;
+        if (!checks(record)) continue;
+        GOLDLINK_TRY_ASSIGN(const bool counts, replay_counts(record, false));
+        if (!counts) return true;
+    }
+    for (std::size_t i = 0; i < records.size(); ++i) {
+        // A slot that waits for a mark to be free is taken still.
+        if (has_it_already(records[i]) || slots_->mark_taken(records[i].slot)) continue;
+        for (const Record& taken : records.first(i))
+            if (!has_it_already(taken)) slots_->release(taken.slot);
+        return in_doubt;
+    }
+    for (const Record& record : records) {
+        if (checks(record) && rules.rewrite) GOLDLINK_TRY(replay_counts(record, true));
+        if (!map_.get(record.block).has_slot()) ++used_blocks_;
+        if (record.type == Record::Type::member)
+            make_not_fresh(record.slot);
+        else if (rules.above_mark && durable_ && !has_it_already(record))
+            make_fresh(record.slot);
+        apply_write(record.block, record.slot);
+    }
+    return true;
+}
+
 Result<> Overlay::replay(bool same_boot) {
     std::uint64_t marked = 0;
     bool failed = false;
@@ -165,9 +200,12 @@ Result<> Overlay::replay(bool same_boot) {
             fmt::format("the overlay in {} contradicts itself; reset the link to drop it",
                         folder_.string()));
     };
+    std::vector<Record> members;
     GOLDLINK_TRY(journal_->for_each([&](std::uint64_t index, const Record& record) -> Result<> {
         const bool above_mark = index >= marked;
         replaying_marked_ = !above_mark;
+        if (record.type != Record::Type::member && record.type != Record::Type::group)
+            members.clear();
         switch (record.type) {
             case Record::Type::mark:
             case Record::Type::sync_failed:
@@ -180,22 +218,21 @@ Result<> Overlay::replay(bool same_boot) {
                 return {};
             case Record::Type::write:
             case Record::Type::snapshot: {
-                if (record.block >= map_.block_count()) return malformed();
-                if (above_mark && check_crc && record.type == Record::Type::write) {
-                    GOLDLINK_TRY_ASSIGN(const bool counts, replay_counts(record, failed));
-                    if (!counts) return {};
-                }
-                const BlockState before = map_.get(record.block);
-                const bool own = before.has_slot() && before.slot() == record.slot;
-                // A slot that waits for a mark to be free is taken still.
-                if (!own && !slots_->mark_taken(record.slot)) {
-                    if (above_mark && check_crc) return {};
-                    return malformed();
-                }
-                if (!before.has_slot()) ++used_blocks_;
-                if (above_mark && durable_ && !own) make_fresh(record.slot);
-                apply_write(record.block, record.slot);
+                GOLDLINK_TRY_ASSIGN(const bool valid,
+                                    replay_writes({&record, 1}, {above_mark, check_crc, failed}));
+                return valid ? Result<>() : malformed();
+            }
+            case Record::Type::member:
+                members.push_back(record);
                 return {};
+            case Record::Type::group: {
+                // Members above the group's own are of a write that was cut short.
+                if (record.block == 0 || record.block > members.size()) return malformed();
+                GOLDLINK_TRY_ASSIGN(const bool valid,
+                                    replay_writes(std::span(members).last(record.block),
+                                                  {above_mark, check_crc, failed}));
+                members.clear();
+                return valid ? Result<>() : malformed();
             }
         }
         return malformed();
@@ -203,8 +240,10 @@ Result<> Overlay::replay(bool same_boot) {
     replaying_marked_ = false;
     slots_dirty_ = true;
     checkpoint_at_records_ = std::max(tuning_.min_checkpoint_records, used_blocks_ * 4);
-    if (!same_boot || failed || !journal_->clean_tail()) {
-        // What counts now was read back from the disk: say so, with this boot's id.
+    if (!same_boot || failed || !journal_->clean_tail() ||
+        journal_->header().format != kJournalFormat) {
+        // What counts now was read back from the disk: say so, with this boot's id. A journal of an
+        // earlier format is written anew too, so that it has no records that format has not.
         for (const std::uint32_t slot : std::exchange(freed_, {})) slots_->release(slot);
         for (const std::uint32_t slot : std::exchange(fresh_, {}))
             fresh_bits_[slot / 64] &= ~(1ull << (slot % 64));
@@ -219,6 +258,7 @@ Result<> Overlay::compact() {
     const auto refused = [&](int error) {
         return system_failure(fmt::format("cannot write {}", temporary.string()), -error);
     };
+    journal_.reset();  // what it says is in the map
     GOLDLINK_TRY_ASSIGN(next_, Journal::create(storage_, temporary, make_header()));
     checkpoint_block_ = 0;
     while (checkpoint_block_ < map_.block_count()) {
@@ -280,6 +320,25 @@ Overlay::Refusal Overlay::recorded(std::uint32_t block, const Target& target, st
     }
     if (durable_ && !target.in_place) make_fresh(target.slot);
     apply_write(block, target.slot);
+    step_checkpoint();
+    return Refusal::none;
+}
+
+Overlay::Refusal Overlay::recorded_together(const std::vector<Placed>& blocks) {
+    slots_dirty_ = true;
+    for (const Placed& each : blocks) {
+        const Refusal refusal =
+            append({Record::Type::member, each.block, each.target.slot, durable_ ? each.crc : 0});
+        if (refusal != Refusal::none) return refusal;
+    }
+    const Refusal refusal = append(Record::group_of(static_cast<std::uint32_t>(blocks.size())));
+    if (refusal != Refusal::none) return refusal;
+    // Until a mark covers them all, what is in one of these slots says whether the others count, so
+    // nothing else is written there.
+    for (const Placed& each : blocks) {
+        make_not_fresh(each.target.slot);
+        apply_write(each.block, each.target.slot);
+    }
     step_checkpoint();
     return Refusal::none;
 }
@@ -360,6 +419,11 @@ void Overlay::make_fresh(std::uint32_t slot) {
     if (slot / 64 >= fresh_bits_.size()) fresh_bits_.resize(slot / 64 + 64);
     fresh_bits_[slot / 64] |= 1ull << (slot % 64);
     fresh_.push_back(slot);
+}
+
+// It may be since another block had it.
+void Overlay::make_not_fresh(std::uint32_t slot) {
+    if (is_fresh(slot)) fresh_bits_[slot / 64] &= ~(1ull << (slot % 64));
 }
 
 void Overlay::free_slot(std::uint32_t slot) {

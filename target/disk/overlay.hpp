@@ -5,7 +5,8 @@
 // - A slot that a mark covers is never overwritten: the block's next write takes another slot, and
 //   the old one is free when a later mark is durable. So a block written since the last flush
 //   reads as before or as written, never as a mixture.
-// - Slots written since the last flush began are "fresh": those are overwritten in place.
+// - Slots written since the last flush began are "fresh": those are overwritten in place. Those of
+//   atomic writes are not, as each of them must still be what its group says.
 // Under `discard` every overwrite is in place and nothing is ever synced; the journal is there for
 // the process being killed, which page cache and tmpfs survive. A machine that starts anew finds a
 // discard overlay gone.
@@ -14,6 +15,7 @@
 
 #include <functional>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "target/disk/journal.hpp"
@@ -55,6 +57,15 @@ class Overlay {
     // The slot's data is in the page cache. `crc` is ignored under discard.
     Refusal recorded(std::uint32_t block, const Target& target, std::uint32_t crc);
     void abandoned(std::uint32_t block, const Target& target);
+    // Blocks whose data is in new slots, recorded as one: all of them count or none (also after a
+    // power loss, where one whose slot has not its data takes the others with it). On a refusal
+    // none is recorded, and none abandoned yet. Needs one record more than blocks reserved.
+    struct Placed {
+        std::uint32_t block = 0;
+        std::uint32_t crc = 0;
+        Target target;
+    };
+    Refusal recorded_together(const std::vector<Placed>& blocks);
     // `count` blocks from `block` read as zero from now on.
     Refusal zeroed(std::uint32_t block, std::uint32_t count);
     // Room for the records of a request that writes `blocks` blocks, before its data is moved.
@@ -92,6 +103,10 @@ class Overlay {
     Result<> load(std::unique_ptr<Journal> journal);
     Result<> replay(bool same_boot);
     Result<bool> replay_counts(const Record& record, bool rewrite);
+    struct ReplayRules {
+        bool above_mark, check_crc, rewrite;
+    };
+    Result<bool> replay_writes(std::span<const Record> records, const ReplayRules& rules);
     Result<> compact();
     JournalHeader make_header() const;
     std::filesystem::path journal_folder() const;
@@ -102,6 +117,7 @@ class Overlay {
     void free_slot(std::uint32_t slot);
     bool is_fresh(std::uint32_t slot) const;
     void make_fresh(std::uint32_t slot);
+    void make_not_fresh(std::uint32_t slot);
     bool base_is_zero(std::uint64_t chunk) const;
 
     void drop_next();

@@ -19,6 +19,7 @@ OverlayDisk::OverlayDisk(std::unique_ptr<Overlay> overlay, LinkDiskOptions optio
       storage_(storage),
       edges_(2 * kBlockBytes) {
     geometry_.size_bytes = options_.version->size_bytes();
+    geometry_.max_atomic_bytes = kMaxAtomicBytes;
     const std::uint64_t chunks = (geometry_.size_bytes + kChunkBytes - 1) / kChunkBytes;
     for (std::uint64_t chunk = 0; chunk < chunks; ++chunk) {
         const auto location = options_.version->location(chunk);

@@ -13,6 +13,8 @@
 
 namespace goldlink::disk {
 
+inline constexpr std::uint32_t kMaxAtomicBytes = 128 * 1024;
+
 class OverlayDisk final : public LinkDisk {
   public:
     OverlayDisk(std::unique_ptr<Overlay> overlay, LinkDiskOptions options, reactor::IoRing& ring,
@@ -72,6 +74,8 @@ class OverlayDisk final : public LinkDisk {
     Submit write_blocks(Request& request, PendingRequest* pending) noexcept;
     Outcome gather_blocks(Request& request, std::uint8_t* edges, bool async,
                           PendingRequest*& pending) noexcept;
+    Outcome write_together(Request& request, std::uint8_t* edge_blocks) noexcept;
+    Outcome store_block(const SlotPlace& place, std::uint8_t* data) noexcept;
     bool same_as_base(std::uint32_t block, const std::uint8_t* data) noexcept;
     bool write_part_in_place(std::uint32_t block, std::uint64_t in_block, const std::uint8_t* data,
                              std::uint64_t length) noexcept;

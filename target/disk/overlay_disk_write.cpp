@@ -73,7 +73,7 @@ bool OverlayDisk::write_part_in_place(std::uint32_t block, std::uint64_t in_bloc
 
 Submit OverlayDisk::start_write(Request& request) noexcept {
     const Edges edges = edges_of(request);
-    if (edges.same && edges.head &&
+    if (edges.same && edges.head && !request.atomic &&
         write_part_in_place(static_cast<std::uint32_t>(request.offset_bytes / kBlockBytes),
                             request.offset_bytes % kBlockBytes,
                             request.operation == Operation::write ? request.data : nullptr,
@@ -159,10 +159,12 @@ Submit OverlayDisk::write_blocks(Request& request, PendingRequest* pending) noex
     const bool was_pending = pending != nullptr;
     // A write's blocks are a record each; what is unmapped whole is one.
     const std::uint64_t records =
-        request.operation == Operation::write ? range.last - range.first + 1 : 3;
+        request.operation == Operation::write ? range.last - range.first + 2 : 3;
     Outcome outcome = outcome_of(overlay_->reserve(records));
-    if (outcome == Outcome::ok) outcome = gather_blocks(request, edge_blocks, async, pending);
-    if (pending != nullptr && pending->used > 0) {
+    if (outcome == Outcome::ok)
+        outcome = request.atomic ? write_together(request, edge_blocks)
+                                 : gather_blocks(request, edge_blocks, async, pending);
+    if (!request.atomic && pending != nullptr && pending->used > 0) {
         if (pending->outcome == Outcome::ok) pending->outcome = outcome;
         pending->phase = PendingRequest::Phase::write;
         // The edges are read by the ring from where they stay.

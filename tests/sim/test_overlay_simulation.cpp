@@ -169,11 +169,15 @@ class Simulation {
                 std::min((1 + random_() % most) * unit, model_->size() - request.offset_bytes);
             request.may_lend = request.operation == Operation::read && random_() % 2 == 0;
             request.fua = request.operation != Operation::read && random_() % 10 == 0;
+            request.atomic = request.operation == Operation::write && random_() % 5 == 0;
             if (overlaps_fua(request.offset_bytes, request.length_bytes)) return;
         }
         if (request.operation == Operation::write || request.operation == Operation::read) {
             entry->data.resize(request.length_bytes);
-            if (request.operation == Operation::write) fill(entry->data);
+            if (request.atomic)
+                fill_anew(entry->data);
+            else if (request.operation == Operation::write)
+                fill(entry->data);
             request.data = entry->data.data();
         }
         request.owner = entry.get();
@@ -197,6 +201,46 @@ class Simulation {
         for (std::size_t at = 0; at < data.size(); at += 512) {
             const std::uint64_t word = random_();
             for (std::size_t i = at; i < at + 512; i += 8) std::memcpy(data.data() + i, &word, 8);
+        }
+    }
+
+    // Nothing that was ever written before, so that one sees in a sector whether it is this.
+    void fill_anew(std::vector<std::uint8_t>& data) {
+        for (std::size_t at = 0; at < data.size(); at += 8) {
+            const std::uint64_t word = random_();
+            std::memcpy(data.data() + at, &word, 8);
+        }
+    }
+
+    // What was written atomically, as long as nothing was written over any of its blocks.
+    struct Together {
+        std::uint64_t offset_bytes;
+        std::vector<std::uint8_t> data;
+    };
+    void forget_together(const Request& request) {
+        if (!mutating(request)) return;
+        std::erase_if(together_, [&](const Together& each) {
+            return request.offset_bytes / kBlock * kBlock < each.offset_bytes + each.data.size() &&
+                   each.offset_bytes / kBlock * kBlock <
+                       request.offset_bytes + request.length_bytes;
+        });
+    }
+    void note_together(const Request& request) {
+        forget_together(request);
+        if (request.atomic)
+            together_.push_back(
+                {request.offset_bytes, {request.data, request.data + request.length_bytes}});
+    }
+    // After a kill or a power loss: every one is there as a whole, or not at all.
+    void check_together(const std::vector<std::uint8_t>& disk) {
+        for (const Together& each : together_) {
+            std::size_t there = 0;
+            for (std::size_t at = 0; at < each.data.size(); at += 512)
+                if (std::memcmp(&disk[each.offset_bytes + at], &each.data[at], 512) == 0)
+                    there += 512;
+            if (there != 0 && there != each.data.size())
+                FAIL("an atomic write of " << each.data.size() << " bytes at " << each.offset_bytes
+                                           << " is there with " << there);
         }
     }
 
@@ -227,8 +271,17 @@ class Simulation {
                     CHECK((faults_.sync_error > 0 || faults_.full > 0 || faults_.write_error > 0));
                 break;
             default:
+                // An atomic write that fails has changed nothing, unless it is the flush that
+                // failed.
+                if (!ok && request.atomic && !request.fua) {
+                    CHECK(may_refuse(request.outcome));
+                    break;
+                }
                 model_->wrote(request.offset_bytes, request.length_bytes, request.data,
-                              ok ? DiskModel::Certainty::done : DiskModel::Certainty::torn);
+                              ok               ? DiskModel::Certainty::done
+                              : request.atomic ? DiskModel::Certainty::maybe
+                                               : DiskModel::Certainty::torn);
+                note_together(request);
                 if (ok && request.fua && durable())
                     model_->flushed(model_->now(), request.offset_bytes, request.length_bytes);
                 if (!ok) CHECK(may_refuse(request.outcome));
@@ -267,9 +320,13 @@ class Simulation {
         ring_.abandon_all();
         for (auto& entry : in_flight_) {
             const Request& request = entry->request;
-            if (mutating(request))
-                model_->wrote(request.offset_bytes, request.length_bytes, request.data,
-                              durable() ? DiskModel::Certainty::maybe : DiskModel::Certainty::torn);
+            if (mutating(request)) {
+                const bool whole_blocks = durable() || request.atomic;
+                model_->wrote(
+                    request.offset_bytes, request.length_bytes, request.data,
+                    whole_blocks ? DiskModel::Certainty::maybe : DiskModel::Certainty::torn);
+                note_together(request);
+            }
             lost_.push_back(std::move(entry));  // their memory stays: the kernel may write to it
         }
         in_flight_.clear();
@@ -301,6 +358,7 @@ class Simulation {
         REQUIRE(whole.request.outcome == Outcome::ok);
         const auto wrong = model_->check(0, data.size(), data.data());
         if (!wrong.empty()) FAIL(wrong);
+        check_together(data);
         CHECK(disk_->usage().used_bytes <= disk_->usage().quota_bytes);
         storage_.faults = faults_;
     }
@@ -316,6 +374,7 @@ class Simulation {
     std::unique_ptr<LinkDisk> disk_;
     std::vector<std::unique_ptr<InFlight>> in_flight_;
     std::vector<std::unique_ptr<InFlight>> lost_;
+    std::vector<Together> together_;
 };
 
 }  // namespace

@@ -42,22 +42,40 @@ void Loop::run_until(const std::function<bool()>& done) {
     }
 }
 
+namespace {
+
+Outcome finish(Loop& loop, Disk& disk, Request& request) {
+    bool done = false;
+    request.owner = &done;
+    request.complete = [](Request& finished) noexcept {
+        *static_cast<bool*>(finished.owner) = true;
+    };
+    if (disk.submit(request) == Submit::pending) loop.run_until([&done] { return done; });
+    return request.outcome;
+}
+
+}  // namespace
+
 Outcome perform(Loop& loop, Disk& disk, Operation operation, std::uint64_t offset,
                 std::uint64_t length, std::uint8_t* data, bool fua) {
     Request request;
-    bool done = false;
     request.operation = operation;
     request.offset_bytes = offset;
     request.length_bytes = length;
     request.data = data;
     request.fua = fua;
-    request.owner = &done;
-    request.complete = [](Request& finished) noexcept {
-        *static_cast<bool*>(finished.owner) = true;
-    };
-    if (disk.submit(request) == Submit::done) return request.outcome;
-    loop.run_until([&done] { return done; });
-    return request.outcome;
+    return finish(loop, disk, request);
+}
+
+Outcome write_atomic(Loop& loop, Disk& disk, std::uint64_t offset, DiskBytes data, bool fua) {
+    Request request;
+    request.operation = Operation::write;
+    request.offset_bytes = offset;
+    request.length_bytes = data.size();
+    request.data = data.data();
+    request.fua = fua;
+    request.atomic = true;
+    return finish(loop, disk, request);
 }
 
 DiskBytes read_range(Loop& loop, Disk& disk, std::uint64_t offset, std::uint64_t length) {

@@ -51,6 +51,8 @@ Outcome perform(Loop& loop, Disk& disk, Operation operation, std::uint64_t offse
                 std::uint64_t length, std::uint8_t* data = nullptr, bool fua = false);
 DiskBytes read_range(Loop& loop, Disk& disk, std::uint64_t offset, std::uint64_t length);
 void write_range(Loop& loop, Disk& disk, std::uint64_t offset, DiskBytes data, bool fua = false);
+Outcome write_atomic(Loop& loop, Disk& disk, std::uint64_t offset, DiskBytes data,
+                     bool fua = false);
 std::unique_ptr<LinkDisk> open_ok(Loop& loop, const LinkDiskOptions& options);
 
 }  // namespace goldlink::disk::test

@@ -94,6 +94,7 @@ TEST_CASE("a journal's header is read back, and a damaged or later one refused")
     auto bytes = header.encode();
     const auto read = JournalHeader::decode(bytes.data(), "journal");
     REQUIRE(read);
+    CHECK(read->format == kJournalFormat);
     CHECK(read->policy == 2);
     CHECK(read->size_bytes == header.size_bytes);
     CHECK(read->ram_slots == 99);
@@ -103,7 +104,7 @@ TEST_CASE("a journal's header is read back, and a damaged or later one refused")
     bytes[17] ^= 1;
     CHECK(JournalHeader::decode(bytes.data(), "journal").error().kind == ErrorKind::corrupt);
     bytes[17] ^= 1;
-    bytes[8] = 2;
+    bytes[8] = kJournalFormat + 1;
     CHECK(JournalHeader::decode(bytes.data(), "journal").error().kind == ErrorKind::invalid);
 }
 
