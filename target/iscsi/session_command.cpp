@@ -22,6 +22,8 @@ bool stores_data(std::uint8_t operation_code) {
         case 0x41:  // WRITE SAME (10)
         case 0x93:  // WRITE SAME (16)
         case 0x89:  // COMPARE AND WRITE
+        case 0x8b:  // ORWRITE
+        case 0x9c:  // WRITE ATOMIC (16)
         case 0x42:  // UNMAP
         case 0x48:  // SANITIZE
         case 0x83:  // THIRD-PARTY COPY OUT

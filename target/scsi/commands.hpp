@@ -119,6 +119,10 @@ AdvanceFunction advance_compare_and_write, advance_orwrite;
 CommandFunction prepare_sanitize, execute_sanitize, prepare_exit_sanitize_failure,
     execute_exit_sanitize_failure;
 
+// write_atomic.cpp (SBC-4)
+CommandFunction prepare_write_atomic;
+AdvanceFunction advance_write_atomic;
+
 // read_defect_data.cpp
 CommandFunction prepare_read_defect_data_10, execute_read_defect_data_10,
     prepare_read_defect_data_12, execute_read_defect_data_12;

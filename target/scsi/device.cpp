@@ -45,6 +45,7 @@ void set_up_disk(LogicalUnit& unit, const disk::Geometry& geometry) {
         static_cast<unsigned>(std::countr_zero(geometry.physical_block_bytes)) - unit.block_shift;
     unit.read_only = geometry.read_only;
     unit.thin = geometry.thin;
+    unit.max_atomic_bytes = geometry.max_atomic_bytes;
 }
 
 Step fail_attention(Task& task, Attention attention) {
@@ -66,7 +67,7 @@ Step check_command(LogicalUnit& unit, Task& task, const OpcodeRow* row) {
     NexusUnit& view = nexus_unit_of(task);
     if (!view.attentions.empty() && (traits & kPassesAttention) == 0) [[unlikely]]
         return fail_attention(task, view.attentions.take());
-    constexpr std::uint8_t kConditional = kThinOnly | kBackground | kThirdParty;
+    constexpr std::uint8_t kConditional = kThinOnly | kBackground | kThirdParty | kAtomic;
     if (row == nullptr || ((traits & kConditional) != 0 && !unit.device->knows(unit, *row)))
         [[unlikely]] {
         // An opcode all of whose rows are unknown is unknown itself.
@@ -170,6 +171,7 @@ Step Device::prepare(Task& task) noexcept {
     task.lba = 0;
     task.block_count = 0;
     task.aborted = false;
+    task.request.atomic = false;
     task.phase = TaskPhase::outside;
     std::ranges::fill(task.scratch, 0u);
     task.logical_unit = unit_index(*state_, task.lun);

@@ -44,7 +44,8 @@ struct LogicalUnit {
     unsigned block_shift = 9;
     bool read_only = false;
     bool thin = false;
-    unsigned physical_exponent = 0;  // physical block = logical block << exponent
+    unsigned physical_exponent = 0;      // physical block = logical block << exponent
+    std::uint32_t max_atomic_bytes = 0;  // 0: no atomic writes
 
     Identity identity;
     ModePages mode;
@@ -126,6 +127,7 @@ struct DeviceState {
     bool knows(const LogicalUnit& unit, const OpcodeRow& row) const {
         if ((row.traits & kThinOnly) != 0 && !unit.thin) return false;
         if ((row.traits & kThirdParty) != 0 && third_party == nullptr) return false;
+        if ((row.traits & kAtomic) != 0 && unit.max_atomic_bytes == 0) return false;
         return (row.traits & kBackground) == 0 || seams.wake != nullptr;
     }
 

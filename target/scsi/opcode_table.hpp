@@ -34,6 +34,7 @@ enum Trait : std::uint8_t {
     kThinOnly = 16,        // known only to units that give space back
     kBackground = 32,      // known only to devices that can work in the background
     kThirdParty = 64,      // known only to devices that copy by themselves
+    kAtomic = 128,         // known only to units whose disks write atomically
 };
 
 // Between two disk requests of a multi-step command.

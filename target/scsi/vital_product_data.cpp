@@ -111,7 +111,9 @@ void block_limits(LogicalUnit& unit, const Task&, ParameterData& data) {
     data.be32(unit.thin ? physical : 0);            // OPTIMAL UNMAP GRANULARITY
     data.be32(unit.thin ? kAlignmentValid : 0);     // UGAVALID, alignment 0
     data.be64(unit.blocks_of(kMaxWriteSameBytes));  // MAXIMUM WRITE SAME LENGTH
-    data.zeroes(20);                                // no atomic writes
+    // SBC-4 6.6.4. Any alignment and granularity, no boundaries.
+    data.be32(unit.blocks_of(unit.max_atomic_bytes));  // MAXIMUM ATOMIC TRANSFER LENGTH
+    data.zeroes(16);
 }
 
 // SBC-3 6.6.2: not rotating.

@@ -23,8 +23,8 @@ class MemoryDisk : public disk::Disk {
     const disk::Geometry& geometry() const override { return geometry_; }
 
     disk::Submit submit(disk::Request& request) noexcept override {
-        submitted.push_back(
-            {request.operation, request.fua, request.offset_bytes, request.length_bytes});
+        submitted.push_back({request.operation, request.fua, request.offset_bytes,
+                             request.length_bytes, request.atomic});
         if (hold) {
             held.push_back(&request);
             return disk::Submit::pending;
@@ -70,6 +70,7 @@ class MemoryDisk : public disk::Disk {
         disk::Operation operation;
         bool fua;
         std::uint64_t offset_bytes, length_bytes;
+        bool atomic;
     };
     std::vector<Seen> submitted;
     std::deque<disk::Request*> held;
