@@ -83,13 +83,14 @@ class Rig {
     }
 
     Outcome perform(Operation operation, std::uint64_t offset, std::uint64_t length,
-                    std::uint8_t* data) {
+                    std::uint8_t* data, bool atomic = false) {
         Request request;
         bool done = false;
         request.operation = operation;
         request.offset_bytes = offset;
         request.length_bytes = length;
         request.data = data;
+        request.atomic = atomic;
         request.owner = &done;
         request.complete = [](Request& ended) noexcept { *static_cast<bool*>(ended.owner) = true; };
         if (disk_->submit(request) == Submit::done) return request.outcome;
@@ -125,7 +126,7 @@ std::vector<std::uint8_t> journal(const JournalHeader& header, ByteReader input,
     }
     for (std::uint64_t index = 0; !input.empty(); ++index) {
         Record record;
-        record.type = static_cast<Record::Type>(input.u8() % 7);
+        record.type = static_cast<Record::Type>(input.u8() % 8);
         record.block = input.be32();
         record.slot = input.be32();
         record.crc = input.be32();
@@ -151,6 +152,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     rig.whole();
     std::vector<std::uint8_t> pattern(3 * kBlock, data[1]);
     rig.perform(Operation::write, 5 * kBlock + 512, pattern.size(), pattern.data());
+    rig.perform(Operation::write, 6 * kBlock + 512, pattern.size(), pattern.data(), true);
     rig.perform(Operation::unmap, 50 * kBlock, 10 * kBlock, nullptr);
     rig.perform(Operation::flush, 0, 0, nullptr);
     const auto content = rig.whole();

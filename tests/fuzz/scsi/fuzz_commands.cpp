@@ -8,6 +8,7 @@
 #include <array>
 #include <list>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "common/bytes.hpp"
@@ -23,7 +24,10 @@ constexpr std::size_t kMaxBufferBytes = 16U << 20;  // as much as a session woul
 
 class RamDisk final : public disk::Disk {
   public:
-    RamDisk() : memory_(kDiskBytes) { geometry_.size_bytes = kDiskBytes; }
+    RamDisk() : memory_(kDiskBytes) {
+        geometry_.size_bytes = kDiskBytes;
+        geometry_.max_atomic_bytes = kDiskBytes / 2;
+    }
     const disk::Geometry& geometry() const override { return geometry_; }
     disk::Submit submit(disk::Request& request) noexcept override {
         CHECK(request.offset_bytes % 512 == 0 && request.length_bytes % 512 == 0,
@@ -80,7 +84,12 @@ struct Command {
 
 class World {
   public:
-    World() : device_("iqn.a:fuzz", {{0, {}, disk_}}) {
+    // Its clock stands, and its tokens can be guessed.
+    World()
+        : device_("iqn.a:fuzz", {{0, {}, disk_}},
+                  {.wake = [this] { woken_ = true; },
+                   .now_ms = [] { return std::uint64_t{0}; },
+                   .fill_random = [](MutableBytes out) { std::ranges::fill(out, 0x5a); }}) {
         for (int i = 0; i < 2; ++i) open(i);
     }
     ~World() {
@@ -113,6 +122,7 @@ class World {
                 default:
                     command(who, control >> 4 & 7, input);
             }
+            if (std::exchange(woken_, false)) device_.run_background();
             commands_.remove_if([](const Command& command) { return command.done; });
         }
     }
@@ -125,7 +135,10 @@ class World {
 
     void complete_all() {
         disk_->hold = false;
-        while (!disk_->held.empty()) disk_->complete(disk_->held.size() - 1);
+        while (woken_ || !disk_->held.empty()) {
+            if (std::exchange(woken_, false)) device_.run_background();
+            if (!disk_->held.empty()) disk_->complete(disk_->held.size() - 1);
+        }
         commands_.remove_if([](const Command& command) { return command.done; });
         CHECK(commands_.empty(), "a task waits for nothing");
     }
@@ -188,6 +201,7 @@ class World {
     }
 
     std::shared_ptr<RamDisk> disk_ = std::make_shared<RamDisk>();
+    bool woken_ = false;
     scsi::Device device_;
     std::array<scsi::Nexus*, 2> nexuses_{};
     std::list<Command> commands_;
