@@ -157,14 +157,24 @@ std::string magic_of(const std::vector<std::uint8_t>& first, const std::vector<s
     return "";
 }
 
+// The volume descriptors begin in sector 16 of 2,048 bytes: ECMA-119 8.1 and, where UDF stands
+// alone, ECMA-167 2/9.
+Result<> check_iso(const ImageFile& file) {
+    GOLDLINK_TRY_ASSIGN(const auto descriptor, file.read(16 * 2048, 8));
+    if (begins(descriptor, "CD001", 1) || begins(descriptor, "BEA01", 1)) return {};
+    return refuse(file,
+                  "is no ISO image: it has no volume descriptor of ISO 9660 or UDF. If it is a "
+                  "disk, leave the format out");
+}
+
 }  // namespace
 
 Result<> check_format_name(std::string_view format) {
-    for (const std::string_view known : {"", "raw", "vhd", "vhdx", "vmdk", "qcow2"})
+    for (const std::string_view known : {"", "raw", "iso", "vhd", "vhdx", "vmdk", "qcow2"})
         if (format == known) return {};
     return failure(
         ErrorKind::invalid,
-        fmt::format("\"{}\" is no disk image format known here: raw, vhd, vhdx, vmdk or qcow2",
+        fmt::format("\"{}\" is no disk image format known here: raw, iso, vhd, vhdx, vmdk or qcow2",
                     format));
 }
 
@@ -179,6 +189,10 @@ Result<std::string> detect_format(int fd, const std::string& name, std::string_v
     const ImageFile file{fd, name, static_cast<std::uint64_t>(status.st_size)};
     if (file.size_bytes == 0) return refuse(file, "is empty");
     if (format == "raw") return std::string("raw");
+    if (format == "iso") {
+        GOLDLINK_TRY(check_iso(file));
+        return std::string("iso");
+    }
 
     GOLDLINK_TRY_ASSIGN(const auto first, file.read(0, 8192));
     GOLDLINK_TRY_ASSIGN(

@@ -11,7 +11,7 @@
 
 namespace goldlink::store {
 
-// Refuses a name that is not "", "raw", "vhd", "vhdx", "vmdk" or "qcow2".
+// Refuses a name that is not "", "raw", "iso", "vhd", "vhdx", "vmdk" or "qcow2".
 Result<> check_format_name(std::string_view format);
 
 // Returns the format of the open file: `format` itself after a check of its magic, or, when that
@@ -20,6 +20,7 @@ Result<> check_format_name(std::string_view format);
 // - a VHD that is cut short; a differencing VHD, whose parent is not in the file
 // - qcow2 with a backing file, an external data file or encryption
 // - VMDK descriptors, whose data lies in other files
+// - with "iso", a file without the volume descriptors of ISO 9660 or UDF; never detected by itself
 // `name` is for messages; its ending matters only to recognise a VHD that lost its footer.
 Result<std::string> detect_format(int fd, const std::string& name, std::string_view format);
 

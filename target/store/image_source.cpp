@@ -19,7 +19,7 @@ Result<std::unique_ptr<ImageSource>> ImageSource::open(const ImportRequest& requ
     if (!fd) return system_failure(fmt::format("cannot open {}", request.file.string()));
     GOLDLINK_TRY_ASSIGN(const std::string format,
                         detect_format(fd.get(), source->name_, request.format));
-    if (format == "raw") {
+    if (format == "raw" || format == "iso") {
         struct stat status {};
         if (::fstat(fd.get(), &status) != 0)
             return system_failure(fmt::format("cannot examine {}", request.file.string()));

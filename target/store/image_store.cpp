@@ -41,6 +41,7 @@ class FolderStore final : public ImageStore {
     Result<std::shared_ptr<const Version>> open_version(std::string_view digest) override;
     Result<std::vector<VersionInfo>> list() const override;
     Result<VersionInfo> import(const ImportRequest& request, Progress& progress) override;
+    Result<VersionInfo> make_blank(std::uint64_t size_bytes) override;
     Result<> export_version(std::string_view digest, const std::filesystem::path& file,
                             const std::string& format, Progress& progress) override;
     Result<std::vector<VerifyFinding>> verify(std::string_view digest, Progress& progress) override;
@@ -164,6 +165,19 @@ Result<VersionInfo> FolderStore::import(const ImportRequest& request, Progress& 
     GOLDLINK_TRY_ASSIGN(const auto writer, ChunkWriter::begin(*chunks_));
     GOLDLINK_TRY_ASSIGN(const Manifest manifest,
                         import_raw(source->raw_fd(), source->name(), *writer, progress));
+    return finish(*writer, manifest);
+}
+
+Result<VersionInfo> FolderStore::make_blank(std::uint64_t size_bytes) {
+    if (size_bytes == 0 || size_bytes % 512 != 0 || size_bytes > kMaxBlankBytes)
+        return failure(ErrorKind::invalid,
+                       fmt::format("a blank disk has whole blocks of 512 bytes and at most {} "
+                                   "bytes, not {}",
+                                   kMaxBlankBytes, size_bytes));
+    GOLDLINK_TRY_ASSIGN(const auto writer, ChunkWriter::begin(*chunks_));
+    Manifest manifest;
+    manifest.size_bytes = size_bytes;
+    manifest.chunks.resize(chunk_count_of(size_bytes));
     return finish(*writer, manifest);
 }
 

@@ -20,6 +20,10 @@ namespace goldlink::store {
 
 inline constexpr std::uint64_t kChunkBytes = 64 * 1024;
 
+// Of blank versions: the list of chunks, zero or not, takes 32 bytes each in memory while it is
+// made.
+inline constexpr std::uint64_t kMaxBlankBytes = 2ull << 40;
+
 // Where a chunk lives: pack in the high 32 bits, slot in the low 32. kZeroChunk: all zero.
 using ChunkLocation = std::uint64_t;
 inline constexpr ChunkLocation kZeroChunk = ~ChunkLocation{0};
@@ -56,7 +60,9 @@ struct Progress {
 
 struct ImportRequest {
     std::filesystem::path file;
-    std::string format;  // "raw", "vhd", "vhdx", "vmdk", "qcow2" or "" to detect
+    // "raw", "vhd", "vhdx", "vmdk", "qcow2" or "" to detect; "iso": raw bytes that must be those of
+    // an ISO 9660 or UDF disc.
+    std::string format;
 };
 
 struct VerifyFinding {  // a chunk whose bytes do not match its digest
@@ -82,6 +88,9 @@ class ImageStore {
     // than raw are read through a sandboxed qemu-img child. An aborted or failed import leaves
     // nothing behind.
     virtual Result<VersionInfo> import(const ImportRequest& request, Progress& progress) = 0;
+    // A version of zeroes alone, for an installer to fill: a manifest that names no chunk, of half
+    // a MiB a GiB. Whole blocks of 512 bytes, at most kMaxBlankBytes.
+    virtual Result<VersionInfo> make_blank(std::uint64_t size_bytes) = 0;
     // Writes a version as a raw or other disk image file.
     virtual Result<> export_version(std::string_view digest, const std::filesystem::path& file,
                                     const std::string& format, Progress& progress) = 0;

@@ -65,6 +65,9 @@ Result<> export_manifest(const Manifest& manifest, ChunkStore& store,
                          const std::filesystem::path& file, const std::string& format,
                          const std::filesystem::path& spool, Progress& progress) {
     GOLDLINK_TRY(check_format_name(format));
+    if (format == "iso")
+        return failure(ErrorKind::invalid,
+                       "an ISO image is exported as raw: its bytes as they are");
     FileDescriptor fd(::open(file.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
     if (!fd) {
         if (errno == EEXIST)

@@ -271,3 +271,24 @@ TEST_CASE("imports at once share chunks and both are whole") {
     // No duplicate stays stored (the filesystem may count a block of its own).
     CHECK(allocated_bytes(folder / "store/packs") < 102 * kChunkBytes);
 }
+
+TEST_CASE("a blank version is a manifest and no data, the same for the same size") {
+    TemporaryFolder folder;
+    auto store = open_store(folder / "store");
+    const auto made = store->make_blank(3 * kChunkBytes + 512);
+    REQUIRE(made);
+    CHECK(made->size_bytes == 3 * kChunkBytes + 512);
+    CHECK(made->stored_bytes == 0);
+    CHECK(allocated_bytes(folder / "store/packs") == 0);
+    const auto version = store->open_version(made->digest);
+    REQUIRE(version);
+    CHECK(read_version(**version) == DiskBytes(3 * kChunkBytes + 512));
+    CHECK(store->make_blank(3 * kChunkBytes + 512)->digest == made->digest);
+    CHECK(store->make_blank(3 * kChunkBytes)->digest != made->digest);
+    CHECK(store->list()->size() == 2);
+    for (const std::uint64_t size : {0ULL, 1ULL, 513ULL, (2ULL << 40) + 512}) {
+        const auto refused = store->make_blank(size);
+        REQUIRE_FALSE(refused);
+        CHECK(refused.error().kind == ErrorKind::invalid);
+    }
+}

@@ -194,7 +194,7 @@ TEST_CASE("missing, empty, odd and misnamed files are refused") {
                Contains("is not vhdx") && Contains("qcow2"));
     CHECK_THAT(import_error(*images.store, images.folder / "disk.raw", "qcow2").message,
                Contains("is not qcow2"));
-    CHECK_THAT(import_error(*images.store, qcow2, "iso").message, Contains("\"iso\""));
+    CHECK_THAT(import_error(*images.store, qcow2, "dmg").message, Contains("\"dmg\""));
     images.nothing_left();
 }
 
@@ -289,7 +289,27 @@ TEST_CASE("exports in every format import again as the same version") {
     }
     CHECK(std::filesystem::is_empty(images.folder / "store/spool"));
     Progress progress;
-    CHECK(images.store->export_version(info.digest, images.folder / "x", "iso", progress)
-              .error()
-              .kind == ErrorKind::invalid);
+    for (const std::string format : {"iso", "dmg"})
+        CHECK(images.store->export_version(info.digest, images.folder / "x", format, progress)
+                  .error()
+                  .kind == ErrorKind::invalid);
+}
+
+TEST_CASE("an ISO image is taken as it is, and only when it is one") {
+    Images images;
+    DiskBytes disc = random_bytes(40 * 2048, 9);
+    write_file(images.folder / "random.iso", disc);
+    CHECK_THAT(import_error(*images.store, images.folder / "random.iso", "iso").message,
+               Contains("is no ISO image"));
+    write_file(images.folder / "short.iso", random_bytes(2048, 9));
+    CHECK_THAT(import_error(*images.store, images.folder / "short.iso", "iso").message,
+               Contains("is no ISO image"));
+    images.nothing_left();
+    for (const char* descriptor : {"\1CD001\1", "\0BEA01\1"}) {
+        const std::string_view text(descriptor, 7);
+        std::copy(text.begin(), text.end(), disc.begin() + 16 * 2048);
+        write_file(images.folder / "disc.iso", disc);
+        const VersionInfo info = import_ok(*images.store, images.folder / "disc.iso", "iso");
+        CHECK(read_version(**images.store->open_version(info.digest)) == disc);
+    }
 }
