@@ -68,7 +68,7 @@ enum class Submit : bool {
 
 struct Geometry {
     std::uint64_t size_bytes = 0;             // multiple of 512
-    std::uint32_t logical_block_bytes = 512;  // 512 or 4096
+    std::uint32_t logical_block_bytes = 512;  // 512 or 4096; 2048 of a CD-ROM
     std::uint32_t physical_block_bytes = 4096;
     bool read_only = false;
     bool thin = true;                    // unmap gives space back; reads as zero (LBPRZ)

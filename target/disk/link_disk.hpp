@@ -32,6 +32,7 @@ struct LinkDiskOptions {
     std::uint64_t quota_bytes = 0;       // of overlay slots; 0: as large as the disk
     std::uint64_t ram_budget_bytes = 0;  // for discard, before it spills to `folder`
     std::uint64_t reserve_bytes = 256ull << 20;  // free space to leave on the overlay filesystem
+    std::uint32_t logical_block_bytes = 512;  // 512, or 4096 (4Kn): the size must be whole blocks
 };
 
 struct OverlayUsage {
@@ -50,6 +51,11 @@ class LinkDisk : public Disk {
     // Opens the overlay in `folder`, or makes a new one when there is none. An overlay made over
     // another version or of another policy is a conflict error.
     static Result<std::unique_ptr<LinkDisk>> open(LinkDiskOptions options, reactor::IoRing& ring);
+
+    // The version itself, which nobody can write to: a CD-ROM.
+    static std::unique_ptr<LinkDisk> open_read_only(std::shared_ptr<const store::Version> version,
+                                                    std::uint32_t block_bytes,
+                                                    reactor::IoRing& ring);
 
     virtual OverlayUsage usage() const = 0;
     virtual ReadCounters counters() const = 0;

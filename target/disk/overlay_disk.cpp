@@ -1,5 +1,7 @@
 #include "target/disk/overlay_disk.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
@@ -19,6 +21,7 @@ OverlayDisk::OverlayDisk(std::unique_ptr<Overlay> overlay, LinkDiskOptions optio
       storage_(storage),
       edges_(2 * kBlockBytes) {
     geometry_.size_bytes = options_.version->size_bytes();
+    geometry_.logical_block_bytes = options_.logical_block_bytes;
     geometry_.max_atomic_bytes = kMaxAtomicBytes;
     const std::uint64_t chunks = (geometry_.size_bytes + kChunkBytes - 1) / kChunkBytes;
     for (std::uint64_t chunk = 0; chunk < chunks; ++chunk) {
@@ -471,6 +474,10 @@ std::vector<std::uint64_t> OverlayDisk::changed_chunks() const {
 
 Result<std::unique_ptr<LinkDisk>> open_link_disk(LinkDiskOptions options, reactor::IoRing& ring,
                                                  Storage& storage, const OverlayTuning& tuning) {
+    if (options.version->size_bytes() % options.logical_block_bytes != 0)
+        return failure(ErrorKind::conflict,
+                       fmt::format("a disk of {} bytes cannot have blocks of {} bytes",
+                                   options.version->size_bytes(), options.logical_block_bytes));
     GOLDLINK_TRY_ASSIGN(auto overlay, Overlay::open(storage, options, tuning));
     return std::make_unique<OverlayDisk>(std::move(overlay), std::move(options), ring, storage);
 }

@@ -94,6 +94,20 @@ TEST_CASE("what is written is read, whole and after the disk was opened again") 
     }
 }
 
+TEST_CASE("a disk of 4 KiB blocks has whole ones only") {
+    Room room(Policy::keep);
+    room.options.logical_block_bytes = 4096;
+    const auto refused = LinkDisk::open(room.options, *room.loop.ring);
+    REQUIRE_FALSE(refused);
+    CHECK(refused.error().kind == ErrorKind::conflict);
+    room.base.resize(3 * kMiB);
+    room.options.version = std::make_shared<FileVersion>(room.folder / "pack", room.base);
+    auto disk = room.open();
+    CHECK(disk->geometry().logical_block_bytes == 4096);
+    room.write(*disk, 5 * kBlock, random_bytes(2 * kBlock, 1));
+    CHECK(room.whole(*disk) == room.base);
+}
+
 TEST_CASE("the discard overlay begins in RAM and spills to its folder") {
     Room room(Policy::discard, true);
     auto disk = room.open();
