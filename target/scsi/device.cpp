@@ -34,7 +34,8 @@ std::uint32_t unit_index(const DeviceState& state, std::uint64_t lun) {
 
 void set_up_disk(LogicalUnit& unit, const disk::Geometry& geometry) {
     const std::uint32_t block = geometry.logical_block_bytes;
-    CHECK(block == 512 || block == 4096, "logical blocks have 512 or 4096 bytes");
+    CHECK(unit.type == DeviceType::cdrom ? block == 2048 : block == 512 || block == 4096,
+          "logical blocks have 512 or 4096 bytes, of a CD-ROM 2048");
     CHECK(geometry.physical_block_bytes >= block &&
               std::has_single_bit(geometry.physical_block_bytes),
           "physical blocks are a power of two of logical blocks");
@@ -115,15 +116,16 @@ Device::Device(std::string target_name, std::vector<LogicalUnitDefinition> units
         CHECK(units[i].disk != nullptr, "a logical unit has a disk");
         state_->index_of_lun[lun] = static_cast<std::uint16_t>(i);
         unit.lun = lun;
+        unit.type = units[i].type;
         unit.identity = std::move(units[i].identity);
         unit.disk = std::move(units[i].disk);
         set_up_disk(unit, unit.disk->geometry());
-        unit.removable = units[i].removable;
+        unit.removable = units[i].removable || unit.type == DeviceType::cdrom;
     }
     state_->units.back().absent = true;
     for (LogicalUnit& unit : state_->units) {
         unit.device = state_.get();
-        unit.commands = &disk_command_set();
+        unit.commands = unit.type == DeviceType::cdrom ? &cdrom_command_set() : &disk_command_set();
     }
     for (std::size_t i = 0; i < units.size(); ++i)
         scsi::restore(state_->units[i], units[i].restored);
@@ -132,6 +134,7 @@ Device::Device(std::string target_name, std::vector<LogicalUnitDefinition> units
 Device::~Device() { CHECK(tasks_in_flight() == 0, "a device ends after its tasks"); }
 
 Nexus* Device::open_nexus(std::string_view initiator_port, std::uint16_t portal_group_tag) {
+    if (state_->nexuses.empty()) close_trays(*state_);
     Nexus& nexus = state_->nexuses.emplace_back();
     nexus.initiator_port = initiator_port;
     nexus.portal_group_tag = portal_group_tag;

@@ -25,12 +25,18 @@ struct Identity {
     std::uint64_t naa = 0;            // NAA locally assigned (3h in the top nibble)
 };
 
+enum class DeviceType : std::uint8_t {  // PERIPHERAL DEVICE TYPE (SPC-4 table 141)
+    disk = 0x00,
+    cdrom = 0x05,
+};
+
 struct LogicalUnitDefinition {
     std::uint16_t lun = 0;  // 0..255
     Identity identity;
-    std::shared_ptr<disk::Disk> disk;  // used on the device's reactor only
-    PersistentUnit restored = {};      // what an earlier device of this unit had saved
-    bool removable = false;            // the medium can be ejected and loaded (RMB)
+    std::shared_ptr<disk::Disk> disk;    // used on the device's reactor only
+    PersistentUnit restored = {};        // what an earlier device of this unit had saved
+    bool removable = false;              // the medium can be ejected and loaded (RMB)
+    DeviceType type = DeviceType::disk;  // cdrom: over a read-only disk in blocks of 2,048 bytes
 };
 
 // What a device needs of its owner. Called on the device's thread.

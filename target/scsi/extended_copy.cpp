@@ -38,7 +38,9 @@ LogicalUnit* unit_named(DeviceState& device, Bytes descriptor) {
         descriptor[7] != 8)
         return nullptr;
     for (LogicalUnit& unit : device.units)
-        if (!unit.absent && unit.identity.naa == load_be64(&descriptor[8])) return &unit;
+        if (!unit.absent && unit.type == DeviceType::disk &&
+            unit.identity.naa == load_be64(&descriptor[8]))
+            return &unit;
     return nullptr;
 }
 

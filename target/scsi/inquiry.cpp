@@ -21,20 +21,21 @@ Step standard_inquiry(const LogicalUnit& unit, Task& task) {
     constexpr std::uint8_t kThirdPartyCopy = 0x08;  // 3PC
     constexpr std::uint8_t kCmdQue = 0x02;
     ParameterData data(task);
-    data.u8(unit.absent ? kNoSuchUnit : 0x00);
+    const bool cdrom = unit.type == DeviceType::cdrom;
+    data.u8(unit.absent ? kNoSuchUnit : static_cast<std::uint8_t>(unit.type));
     data.u8(unit.removable ? 0x80 : 0x00);  // RMB
     data.u8(kSpc4);
     data.u8(kHiSupFormat2);
     data.u8(0);  // ADDITIONAL LENGTH, patched
-    data.u8(unit.device->third_party ? kThirdPartyCopy : 0);
+    data.u8(unit.device->third_party && !cdrom ? kThirdPartyCopy : 0);
     data.u8(0x00);
     data.u8(kCmdQue);
     data.text(unit.identity.vendor, 8);
     data.text(unit.identity.product, 16);
     data.text(unit.identity.revision, 4);
     data.zeroes(22);
-    // Version descriptors: SAM-5, iSCSI, SPC-4, SBC-3.
-    for (const int descriptor : {0x00A0, 0x0960, 0x0460, 0x04C0})
+    // Version descriptors: SAM-5, iSCSI, SPC-4, SBC-3 or MMC-6.
+    for (const int descriptor : {0x00A0, 0x0960, 0x0460, cdrom ? 0x04E0 : 0x04C0})
         data.be16(static_cast<std::uint16_t>(descriptor));
     data.zeroes(8 + 22);
     data.patch_u8(4, data.size() - 5);

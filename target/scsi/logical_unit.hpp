@@ -36,6 +36,7 @@ inline constexpr std::uint64_t kMaxWriteSameBytes = 16 * 1024 * 1024;
 
 struct LogicalUnit {
     std::uint16_t lun = 0;
+    DeviceType type = DeviceType::disk;
     bool absent = false;
     std::shared_ptr<disk::Disk> disk;
 
@@ -53,7 +54,7 @@ struct LogicalUnit {
     Sanitize sanitize;
     bool removable = false;
     bool stopped = false;            // by START STOP UNIT
-    bool ejected = false;            // likewise, of a removable medium
+    bool ejected = false;            // likewise, of a removable medium; a CD-ROM's tray is open
     bool restricted = false;         // some commands are refused: see refuse_restricted
     std::vector<std::uint8_t> echo;  // what WRITE BUFFER left for READ BUFFER
     const CommandSet* commands = nullptr;
@@ -86,11 +87,15 @@ struct LogicalUnit {
     }
 };
 
+// Media events of GET EVENT STATUS NOTIFICATION (MMC-6 table 287).
+enum class MediaEvent : std::uint8_t { none = 0, new_media = 2, removal = 3 };
+
 // A nexus's view of one logical unit.
 struct NexusUnit {
     AttentionQueue attentions;
     std::uint32_t registration = 0;  // id of its persistent reservation registration, 0 for none
     bool prevents_removal = false;   // PREVENT ALLOW MEDIUM REMOVAL
+    MediaEvent media_event = MediaEvent::none;  // of a CD-ROM, not yet told
 };
 
 class Nexus {

@@ -41,13 +41,6 @@ bool reserved_for_another(const LogicalUnit& unit, Task& task) {
            unit.reservations.conflicts(*task.nexus, nexus_unit_of(task).registration, Under::write);
 }
 
-bool removal_is_prevented(const LogicalUnit& unit) {
-    const auto index = static_cast<std::size_t>(&unit - unit.device->units.data());
-    return std::ranges::any_of(unit.device->nexuses, [&](const Nexus& nexus) {
-        return nexus.units[index].prevents_removal;
-    });
-}
-
 void start_or_stop(LogicalUnit& unit, const Task& task) {
     const std::uint8_t flags = task.cdb[4];
     const bool starts = (flags & kStart) != 0;
@@ -62,8 +55,17 @@ void start_or_stop(LogicalUnit& unit, const Task& task) {
 
 }  // namespace
 
+bool removal_is_prevented(const LogicalUnit& unit) {
+    const auto index = static_cast<std::size_t>(&unit - unit.device->units.data());
+    return std::ranges::any_of(unit.device->nexuses, [&](const Nexus& nexus) {
+        return nexus.units[index].prevents_removal;
+    });
+}
+
+// A CD-ROM's commands look for the disc themselves (check_disc): many answer without one.
 void update_restricted(LogicalUnit& unit) {
-    unit.restricted = unit.stopped || unit.ejected || sanitizes(unit);
+    const bool empty = unit.ejected && unit.type == DeviceType::disk;
+    unit.restricted = unit.stopped || empty || sanitizes(unit);
 }
 
 Sense restriction_of(const LogicalUnit& unit) {
@@ -86,6 +88,11 @@ Step refuse_restricted(const LogicalUnit& unit, Task& task) {
 void start_for_login(LogicalUnit& unit) {
     unit.stopped = false;
     update_restricted(unit);
+}
+
+void close_trays(DeviceState& device) {
+    for (LogicalUnit& unit : device.units)
+        if (unit.type == DeviceType::cdrom) unit.ejected = false;
 }
 
 // An ejected medium does not come back by itself.

@@ -9,6 +9,7 @@
 
 namespace goldlink::scsi {
 
+struct DeviceState;
 struct LogicalUnit;
 
 // Sets unit.restricted, which the checks of every command look at, from its causes.
@@ -20,7 +21,11 @@ Step refuse_restricted(const LogicalUnit& unit, Task& task);
 // What REQUEST SENSE says then.
 Sense restriction_of(const LogicalUnit& unit);
 
+bool removal_is_prevented(const LogicalUnit& unit);
+
 void start_for_login(LogicalUnit& unit);
+// Nobody walks to the drive: the discs are in again for who comes after all sessions have ended.
+void close_trays(DeviceState& device);
 void reset_medium_state(LogicalUnit& unit);
 
 }  // namespace goldlink::scsi

@@ -99,5 +99,7 @@ class CommandSet {
 
 // Peripheral device type 00h (SBC-3).
 const CommandSet& disk_command_set();
+// Peripheral device type 05h (MMC-6).
+const CommandSet& cdrom_command_set();
 
 }  // namespace goldlink::scsi

@@ -153,7 +153,10 @@ struct PageRow {
     bool (*offered)(const LogicalUnit& unit) = nullptr;  // null: always
 };
 
-bool copies(const LogicalUnit& unit) { return unit.device->third_party != nullptr; }
+bool is_disk(const LogicalUnit& unit) { return unit.type == DeviceType::disk; }
+bool copies(const LogicalUnit& unit) {
+    return is_disk(unit) && unit.device->third_party != nullptr;
+}
 
 void supported_pages(LogicalUnit& unit, const Task& task, ParameterData& data);
 
@@ -163,10 +166,10 @@ constexpr std::array kPages{
     PageRow{0x83, device_identification},
     PageRow{0x86, extended_inquiry},
     PageRow{0x8F, third_party_copy_page, copies},
-    PageRow{0xB0, block_limits},
-    PageRow{0xB1, block_device_characteristics},
-    PageRow{0xB2, logical_block_provisioning},
-    PageRow{0xB4, supported_block_lengths},
+    PageRow{0xB0, block_limits, is_disk},
+    PageRow{0xB1, block_device_characteristics, is_disk},
+    PageRow{0xB2, logical_block_provisioning, is_disk},
+    PageRow{0xB4, supported_block_lengths, is_disk},
 };
 
 void supported_pages(LogicalUnit& unit, const Task&, ParameterData& data) {
@@ -182,7 +185,7 @@ Step vital_product_data(LogicalUnit& unit, Task& task, std::uint8_t page) {
     if (unit.absent || row == kPages.end() || (row->offered != nullptr && !row->offered(unit)))
         return fail_cdb_field(task, 2);
     ParameterData data(task);
-    data.u8(0x00);
+    data.u8(static_cast<std::uint8_t>(unit.type));
     data.u8(page);
     data.be16(0);
     row->compose(unit, task, data);

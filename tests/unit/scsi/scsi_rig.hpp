@@ -148,6 +148,7 @@ struct Command {
 };
 
 inline constexpr std::uint64_t kDiskBytes = 64u << 20;
+inline constexpr std::uint32_t kDiscBlockBytes = 2048;
 
 struct Rig {
     std::vector<std::shared_ptr<MemoryDisk>> disks;
@@ -167,13 +168,16 @@ struct Rig {
                  const PersistentUnit& restored = {}, bool removable = false)
         : Rig(std::vector{geometry}, durable ? saving() : DeviceSeams{}, restored, removable) {}
 
-    // A unit a geometry, from LUN 0; `disk` and what follows the seams are the first one's.
+    // A unit a geometry, from LUN 0, a CD-ROM where its blocks are those of one; `disk` and what
+    // follows the seams are the first one's.
     Rig(const std::vector<disk::Geometry>& geometries, DeviceSeams seams,
         const PersistentUnit& restored = {}, bool removable = false) {
         std::vector<LogicalUnitDefinition> units(geometries.size());
         for (std::size_t i = 0; i < units.size(); ++i) {
             disks.push_back(std::make_shared<MemoryDisk>(geometries[i]));
             units[i].lun = static_cast<std::uint16_t>(i);
+            if (geometries[i].logical_block_bytes == kDiscBlockBytes)
+                units[i].type = DeviceType::cdrom;
             units[i].identity.serial = "GL0123456789";
             units[i].identity.naa = 0x3123456789ABCDEF + i;
             units[i].disk = disks[i];

@@ -519,3 +519,24 @@ TEST_CASE("the third-party copy page lists the table's commands and the limits")
     Rig without;
     CHECK(without.run(cdb(0x12).u8(1, 1).u8(2, 0x8F).be16(3, 1024)).sense(5, 0x24, 0));
 }
+
+TEST_CASE("a CD-ROM is no end of a copy and says nothing of copies") {
+    CopyRig rig({{.size_bytes = CopyRig::kBytes},
+                 {.size_bytes = CopyRig::kBytes,
+                  .logical_block_bytes = kDiscBlockBytes,
+                  .read_only = true}});
+    for (const Segment& segment : {Segment{1, 0, 1, 0, 0}, Segment{0, 1, 4, 0, 0}}) {
+        Buffer list = parameter_list({0, 1}, {segment});
+        store_be24(&list[16 + 32 + 29], kDiscBlockBytes);
+        CHECK(extended_copy(rig, list).sense(0xA, 0x0D, 0x02));
+    }
+    CHECK(untouched(rig));
+    const Buffer list = parameter_list({0}, {{0, 0, 1, 0, 0}});
+    CHECK(extended_copy(rig, list, 1).sense(5, 0x20, 0x00));
+    const auto inquiry = [&](std::uint64_t lun) {
+        return rig.finish(cdb(0x12).be16(3, 96), {}, lun).data_in()[5];
+    };
+    CHECK(inquiry(0) == 0x08);
+    CHECK(inquiry(1) == 0x00);
+    CHECK(rig.finish(cdb(0x12).u8(1, 1).u8(2, 0x8F).be16(3, 255), {}, 1).sense(5, 0x24, 0x00));
+}

@@ -28,13 +28,13 @@ class Source {
 };
 
 // Mostly commands of the table with small numbers in them, else noise.
-Cdb random_cdb(Source& source) {
+Cdb random_cdb(Source& source, const CommandSet& commands) {
     Cdb cdb;
     if (source.once_in(8)) {
         for (std::uint8_t& byte : cdb.raw) byte = source.byte();
         return cdb;
     }
-    const auto rows = disk_command_set().rows();
+    const auto rows = commands.rows();
     const OpcodeRow& row = rows[source.below(static_cast<std::uint32_t>(rows.size()))];
     cdb.u8(0, row.opcode);
     for (std::size_t i = 1; i + 1 < row.cdb_length; ++i) {
@@ -100,10 +100,13 @@ Cdb random_copy(Source& source, CopyRig& rig, Nexus* nexus, std::vector<std::uin
 }  // namespace
 
 TEST_CASE("random commands end once and stay within the disk") {
-    const auto seed = static_cast<std::uint32_t>(GENERATE(1, 2, 3, 4));
+    const auto seed = static_cast<std::uint32_t>(GENERATE(1, 2, 3, 4, 5, 6));
     CAPTURE(seed);
     Source source(seed);
-    CopyRig rig({{.size_bytes = kBytes, .logical_block_bytes = seed == 4 ? 4096u : 512u}});
+    const bool cdrom = seed > 4;
+    const std::uint32_t block_bytes = cdrom ? kDiscBlockBytes : seed == 4 ? 4096 : 512;
+    CopyRig rig({{.size_bytes = kBytes, .logical_block_bytes = block_bytes, .read_only = cdrom}});
+    const CommandSet& commands = cdrom ? cdrom_command_set() : disk_command_set();
     std::map<unsigned, int> copied;  // by service action
     for (int i = 0; i < 20'000; ++i) {
         rig.disk->hold = source.once_in(3);
@@ -111,8 +114,8 @@ TEST_CASE("random commands end once and stay within the disk") {
                                                              : source.below(64));
         for (std::uint8_t& byte : data_out) byte = source.once_in(3) ? source.byte() : 0;
         Nexus* const nexus = source.once_in(2) ? rig.first : rig.second;
-        const Cdb cdb =
-            source.once_in(8) ? random_copy(source, rig, nexus, data_out) : random_cdb(source);
+        const Cdb cdb = source.once_in(8) ? random_copy(source, rig, nexus, data_out)
+                                          : random_cdb(source, commands);
         Command& command = rig.make(nexus, cdb, std::move(data_out));
         constexpr TaskAttribute kAttributes[] = {TaskAttribute::simple, TaskAttribute::untagged,
                                                  TaskAttribute::ordered,
@@ -144,12 +147,14 @@ TEST_CASE("random commands end once and stay within the disk") {
             }
             rig.commands.clear();
             for (const MemoryDisk::Seen& seen : rig.disk->submitted) {
-                REQUIRE(seen.offset_bytes % 512 == 0);
-                REQUIRE(seen.length_bytes % 512 == 0);
+                REQUIRE(seen.offset_bytes % block_bytes == 0);
+                REQUIRE(seen.length_bytes % block_bytes == 0);
                 REQUIRE(seen.offset_bytes + seen.length_bytes <= kBytes);
+                REQUIRE((!cdrom || seen.operation == disk::Operation::read));
             }
             rig.disk->submitted.clear();
         }
     }
-    for (const unsigned action : {0x00u, 0x10u, 0x11u}) CHECK(copied[action] > 20);
+    for (const unsigned action : {0x00u, 0x10u, 0x11u})
+        CHECK((cdrom ? copied[action] == 0 : copied[action] > 20));
 }
