@@ -59,16 +59,28 @@ Result<iscsi::Credential> parse_credential(const json::value& item) {
 Result<DiskDefinition> parse_disk(const json::value& item) {
     if (!item.is_object()) return failure(ErrorKind::invalid, "a disk must be an object");
     const json::object& o = item.get_object();
-    GOLDLINK_TRY(json::only_fields(o, {"lun", "version", "policy", "quota_bytes"}));
+    GOLDLINK_TRY(json::only_fields(
+        o, {"lun", "version", "policy", "quota_bytes", "type", "logical_block_bytes"}));
     DiskDefinition disk;
     GOLDLINK_TRY_ASSIGN(const auto lun, json::int_field(o, "lun", 0, kMaxLun));
     disk.lun = static_cast<std::uint16_t>(lun);
     GOLDLINK_TRY_ASSIGN(disk.version, json::string_field(o, "version", 64, 64));
     GOLDLINK_TRY(check_version_digest(disk.version));
-    GOLDLINK_TRY_ASSIGN(const auto policy, json::string_field(o, "policy", 1, 16));
-    GOLDLINK_TRY_ASSIGN(disk.policy, parse_policy(policy));
+    GOLDLINK_TRY_ASSIGN(disk.type, type_field(o));
+    GOLDLINK_TRY_ASSIGN(disk.logical_block_bytes, block_bytes_field(o));
     GOLDLINK_TRY_ASSIGN(const auto quota, json::optional_int(o, "quota_bytes", 1, kMaxQuotaBytes));
     disk.quota_bytes = static_cast<std::uint64_t>(quota.value_or(0));
+    if (disk.type == DiskType::disk || o.contains("policy")) {
+        GOLDLINK_TRY_ASSIGN(const auto policy, json::string_field(o, "policy", 1, 16));
+        GOLDLINK_TRY_ASSIGN(disk.policy, parse_policy(policy));
+    }
+    if (disk.type == DiskType::cdrom &&
+        (disk.policy != disk::Policy::discard || disk.quota_bytes != 0 ||
+         o.contains("logical_block_bytes")))
+        return failure(ErrorKind::invalid,
+                       fmt::format("lun {} is a cdrom: nothing is written to it, so it has no "
+                                   "policy but discard, no quota, and its own blocks",
+                                   disk.lun));
     return disk;
 }
 
@@ -152,6 +164,24 @@ Result<disk::Policy> parse_policy(std::string_view text) {
         if (text == to_string(policy)) return policy;
     return failure(ErrorKind::invalid,
                    fmt::format("policy '{}' is unknown; it must be discard, keep or super", text));
+}
+
+std::string_view to_string(DiskType type) { return type == DiskType::cdrom ? "cdrom" : "disk"; }
+
+Result<DiskType> type_field(const boost::json::object& disk) {
+    GOLDLINK_TRY_ASSIGN(const auto text, json::optional_string(disk, "type", 16));
+    for (const auto type : {DiskType::disk, DiskType::cdrom})
+        if (text.value_or("disk") == to_string(type)) return type;
+    return failure(ErrorKind::invalid,
+                   fmt::format("type '{}' is unknown; it must be disk or cdrom", *text));
+}
+
+Result<std::uint32_t> block_bytes_field(const boost::json::object& disk) {
+    GOLDLINK_TRY_ASSIGN(const auto bytes,
+                        json::optional_int(disk, "logical_block_bytes", 512, 4096));
+    if (bytes.value_or(512) != 512 && *bytes != 4096)
+        return failure(ErrorKind::invalid, "field 'logical_block_bytes' must be 512 or 4096");
+    return static_cast<std::uint32_t>(bytes.value_or(512));
 }
 
 Result<> check_iscsi_name(std::string_view name) {
@@ -247,6 +277,8 @@ boost::json::object LinkDefinition::to_json(bool with_secrets) const {
             d["quota_bytes"] = disk.quota_bytes;
         else
             d["quota_bytes"] = nullptr;
+        d["type"] = to_string(disk.type);
+        if (disk.type == DiskType::disk) d["logical_block_bytes"] = disk.logical_block_bytes;
         disk_array.push_back(std::move(d));
     }
     o["disks"] = std::move(disk_array);

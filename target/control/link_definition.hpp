@@ -24,11 +24,17 @@ inline constexpr std::uint16_t kMaxLun = 255;
 inline constexpr std::size_t kMaxCredentials = 8;
 inline constexpr std::size_t kMaxInitiators = 64;
 
+// cdrom: the version itself, an ISO image in blocks of 2,048 bytes; nobody writes to it, so it has
+// no overlay.
+enum class DiskType : std::uint8_t { disk, cdrom };
+
 struct DiskDefinition {
     std::uint16_t lun = 0;
     std::string version;  // 64 hex digits
     disk::Policy policy = disk::Policy::discard;
     std::uint64_t quota_bytes = 0;  // 0: as large as the disk
+    DiskType type = DiskType::disk;
+    std::uint32_t logical_block_bytes = 512;  // of a disk: 512 or 4096
 
     bool operator==(const DiskDefinition&) const = default;
 };
@@ -51,6 +57,10 @@ struct LinkDefinition {
 
 std::string_view to_string(disk::Policy policy);
 Result<disk::Policy> parse_policy(std::string_view text);
+std::string_view to_string(DiskType type);
+// Fields "type" and "logical_block_bytes" of a disk; both may be absent.
+Result<DiskType> type_field(const boost::json::object& disk);
+Result<std::uint32_t> block_bytes_field(const boost::json::object& disk);
 
 // An iSCSI name as RFC 7143 4.2.7 forms it: iqn., eui. or naa., at most 223 bytes, in the folded
 // (lower case) form that goes over the wire.

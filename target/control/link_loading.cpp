@@ -20,7 +20,9 @@ constexpr std::int64_t kFormat = 1;
 // The one-time credential goes too: a system that ran on must not find a disk other than the one it
 // has in memory. It boots again.
 void end_lost_generation(LinkState& state) {
-    const auto is_lost = [](const DiskState& disk) { return disk.policy == disk::Policy::discard; };
+    const auto is_lost = [](const DiskState& disk) {
+        return disk.policy == disk::Policy::discard && !disk.overlay.empty();
+    };
     const auto& disks = state.current.disks;
     if (!state.current.logged_in || std::none_of(disks.begin(), disks.end(), is_lost)) return;
     log::warn("link {} ({}) starts afresh: its host restarted under generation {}",
@@ -67,7 +69,8 @@ void LinkTable::remove_orphans() {
     for (const auto& [id, link] : links_) {
         const auto add = [&, link_id = id](const GenerationState& generation) {
             for (const DiskState& disk : generation.disks)
-                wanted.insert(std::filesystem::path(link_id) / disk.overlay);
+                if (!disk.overlay.empty())
+                    wanted.insert(std::filesystem::path(link_id) / disk.overlay);
         };
         add(link->state.current);
         if (link->state.pending) add(*link->state.pending);

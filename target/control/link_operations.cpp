@@ -46,7 +46,9 @@ bool changes_structure(const LinkDefinition& old, const LinkDefinition& wanted) 
     if (old.iqn != wanted.iqn || old.disks.size() != wanted.disks.size()) return true;
     for (const DiskDefinition& before : old.disks) {
         const DiskDefinition* after = find_disk(wanted, before.lun);
-        if (after == nullptr || after->policy != before.policy) return true;
+        if (after == nullptr || after->policy != before.policy || after->type != before.type ||
+            after->logical_block_bytes != before.logical_block_bytes)
+            return true;
         if (before.policy != disk::Policy::discard && after->version != before.version) return true;
     }
     return false;
@@ -64,7 +66,9 @@ bool differs_from_current(const GenerationState& current, const LinkDefinition& 
     for (const DiskState& disk : current.disks) {
         const DiskDefinition* definition = find_disk(wanted, disk.lun);
         if (definition == nullptr || definition->version != disk.version ||
-            definition->policy != disk.policy || definition->quota_bytes != disk.quota_bytes)
+            definition->policy != disk.policy || definition->quota_bytes != disk.quota_bytes ||
+            definition->type != disk.type ||
+            definition->logical_block_bytes != disk.logical_block_bytes)
             return true;
     }
     return current.disks.size() != wanted.disks.size();
@@ -139,8 +143,9 @@ Result<UnitsPlan> LinkTable::plan(const LinkPointer& link, const GenerationState
     // A link's fair share, of a sixteenth at most, and of that each disk's: what an overlay has
     // taken it keeps until its end.
     const auto discarding = static_cast<std::size_t>(
-        std::count_if(generation.disks.begin(), generation.disks.end(),
-                      [](const DiskState& disk) { return disk.policy == disk::Policy::discard; }));
+        std::count_if(generation.disks.begin(), generation.disks.end(), [](const DiskState& disk) {
+            return disk.policy == disk::Policy::discard && !disk.overlay.empty();
+        }));
     made.ram_budget_bytes = settings_.ram_budget_bytes / std::max<std::size_t>(links, kRamShares) /
                             std::max<std::size_t>(discarding, 1);
     return made;
@@ -196,7 +201,8 @@ OperationResult<> LinkTable::check_change(const LinkState& old, const LinkDefini
         for (const auto& disk : link->live->units()->disks()) {
             const DiskDefinition* after = find_disk(wanted, disk->state.lun);
             const bool carried = after != nullptr && after->policy == disk->state.policy &&
-                                 after->version == disk->state.version;
+                                 after->version == disk->state.version &&
+                                 after->logical_block_bytes == disk->state.logical_block_bytes;
             if (disk->state.policy != disk::Policy::discard && !carried &&
                 disk->disk->usage().used_bytes > 0)
                 blocked = fmt::format(

@@ -44,10 +44,13 @@ json::object view_json(const LinkView& view) {
     // What the running generation is made of; the definition may want another version next.
     json::array running;
     for (const DiskState& disk : view.state.current.disks) {
-        json::object shown{
-            {"lun", disk.lun}, {"version", disk.version}, {"policy", to_string(disk.policy)}};
+        json::object shown{{"lun", disk.lun},
+                           {"version", disk.version},
+                           {"policy", to_string(disk.policy)},
+                           {"type", to_string(disk.type)}};
         for (const LinkReport::Disk& open : report.disks)
-            if (open.state.lun == disk.lun) shown["overlay"] = overlay_json(open.overlay);
+            if (open.state.lun == disk.lun && disk.type == DiskType::disk)
+                shown["overlay"] = overlay_json(open.overlay);
         running.push_back(std::move(shown));
     }
     o["running"] = std::move(running);

@@ -29,7 +29,9 @@ json::object to_json(const GenerationState& generation) {
                                      {"version", disk.version},
                                      {"policy", to_string(disk.policy)},
                                      {"quota_bytes", disk.quota_bytes},
-                                     {"overlay", disk.overlay}});
+                                     {"overlay", disk.overlay},
+                                     {"type", to_string(disk.type)},
+                                     {"logical_block_bytes", disk.logical_block_bytes}});
     o["disks"] = std::move(disks);
     return o;
 }
@@ -45,8 +47,11 @@ Result<DiskState> parse_disk(const json::value& item) {
     GOLDLINK_TRY_ASSIGN(disk.policy, parse_policy(policy));
     GOLDLINK_TRY_ASSIGN(const auto quota, json::int_field(o, "quota_bytes", 0, INT64_MAX));
     disk.quota_bytes = static_cast<std::uint64_t>(quota);
-    GOLDLINK_TRY_ASSIGN(disk.overlay, json::string_field(o, "overlay", 1, 64));
-    if (disk.overlay.find('/') != std::string::npos || disk.overlay.front() == '.')
+    GOLDLINK_TRY_ASSIGN(disk.type, type_field(o));
+    GOLDLINK_TRY_ASSIGN(disk.logical_block_bytes, block_bytes_field(o));
+    GOLDLINK_TRY_ASSIGN(disk.overlay, json::string_field(o, "overlay", 0, 64));
+    if ((disk.type == DiskType::cdrom) != disk.overlay.empty() ||
+        disk.overlay.find('/') != std::string::npos || disk.overlay.starts_with('.'))
         return failure(ErrorKind::corrupt,
                        fmt::format("overlay '{}' is no folder name", disk.overlay));
     return disk;
@@ -143,8 +148,13 @@ boost::json::value redirect_json(const std::optional<iscsi::Redirect>& redirect)
 namespace {
 
 DiskState new_disk(const DiskDefinition& wanted, std::uint64_t number) {
-    return {wanted.lun, wanted.version, wanted.policy, wanted.quota_bytes,
-            fmt::format("lun{}-g{}", wanted.lun, number)};
+    return {wanted.lun,
+            wanted.version,
+            wanted.policy,
+            wanted.quota_bytes,
+            wanted.type == DiskType::cdrom ? "" : fmt::format("lun{}-g{}", wanted.lun, number),
+            wanted.type,
+            wanted.logical_block_bytes};
 }
 
 }  // namespace
@@ -158,7 +168,8 @@ GenerationState plan_generation(const LinkDefinition& definition, const Generati
         if (previous != nullptr && !fresh && wanted.policy != disk::Policy::discard) {
             for (const DiskState& old : previous->disks) {
                 if (old.lun == wanted.lun && old.policy == wanted.policy &&
-                    old.version == wanted.version)
+                    old.version == wanted.version && old.type == wanted.type &&
+                    old.logical_block_bytes == wanted.logical_block_bytes)
                     disk.overlay = old.overlay;
             }
         }

@@ -24,7 +24,9 @@ struct DiskState {
     std::string version;
     disk::Policy policy = disk::Policy::discard;
     std::uint64_t quota_bytes = 0;
-    std::string overlay;  // folder name below the link's
+    std::string overlay;  // folder name below the link's; "": it has none (a CD-ROM)
+    DiskType type = DiskType::disk;
+    std::uint32_t logical_block_bytes = 512;
 
     bool operator==(const DiskState&) const = default;
 };

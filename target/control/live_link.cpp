@@ -133,7 +133,7 @@ void LiveLink::close_retired() {
         const Generation ended = std::move(generation);
         retired_.erase(retired_.begin() + static_cast<std::ptrdiff_t>(i));
         for (const DiskState& disk : ended.state.disks)
-            if (!is_used(disk.overlay)) released.push_back(disk.overlay);
+            if (!disk.overlay.empty() && !is_used(disk.overlay)) released.push_back(disk.overlay);
     }
     if (!released.empty()) listener_.overlays_released(std::move(released));
     if (waits_for_tasks && !std::exchange(retry_armed_, true)) {

@@ -2,7 +2,9 @@
 
 #include <fmt/format.h>
 #include <openssl/rand.h>
+#include <unistd.h>
 
+#include <array>
 #include <chrono>
 #include <map>
 
@@ -22,6 +24,37 @@ std::filesystem::path OverlaySettings::ram_folder(std::string_view link_id,
     return ram_root.empty() ? std::filesystem::path() : ram_root / link_id / overlay;
 }
 
+namespace {
+
+constexpr std::uint32_t kCdromBlockBytes = 2048;
+constexpr std::uint32_t kSectorBytes = 512;
+
+bool has_gpt_at(const store::Version& version, std::uint64_t offset_bytes) {
+    constexpr std::string_view kSignature = "EFI PART";  // UEFI 5.3.2: of the header in block 1
+    const auto location = version.location(0);
+    if (location == store::kZeroChunk) return false;
+    std::array<char, 8> found{};
+    const auto at = store::Version::slot_offset_bytes(location) + offset_bytes;
+    return ::pread(version.pack_fd(location), found.data(), found.size(), static_cast<off_t>(at)) ==
+               static_cast<ssize_t>(found.size()) &&
+           std::string_view(found.data(), found.size()) == kSignature;
+}
+
+// A GPT made for sectors of 512 bytes is not found on a disk of larger ones: it would look empty.
+// (An MBR does not say what it was made for.)
+Result<> check_partition_table(const store::Version& version, const DiskState& disk) {
+    if (!has_gpt_at(version, kSectorBytes) || has_gpt_at(version, disk.logical_block_bytes))
+        return {};
+    return failure(
+        ErrorKind::conflict,
+        fmt::format("version {} of lun {} has a partition table made for blocks of {} "
+                    "bytes, which nobody would find on blocks of {}; serve it with "
+                    "logical_block_bytes {}",
+                    disk.version, disk.lun, kSectorBytes, disk.logical_block_bytes, kSectorBytes));
+}
+
+}  // namespace
+
 Result<UnitsPlan> plan_units(store::ImageStore& store, std::string_view link_id,
                              std::string_view iqn, const GenerationState& generation) {
     UnitsPlan plan{std::string(link_id), std::string(iqn), generation, {}, 0};
@@ -30,6 +63,8 @@ Result<UnitsPlan> plan_units(store::ImageStore& store, std::string_view link_id,
         if (!version)
             return Failure(std::move(version).error().with_context(
                 fmt::format("cannot open version {} of lun {}", disk.version, disk.lun)));
+        if (disk.logical_block_bytes != kSectorBytes)
+            GOLDLINK_TRY(check_partition_table(**version, disk));
         plan.versions.push_back(std::move(*version));
     }
     return plan;
@@ -41,12 +76,16 @@ Result<std::shared_ptr<OpenDisk>> open_disk(const UnitsPlan& plan, std::size_t i
                                             const OverlaySettings& settings, reactor::IoRing& ring,
                                             const OpenUnits::SpaceWarning& on_space_warning) {
     const DiskState& state = plan.generation.disks[index];
+    if (state.type == DiskType::cdrom)
+        return std::make_shared<OpenDisk>(
+            state, disk::LinkDisk::open_read_only(plan.versions[index], kCdromBlockBytes, ring));
     disk::LinkDiskOptions options;
     options.version = plan.versions[index];
     options.policy = state.policy;
     options.folder = settings.folder(plan.link_id, state.overlay);
     options.quota_bytes = state.quota_bytes;
     options.reserve_bytes = settings.reserve_bytes;
+    options.logical_block_bytes = state.logical_block_bytes;
     if (state.policy == disk::Policy::discard) {
         options.ram_folder = settings.ram_folder(plan.link_id, state.overlay);
         options.ram_budget_bytes = plan.ram_budget_bytes;
@@ -55,9 +94,7 @@ Result<std::shared_ptr<OpenDisk>> open_disk(const UnitsPlan& plan, std::size_t i
     if (!opened)
         return Failure(std::move(opened).error().with_context(
             fmt::format("cannot open overlay {} of lun {}", state.overlay, state.lun)));
-    auto disk = std::make_shared<OpenDisk>();
-    disk->state = state;
-    disk->disk = std::move(*opened);
+    auto disk = std::make_shared<OpenDisk>(state, std::move(*opened));
     disk->disk->on_space_warning = [on_space_warning, &disk = *disk](int percent) {
         on_space_warning(disk.state.lun, percent);
         for (const auto& user : disk.users)
@@ -70,7 +107,10 @@ std::shared_ptr<OpenDisk> shared_disk(const std::shared_ptr<OpenUnits>& running,
                                       const DiskState& state) {
     if (!running) return nullptr;
     for (const auto& disk : running->disks())
-        if (disk->state.lun == state.lun && disk->state.overlay == state.overlay) return disk;
+        if (disk->state.lun == state.lun && disk->state.overlay == state.overlay &&
+            disk->state.version == state.version && disk->state.type == state.type &&
+            disk->state.logical_block_bytes == state.logical_block_bytes)
+            return disk;
     return nullptr;
 }
 
@@ -105,8 +145,13 @@ Result<std::shared_ptr<OpenUnits>> OpenUnits::open(const UnitsPlan& plan,
         definition.identity.serial = serial_number(plan.link_id, disk->state.lun);
         definition.identity.naa = naa_identifier(plan.link_id, disk->state.lun);
         definition.disk = std::shared_ptr<disk::Disk>(disk, disk->disk.get());
-        GOLDLINK_TRY_ASSIGN(definition.restored,
-                            load_unit_state(settings.folder(plan.link_id, disk->state.overlay)));
+        if (disk->state.type == DiskType::cdrom) {  // nothing is reserved or written: no state
+            definition.type = scsi::DeviceType::cdrom;
+            definition.identity.product = "CD-ROM";
+        } else {
+            GOLDLINK_TRY_ASSIGN(definition.restored, load_unit_state(settings.folder(
+                                                         plan.link_id, disk->state.overlay)));
+        }
         definitions.push_back(std::move(definition));
     }
     units->device_ = std::make_unique<scsi::Device>(

@@ -41,8 +41,11 @@ class OpenUnits;
 
 struct OpenDisk {  // closes its disk when the last generation that uses it lets go
     DiskState state;
-    std::unique_ptr<disk::LinkDisk> disk;
+    std::unique_ptr<disk::LinkDisk> disk;         // never null
     std::vector<std::weak_ptr<OpenUnits>> users;  // whose devices have it as a unit
+
+    OpenDisk(DiskState its_state, std::unique_ptr<disk::LinkDisk> opened)
+        : state(std::move(its_state)), disk(std::move(opened)) {}
     ~OpenDisk() { disk->close(); }
 };
 

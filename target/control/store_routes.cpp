@@ -25,15 +25,22 @@ http::Response delete_upload(ControlContext& context, const http::Request& reque
 
 Result<TaskRequest> parse_import(const http::Request& request) {
     GOLDLINK_TRY_ASSIGN(const json::object body, body_object(request));
-    GOLDLINK_TRY(json::only_fields(body, {"id", "upload", "path", "format"}));
+    GOLDLINK_TRY(json::only_fields(body, {"id", "upload", "path", "format", "blank_bytes"}));
     TaskRequest task;
     task.kind = "import";
     GOLDLINK_TRY_ASSIGN(task.id, json::string_field(body, "id", 1, 64));
     GOLDLINK_TRY_ASSIGN(const auto upload, json::optional_string(body, "upload", 128));
     GOLDLINK_TRY_ASSIGN(const auto path, json::optional_string(body, "path", 4096));
     GOLDLINK_TRY_ASSIGN(const auto format, json::optional_string(body, "format", 16));
-    if (upload.has_value() == path.has_value())
-        return failure(ErrorKind::invalid, "exactly one of 'upload' and 'path' must be given");
+    GOLDLINK_TRY_ASSIGN(const auto blank, json::optional_int(body, "blank_bytes", 1, INT64_MAX));
+    if (int{upload.has_value()} + int{path.has_value()} + int{blank.has_value()} != 1)
+        return failure(ErrorKind::invalid,
+                       "exactly one of 'upload', 'path' and 'blank_bytes' must be given");
+    if (blank) {
+        if (format) return failure(ErrorKind::invalid, "a blank disk has no field 'format'");
+        task.arguments["blank_bytes"] = std::to_string(*blank);
+        return task;
+    }
     if (upload) {
         task.arguments["upload"] = *upload;
     } else {
@@ -43,7 +50,7 @@ Result<TaskRequest> parse_import(const http::Request& request) {
     }
     task.arguments["format"] = format.value_or("");
     if (!task.arguments["format"].empty()) {
-        constexpr std::string_view kFormats[] = {"raw", "vhd", "vhdx", "vmdk", "qcow2"};
+        constexpr std::string_view kFormats[] = {"raw", "iso", "vhd", "vhdx", "vmdk", "qcow2"};
         if (std::find(std::begin(kFormats), std::end(kFormats), *format) == std::end(kFormats))
             return failure(ErrorKind::invalid, fmt::format("format '{}' is unknown; known are {}",
                                                            *format, fmt::join(kFormats, ", ")));
@@ -67,7 +74,8 @@ http::Response post_import(ControlContext& context, const http::Request& request
         if (task->arguments.contains("upload")) {
             if (auto found = context.uploads.find(task->arguments["upload"]); !found)
                 return http::problem(found.error());
-        } else if (!std::filesystem::exists(task->arguments["path"], error)) {
+        } else if (task->arguments.contains("path") &&
+                   !std::filesystem::exists(task->arguments["path"], error)) {
             return http::problem(
                 404, "no-such-file", "No such file",
                 fmt::format("there is no file {} on this node", task->arguments["path"]));
@@ -192,8 +200,26 @@ std::string findings_member(const std::vector<store::VerifyFinding>& findings) {
     return "\"findings\":" + json::serialize(array);
 }
 
+// An argument of a task as its file had it.
+template <typename Number>
+Result<Number> parse_number(const std::string& text) {
+    Number number = 0;
+    const char* const end = text.data() + text.size();
+    const auto [stop, error] = std::from_chars(text.data(), end, number);
+    if (stop != end || error != std::errc())
+        return failure(ErrorKind::corrupt, fmt::format("'{}' is no number", text));
+    return number;
+}
+
 Result<std::string> run_import(const TaskRequest& request, store::Progress& progress,
                                LinkTable& links, store::ImageStore& store, UploadSpool& uploads) {
+    if (const auto blank = request.arguments.find("blank_bytes");
+        blank != request.arguments.end()) {
+        GOLDLINK_TRY_ASSIGN(const auto size, parse_number<std::uint64_t>(blank->second));
+        GOLDLINK_TRY_ASSIGN(const store::VersionInfo made, store.make_blank(size));
+        links.retry_problems();
+        return version_member(made);
+    }
     store::ImportRequest import;
     import.format = request.arguments.at("format");
     const auto upload = request.arguments.find("upload");
@@ -213,10 +239,7 @@ Result<std::string> run_import(const TaskRequest& request, store::Progress& prog
 Result<std::optional<std::uint16_t>> named_lun(const TaskRequest& request) {
     const auto named = request.arguments.find("lun");
     if (named == request.arguments.end()) return std::optional<std::uint16_t>();
-    std::uint16_t lun = 0;
-    const char* const end = named->second.data() + named->second.size();
-    if (std::from_chars(named->second.data(), end, lun).ptr != end || named->second.empty())
-        return failure(ErrorKind::corrupt, fmt::format("'{}' is no lun", named->second));
+    GOLDLINK_TRY_ASSIGN(const auto lun, parse_number<std::uint16_t>(named->second));
     return std::optional(lun);
 }
 

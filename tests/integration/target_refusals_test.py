@@ -345,7 +345,7 @@ class Refusals(processes.TestCase):
             ("POST", "/imports", {"id": a, "path": "relative"}, 400),
             ("POST", "/imports", {"id": a, "path": "/no/such/file"}, 404),
             ("POST", "/imports", {"id": a, "path": "/x", "upload": "y"}, 400),
-            ("POST", "/imports", {"id": a, "upload": "y", "format": "iso"}, 400),
+            ("POST", "/imports", {"id": a, "upload": "y", "format": "vdi"}, 400),
             ("PUT", "/uploads/..%2fx", b"x", 400),
             ("PUT", "/uploads/.hidden", b"x", 400),
             ("GET", f"/imports/{a}", None, 404),

@@ -115,6 +115,43 @@ TEST_CASE("a disk that starts anew alone leaves the others what they are") {
     CHECK(plan_renewal(link, first, 3, 1).disks.at(1).overlay == "lun1-g3");
 }
 
+TEST_CASE("a cdrom has no overlay, policy or quota, and a disk may have blocks of 4 KiB") {
+    LinkDefinition link = definition(disk::Policy::discard, kDigestA);
+    link.disks.push_back({1, kDigestB, disk::Policy::discard, 0, DiskType::cdrom});
+    link.disks.push_back({2, kDigestA, disk::Policy::keep, 0, DiskType::disk, 4096});
+    const auto read = LinkDefinition::parse(link.to_json(true));
+    REQUIRE(read);
+    CHECK(read->disks == link.disks);
+    LinkState state;
+    state.definition = link;
+    state.current = plan_generation(link, nullptr, 1, true);
+    CHECK(state.current.disks.at(1).overlay.empty());
+    CHECK(state.current.disks.at(2).logical_block_bytes == 4096);
+    const auto state_read = LinkState::parse(state.to_json());
+    REQUIRE(state_read);
+    CHECK(state_read->current.disks == state.current.disks);
+    link.disks[2].logical_block_bytes = 512;  // what was written in other blocks is not carried on
+    CHECK(plan_generation(link, &state.current, 2, false).disks.at(2).overlay == "lun2-g2");
+
+    const auto refused = [](std::string_view members) {
+        const std::string text = R"({"revision":1,"iqn":"iqn.2026-11.io.goldlink:pc","disks":[)"
+                                 R"({"lun":0,"version":")" +
+                                 kDigestA + "\"," + std::string(members) + "}]}";
+        return !LinkDefinition::parse(*json::parse_object(text), kId);
+    };
+    CHECK_FALSE(refused(R"("type":"cdrom")"));
+    CHECK_FALSE(refused(R"("type":"cdrom","policy":"discard","quota_bytes":null)"));
+    CHECK_FALSE(refused(R"("policy":"keep","logical_block_bytes":4096)"));
+    for (const char* bad :
+         {R"("type":"cdrom","policy":"keep")", R"("type":"cdrom","quota_bytes":4096)",
+          R"("type":"cdrom","logical_block_bytes":4096)", R"("type":"tape","policy":"discard")",
+          R"("type":"disk")", R"("policy":"keep","logical_block_bytes":2048)",
+          R"("policy":"keep","logical_block_bytes":1024)", R"("policy":"keep","type":5)"}) {
+        INFO(bad);
+        CHECK(refused(bad));
+    }
+}
+
 TEST_CASE("a link has a LUN 0") {
     LinkDefinition link = definition(disk::Policy::discard, kDigestA);
     CHECK(LinkDefinition::parse(link.to_json(true)));
