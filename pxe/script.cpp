@@ -90,6 +90,28 @@ std::string trouble_menu(const ScriptFrame& frame, std::string_view reason) {
            closing(frame, "menu");
 }
 
+std::string uri(const SanDisk& disk, std::uint64_t lun) {
+    return fmt::format("iscsi:{}::{}:{:x}:{}", disk.portal_host, disk.portal_port, lun, disk.iqn);
+}
+
+// An installer finds the disk as the first drive, 0x80, and in the iBFT; the disc it comes from is
+// the second drive and is not described there.
+std::string start_commands(const SanDisk& disk) {
+    const std::string system = uri(disk, disk.lun);
+    if (!disk.install_lun)
+        return fmt::format("sanboot --drive 0x80 {} || goto failed\n:failed\n", system);
+    return fmt::format(
+        "sanhook --drive 0x80 {} || goto failed\n"
+        "sanboot --no-describe --drive 0x81 {} || goto failed\n:failed\n",
+        system, uri(disk, *disk.install_lun));
+}
+
+// The next try attaches the disk again, which a drive that still has it would refuse.
+std::string failure_commands(const SanDisk& disk) {
+    return std::string("set goldlink-error ${errno}\n") +
+           (disk.install_lun ? "sanunhook --drive 0x80 ||\n" : "");
+}
+
 Result<> need_value(std::string_view text, std::string_view what) {
     if (is_script_value(text)) return {};
     return failure(ErrorKind::invalid,
@@ -160,14 +182,13 @@ Result<std::string> link_script(const ScriptFrame& frame, const SanDisk& disk) {
     }
     // Windows would pin its route to the target through the iBFT's gateway.
     if (disk.same_subnet) text += "set netX/gateway 0.0.0.0\n";
-    text += fmt::format("sanboot --drive 0x80 iscsi:{}::{}:{:x}:{} || goto failed\n:failed\n",
-                        disk.portal_host, disk.portal_port, disk.lun, disk.iqn);
+    text += start_commands(disk);
     text += fmt::format(
-        "set goldlink-error ${{errno}}\n"
+        "{}"
         "imgfetch --timeout 5000 --name goldlink-report "
         "{}/boot/failed?mac={}&stage=sanboot&error=${{goldlink-error}} && "
         "imgfree goldlink-report ||\n",
-        frame.http_base, frame.mac.to_string());
+        failure_commands(disk), frame.http_base, frame.mac.to_string());
     return text +
            trouble_menu(frame, fmt::format("The disk at {} port {} could not be started: iPXE "
                                            "error ${{goldlink-error}}",

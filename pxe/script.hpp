@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -36,12 +37,13 @@ struct SanDisk {
     std::string iqn;
     std::string username;  // both empty: the target asks for no CHAP
     std::string secret;
-    std::string initiator;     // "": iPXE's own
-    bool same_subnet = false;  // then the iBFT must name no gateway
+    std::string initiator;                          // "": iPXE's own
+    bool same_subnet = false;                       // then the iBFT must name no gateway
+    std::optional<std::uint16_t> install_lun = {};  // a CD-ROM to start in place of the disk
 };
 
-// Starts the disk; when that fails, reports it and offers to try again or to start the local disk.
-// Errors: invalid, naming the value that iPXE cannot take.
+// Starts the disk, or the installer with the disk attached; when that fails, reports it and offers
+// to try again or to start the local disk. Errors: invalid, naming the value that iPXE cannot take.
 Result<std::string> link_script(const ScriptFrame& frame, const SanDisk& disk);
 // Says why there is no disk to start, then the same menu.
 std::string trouble_script(const ScriptFrame& frame, std::string_view what, std::string_view why);

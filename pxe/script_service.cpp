@@ -114,7 +114,9 @@ std::string ScriptService::for_link(const ScriptQuery& query, const ScriptFrame&
             silent ? "the disk server does not answer" : "the disk server refuses this boot",
             boot.error().message);
     }
-    const auto text = link_script(frame, disk_for(*boot, query, client.initiator));
+    SanDisk disk = disk_for(*boot, query, client.initiator);
+    disk.install_lun = client.install_lun;
+    const auto text = link_script(frame, disk);
     if (!text)
         return trouble(frame, std::move(event), "this disk cannot be named to iPXE",
                        text.error().message);
@@ -122,6 +124,8 @@ std::string ScriptService::for_link(const ScriptQuery& query, const ScriptFrame&
     event.data.emplace_back("link_id", *client.link_id);
     event.generation = boot->generation;
     event.data.emplace_back("iqn", boot->iqn);
+    if (client.install_lun)
+        event.data.emplace_back("install_lun", std::to_string(*client.install_lun));
     state_.events.add(event);
     state_.metrics.scripts_link++;
     log::info("{} ({}) boots generation {} of {}", plain_text(client.name), query.mac.to_string(),

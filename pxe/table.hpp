@@ -42,6 +42,8 @@ struct TableClient {
     std::optional<std::string> link_id;
     BootFrom boot = BootFrom::link;
     std::string initiator;  // the IQN iPXE and the OS log in as; "": iPXE's own
+    // Starts this CD-ROM of the link, its disk attached.
+    std::optional<std::uint16_t> install_lun = {};
 };
 
 class BootTable {

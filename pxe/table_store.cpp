@@ -34,7 +34,8 @@ Result<TableSettings> settings_from(const json::object& o) {
 }
 
 Result<TableClient> client_from(const json::object& o) {
-    GOLDLINK_TRY(json::only_fields(o, {"id", "name", "macs", "link_id", "boot", "initiator"}));
+    GOLDLINK_TRY(json::only_fields(
+        o, {"id", "name", "macs", "link_id", "boot", "install_lun", "initiator"}));
     TableClient client;
     GOLDLINK_TRY_ASSIGN(client.id, json::string_field(o, "id", 1, 64));
     GOLDLINK_TRY_ASSIGN(client.name, json::string_field(o, "name", 1, 128));
@@ -48,6 +49,8 @@ Result<TableClient> client_from(const json::object& o) {
     GOLDLINK_TRY_ASSIGN(client.link_id, json::optional_string(o, "link_id", 64));
     if (client.link_id && !is_uuid(*client.link_id))
         return failure(ErrorKind::invalid, "field 'link_id' must be a UUID");
+    GOLDLINK_TRY_ASSIGN(const auto install, json::optional_int(o, "install_lun", 0, 255));
+    if (install) client.install_lun = static_cast<std::uint16_t>(*install);
     GOLDLINK_TRY_ASSIGN(const auto boot, json::optional_string(o, "boot", 16));
     if (boot) {
         GOLDLINK_TRY_ASSIGN(client.boot, parse_boot_from(*boot));
@@ -99,11 +102,14 @@ std::string table_to_json(const BootTable& table) {
     for (const TableClient& client : table.clients()) {
         json::array macs;
         for (const Mac& mac : client.macs) macs.emplace_back(mac.to_string());
+        const json::value install =
+            client.install_lun ? json::value(*client.install_lun) : json::value(nullptr);
         clients.push_back(json::object{{"id", client.id},
                                        {"name", client.name},
                                        {"macs", std::move(macs)},
                                        {"link_id", text_or_null(client.link_id.value_or(""))},
                                        {"boot", to_string(client.boot)},
+                                       {"install_lun", install},
                                        {"initiator", text_or_null(client.initiator)}});
     }
     const TableSettings& settings = table.settings();

@@ -118,14 +118,14 @@ class PxeTest(TestCase):
         self.addCleanup(target.close)
         return target
 
-    def put_table(self, policy="register", link=LINK, boot="link", **settings):
+    def put_table(self, policy="register", link=LINK, boot="link", install_lun=None, **settings):
         self.revision += 1
         self.check(self.control.put("/table", {
             "revision": self.revision,
             "settings": {"unknown_policy": policy, "menu_timeout_seconds": 7, "http_base": None,
                          "naming_pattern": "PC-{n:03}", **settings},
             "clients": [{"id": "c1", "name": "PC-001", "macs": [MAC], "link_id": link, "boot": boot,
-                         "initiator": "iqn.2026-11.io.goldlink.client:pc-001"}]}), 200)
+                         "install_lun": install_lun, "initiator": "iqn.2026-11.io.goldlink.client:pc-001"}]}), 200)
 
     def dhcp_client(self, port=68):
         client = wire.DhcpClient(self.client_host, port)
@@ -394,6 +394,21 @@ class Scripts(PxeTest):
         text = self.script()
         self.assertIn("iscsi:10.99.0.1::3260", text)
         self.assertNotIn("gateway", text)  # another subnet: the gateway is needed
+
+    def test_an_installer_starts_from_its_disc_with_the_disk_attached(self):
+        self.put_table(install_lun=2)
+        self.target.answer["portal"] = "10.99.0.1:3260"
+        text = self.script()
+        self.assertIn(f"sanhook --drive 0x80 iscsi:10.99.0.1::3260:0:{IQN} || goto failed\n"
+                      f"sanboot --no-describe --drive 0x81 iscsi:10.99.0.1::3260:2:{IQN} || goto failed\n", text)
+        self.assertEqual(self.events()[-1]["data"]["install_lun"], "2")
+        self.assertEqual(self.check(self.control.get("/table"), 200)["clients"][0]["install_lun"], 2)
+        self.put_table()
+        self.assertNotIn("sanhook", self.script())
+        revision = self.revision + 1
+        for wrong in (-1, 256, "2"):
+            self.check(self.control.put("/table", {"revision": revision, "settings": {"unknown_policy": "local"}, "clients": [
+                {"id": "c1", "name": "PC-001", "macs": [MAC], "install_lun": wrong}]}), 400)
 
     def test_a_target_cannot_inject_script_lines(self):
         self.put_table()

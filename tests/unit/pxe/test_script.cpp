@@ -78,6 +78,35 @@ TEST_CASE("a link's script sets iPXE up and starts the disk") {
     check_labels(*script);
 }
 
+TEST_CASE("an installer is started from its disc, the disk attached as the first drive") {
+    SanDisk install = disk();
+    install.install_lun = 0x1f;
+    const auto script = link_script(frame(), install);
+    REQUIRE(script);
+    const auto all = lines(*script);
+    const auto at = [&](std::string_view line) {
+        return std::find(all.begin(), all.end(), line) - all.begin();
+    };
+    const auto hook =
+        at("sanhook --drive 0x80 iscsi:10.0.0.1::3260:0:iqn.2026-11.io.goldlink:pc-001 || "
+           "goto failed");
+    const auto boot =
+        at("sanboot --no-describe --drive 0x81 "
+           "iscsi:10.0.0.1::3260:1f:iqn.2026-11.io.goldlink:pc-001 || goto failed");
+    const auto error = at("set goldlink-error ${errno}");
+    const auto unhook = at("sanunhook --drive 0x80 ||");
+    CHECK(hook + 1 == boot);
+    CHECK(boot < error);
+    CHECK(error + 1 == unhook);  // else the next try finds the drive taken
+    CHECK(unhook < static_cast<std::ptrdiff_t>(all.size()));
+    CHECK_FALSE(has_line(*script,
+                         "sanboot --drive 0x80 iscsi:10.0.0.1::3260:0:"
+                         "iqn.2026-11.io.goldlink:pc-001 || goto failed"));
+    check_labels(*script);
+    CHECK(link_script(frame(), disk())->find("sanhook") == std::string::npos);
+    CHECK(link_script(frame(), disk())->find("sanunhook") == std::string::npos);
+}
+
 TEST_CASE("what does not apply is left out of the script") {
     SanDisk plain = disk();
     plain.username.clear();
