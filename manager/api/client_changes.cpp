@@ -4,6 +4,7 @@
 
 #include "common/hex.hpp"
 #include "manager/api/input.hpp"
+#include "manager/api/link_disks.hpp"
 #include "manager/db/clients.hpp"
 #include "manager/db/history.hpp"
 #include "manager/naming.hpp"
@@ -74,7 +75,7 @@ Maybe<std::string> add_client(db::Connection& c, const NewClient& client) {
 
 Maybe<std::string> add_client_link(db::Connection& c, const db::Client& client,
                                    std::vector<db::NewDisk> disks,
-                                   const std::optional<std::string>& created_by) {
+                                   const std::optional<std::string>& created_by, bool install) {
     if (client.link_id) return refuse_linked(client);
     db::NewLink link;
     link.client_id = client.id;
@@ -85,6 +86,7 @@ Maybe<std::string> add_client_link(db::Connection& c, const db::Client& client,
     link.username = "goldlink";
     link.secret = random_secret(kSecretLength);
     link.disks = std::move(disks);
+    link.install = install;
     link.created_by = created_by;
     GOLDLINK_TRY_ASSIGN(const auto id, db::insert_link(c, link));
     if (!id) return refuse_linked(client);
@@ -97,9 +99,12 @@ Maybe<void> link_by_group(db::Connection& c, const std::string& client_id) {
     GOLDLINK_TRY_ASSIGN(const auto group, db::find_group(c, *client->group));
     if (!group || !group->image) return {};
     GOLDLINK_TRY_CALL(const ImageReference reference, parse_image_reference(*group->image));
-    GOLDLINK_TRY_CALL(const db::ImageTarget image, resolve(c, reference));
+    GOLDLINK_TRY_CALL(db::ImageTarget image, resolve(c, reference));
+    GOLDLINK_TRY_CALL(db::NewDisk disk, make_disk({}, std::move(image), group->policy));
+    std::vector<db::NewDisk> disks;
+    disks.push_back(std::move(disk));
     GOLDLINK_TRY_CALL(const std::string id,
-                      add_client_link(c, *client, {{0, image, group->policy}}, std::nullopt));
+                      add_client_link(c, *client, std::move(disks), std::nullopt));
     GOLDLINK_TRY(db::add_event(c, {{}, "link_created", client->name, id, {}, "{}"}));
     return {};
 }

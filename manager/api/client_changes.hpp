@@ -27,7 +27,8 @@ Maybe<std::optional<db::Group>> wanted_group(db::Connection& c,
 // A link for the client; its id. Refuses when it has one.
 Maybe<std::string> add_client_link(db::Connection& c, const db::Client& client,
                                    std::vector<db::NewDisk> disks,
-                                   const std::optional<std::string>& created_by);
+                                   const std::optional<std::string>& created_by,
+                                   bool install = false);
 // A client without a link whose group has an image gets one.
 Maybe<void> link_by_group(db::Connection& c, const std::string& client_id);
 

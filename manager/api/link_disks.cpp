@@ -20,7 +20,9 @@ Maybe<WantedDisk> parse_disk(const json::value& item, std::size_t index) {
     if (!item.is_object())
         return refuse_item(index, "a disk is an object like {\"lun\": 1, \"image\": \"games\"}");
     const json::object& o = item.as_object();
-    if (const auto known = json::only_fields(o, {"lun", "image", "policy", "quota_bytes"}); !known)
+    if (const auto known =
+            json::only_fields(o, {"lun", "image", "policy", "quota_bytes", "logical_block_bytes"});
+        !known)
         return refuse_item(index, known.error().message);
     WantedDisk disk;
     const auto lun = json::int_field(o, "lun", 0, kMaxLun);
@@ -34,16 +36,62 @@ Maybe<WantedDisk> parse_disk(const json::value& item, std::size_t index) {
     auto reference = parse_image_reference(*image);
     if (!reference) return refuse_item(index, reference.error().detail);
     disk.image = std::move(*reference);
-    auto policy = policy_field(o, "discard");
-    if (!policy) return refuse_item(index, policy.error().detail);
-    disk.policy = std::move(*policy);
+    if (o.contains("policy")) {
+        auto policy = policy_field(o, "discard");
+        if (!policy) return refuse_item(index, policy.error().detail);
+        disk.policy = std::move(*policy);
+    }
     const auto quota = json::optional_int(o, "quota_bytes", 1, kMaxQuotaBytes);
     if (!quota) return refuse_item(index, quota.error().message);
     disk.quota_bytes = *quota;
+    auto block_bytes = block_bytes_field(o);
+    if (!block_bytes) return refuse_item(index, block_bytes.error().detail);
+    disk.logical_block_bytes = *block_bytes;
     return disk;
 }
 
 }  // namespace
+
+Maybe<std::optional<std::int64_t>> block_bytes_field(const json::object& body) {
+    const auto bytes = json::optional_int(body, "logical_block_bytes", 512, 4096);
+    if (!bytes) return refuse_field("logical_block_bytes", bytes.error().message);
+    if (*bytes && **bytes != 512 && **bytes != 4096)
+        return refuse_field("logical_block_bytes", "logical_block_bytes is 512 or 4096");
+    return *bytes;
+}
+
+Maybe<db::NewDisk> make_disk(const WantedDisk& wanted, db::ImageTarget image, std::string policy) {
+    db::NewDisk disk;
+    disk.lun = wanted.lun;
+    disk.policy = wanted.policy.value_or(std::move(policy));
+    disk.quota_bytes = wanted.quota_bytes;
+    disk.logical_block_bytes = wanted.logical_block_bytes.value_or(512);
+    if (image.kind == "iso") {
+        if ((wanted.policy && *wanted.policy != "discard") || wanted.quota_bytes ||
+            wanted.logical_block_bytes)
+            return refuse_field(
+                "image", fmt::format("lun {}: image {} is a disc: nothing is written to it, so it "
+                                     "has no policy but discard, no quota, and its own blocks",
+                                     wanted.lun, image.image));
+        disk.policy = "discard";
+    }
+    if (image.size_bytes % disk.logical_block_bytes != 0)
+        return refuse_field("logical_block_bytes",
+                            fmt::format("lun {}: image {}@{} has {} bytes, which are no whole "
+                                        "blocks of {}; leave logical_block_bytes out",
+                                        wanted.lun, image.image, image.version, image.size_bytes,
+                                        disk.logical_block_bytes));
+    disk.image = std::move(image);
+    return disk;
+}
+
+Maybe<void> check_can_install(const std::vector<std::string>& kinds) {
+    if (kinds.front() == "disk" && std::find(kinds.begin(), kinds.end(), "iso") != kinds.end())
+        return {};
+    return refuse_field("install",
+                        "a link that installs has a disk as LUN 0 and a disc beside it: give it an "
+                        "image that was imported with format iso");
+}
 
 Maybe<std::vector<WantedDisk>> disks_field(const json::object& body) {
     std::vector<WantedDisk> disks;
@@ -74,7 +122,13 @@ Maybe<std::vector<db::NewDisk>> resolve_disks(db::Connection& c,
             refusal.detail = fmt::format("lun {}: {}", disk.lun, refusal.detail);
             return Refused(std::move(refusal));
         }
-        resolved.push_back({disk.lun, std::move(*image), disk.policy, disk.quota_bytes});
+        auto made = make_disk(disk, std::move(*image), "discard");
+        if (!made) {
+            Refusal refusal = std::move(made).error();
+            refusal.field = kField;
+            return Refused(std::move(refusal));
+        }
+        resolved.push_back(std::move(*made));
     }
     return resolved;
 }

@@ -18,14 +18,21 @@ inline constexpr std::int64_t kMaxLun = 255;
 struct WantedDisk {
     std::int64_t lun = 0;
     ImageReference image;
-    std::string policy;
+    std::optional<std::string> policy;
     std::optional<std::int64_t> quota_bytes;
+    std::optional<std::int64_t> logical_block_bytes;
 };
 
+// Field "logical_block_bytes": 512 or 4096; nullopt when it is absent.
+Maybe<std::optional<std::int64_t>> block_bytes_field(const json::object& body);
 // Field "disks": those beside LUN 0, which field "image" names. Absent: none.
 Maybe<std::vector<WantedDisk>> disks_field(const json::object& body);
 Maybe<std::vector<db::NewDisk>> resolve_disks(db::Connection& c,
                                               const std::vector<WantedDisk>& disks);
+// The disk over an image; refuses what a disc cannot have. `policy`: where `wanted` has none.
+Maybe<db::NewDisk> make_disk(const WantedDisk& wanted, db::ImageTarget image, std::string policy);
+// Of the disks' kinds, LUN 0's first: a link that installs has a disk there and a CD-ROM beside it.
+Maybe<void> check_can_install(const std::vector<std::string>& kinds);
 
 // Field "lun"; nullopt when it is absent.
 Maybe<std::optional<std::int64_t>> lun_field(const json::object& body);

@@ -67,13 +67,6 @@ http::Response shown(Call& call, int status, const db::Link& link) {
     return response;
 }
 
-// LUN 0 first, then the others.
-std::vector<db::NewDisk> with_system_disk(const db::ImageTarget& image, std::string policy,
-                                          std::vector<db::NewDisk> others) {
-    others.insert(others.begin(), {0, image, std::move(policy)});
-    return others;
-}
-
 // A ci token knows only the leases it made itself.
 Maybe<db::Link> needed_link(db::Connection& c, const Call& call) {
     GOLDLINK_TRY_CALL(const std::string id, uuid_param(call, "link_id", "link"));
@@ -114,13 +107,15 @@ struct Wanted {
     std::optional<std::string> client;
     std::optional<std::int64_t> lease_seconds;
     ImageReference image;
-    std::optional<std::string> policy;
-    std::vector<WantedDisk> disks;  // beside LUN 0
+    WantedDisk system;              // LUN 0
+    std::vector<WantedDisk> disks;  // beside it
+    bool install = false;
 };
 
 Maybe<Wanted> wanted_of(const Call& call) {
     GOLDLINK_TRY_CALL(const auto body,
-                      body_object(call, {"client", "lease", "image", "policy", "disks"}));
+                      body_object(call, {"client", "lease", "image", "policy", "disks",
+                                         "logical_block_bytes", "install"}));
     Wanted wanted;
     const auto image = json::string_field(body, "image", 1, 140);
     if (!image) return refuse_field("image", image.error().message);
@@ -138,8 +133,14 @@ Maybe<Wanted> wanted_of(const Call& call) {
         GOLDLINK_TRY_CALL(wanted.lease_seconds, parse_lease(**lease));
     }
     if (body.contains("policy")) {
-        GOLDLINK_TRY_CALL(wanted.policy, policy_field(body, "discard"));
+        GOLDLINK_TRY_CALL(wanted.system.policy, policy_field(body, "discard"));
     }
+    GOLDLINK_TRY_CALL(wanted.system.logical_block_bytes, block_bytes_field(body));
+    const auto install = json::optional_bool(body, "install");
+    if (!install) return refuse_field("install", install.error().message);
+    wanted.install = install->value_or(false);
+    if (wanted.install && !wanted.client)
+        return refuse_field("install", "a lease has no machine that could install");
     GOLDLINK_TRY_CALL(wanted.disks, disks_field(body));
     if (call.is_ci() && wanted.client)
         return refuse(403, "role-not-allowed", "The token's role does not allow this",
@@ -147,8 +148,23 @@ Maybe<Wanted> wanted_of(const Call& call) {
     return wanted;
 }
 
-Maybe<std::string> link_client(db::Connection& c, const Call& call, const Wanted& wanted,
-                               const db::ImageTarget& image, std::vector<db::NewDisk> others) {
+// LUN 0 first, then the others. `policy`: LUN 0's where the caller gave none.
+Maybe<std::vector<db::NewDisk>> disks_of(db::Connection& c, const Wanted& wanted,
+                                         std::string policy) {
+    GOLDLINK_TRY_CALL(db::ImageTarget image, resolve(c, wanted.image));
+    GOLDLINK_TRY_CALL(db::NewDisk system,
+                      make_disk(wanted.system, std::move(image), std::move(policy)));
+    GOLDLINK_TRY_CALL(auto disks, resolve_disks(c, wanted.disks));
+    disks.insert(disks.begin(), std::move(system));
+    if (wanted.install) {
+        std::vector<std::string> kinds;
+        for (const db::NewDisk& disk : disks) kinds.push_back(disk.image.kind);
+        if (auto can = check_can_install(kinds); !can) return Refused(std::move(can).error());
+    }
+    return disks;
+}
+
+Maybe<std::string> link_client(db::Connection& c, const Call& call, const Wanted& wanted) {
     GOLDLINK_TRY_ASSIGN(const auto client, db::lock_client(c, *wanted.client));
     if (!client) return refuse_missing(fmt::format("client {}", *wanted.client));
     if (client->state == "pending")
@@ -160,19 +176,17 @@ Maybe<std::string> link_client(db::Connection& c, const Call& call, const Wanted
         GOLDLINK_TRY_ASSIGN(const auto group, db::find_group(c, *client->group));
         if (group) policy = group->policy;
     }
-    return add_client_link(
-        c, *client, with_system_disk(image, wanted.policy.value_or(policy), std::move(others)),
-        call.token.id);
+    GOLDLINK_TRY_CALL(auto disks, disks_of(c, wanted, std::move(policy)));
+    return add_client_link(c, *client, std::move(disks), call.token.id, wanted.install);
 }
 
-Maybe<std::string> add_lease(db::Connection& c, const Call& call, const Wanted& wanted,
-                             const db::ImageTarget& image, std::vector<db::NewDisk> others) {
+Maybe<std::string> add_lease(db::Connection& c, const Call& call, const Wanted& wanted) {
     db::NewLink link;
     link.lease_seconds = wanted.lease_seconds;
     link.iqn = iqn_of("lease-" + random_uuid().substr(0, 13));
     link.username = "goldlink";
     link.secret = random_secret(kSecretLength);
-    link.disks = with_system_disk(image, wanted.policy.value_or("discard"), std::move(others));
+    GOLDLINK_TRY_CALL(link.disks, disks_of(c, wanted, "discard"));
     link.created_by = call.token.id;
     GOLDLINK_TRY_ASSIGN(const auto id, db::insert_link(c, link));
     if (!id)
@@ -182,18 +196,17 @@ Maybe<std::string> add_lease(db::Connection& c, const Call& call, const Wanted& 
 }
 
 Maybe<std::string> add_link(db::Connection& c, const Call& call, const Wanted& wanted) {
-    GOLDLINK_TRY_CALL(const db::ImageTarget image, resolve(c, wanted.image));
-    GOLDLINK_TRY_CALL(auto others, resolve_disks(c, wanted.disks));
     GOLDLINK_TRY_CALL(const std::string id,
-                      wanted.client ? link_client(c, call, wanted, image, std::move(others))
-                                    : add_lease(c, call, wanted, image, std::move(others)));
+                      wanted.client ? link_client(c, call, wanted) : add_lease(c, call, wanted));
+    GOLDLINK_TRY_ASSIGN(const auto link, db::find_link(c, id));
+    if (!link) return refuse_missing(fmt::format("link {}", id));
     GOLDLINK_TRY(db::add_event(
         c, {{},
             "link_created",
             wanted.client,
             id,
             {},
-            json::serialize(json::object{{"image", image.image}, {"version", image.version}})}));
+            json::serialize(json::object{{"image", link->image}, {"version", link->version}})}));
     return id;
 }
 
@@ -245,6 +258,27 @@ Answer remove(Call& call) {
         log::info("link {} is removed from the registry; the target will follow: {}", link.id,
                   dropped.error().detail);
     return no_content();
+}
+
+// What the client starts at its next boot: its disk, or the installer.
+Answer update(Call& call) {
+    GOLDLINK_TRY_CALL(const auto body, body_object(call, {"install"}));
+    const auto install = json::bool_field(body, "install");
+    if (!install) return refuse_field("install", install.error().message);
+    GOLDLINK_TRY_CALL(
+        const db::Link link, call.services.pool.transact([&](db::Connection& c) -> Maybe<db::Link> {
+            GOLDLINK_TRY_CALL(const db::Link found, needed_link(c, call));
+            std::vector<std::string> kinds;
+            for (const db::LinkDisk& disk : found.disks) kinds.push_back(disk.kind);
+            if (*install && !found.client)
+                return refuse_field("install", "a lease has no machine that could install");
+            if (*install)
+                if (auto can = check_can_install(kinds); !can)
+                    return Refused(std::move(can).error());
+            GOLDLINK_TRY(db::set_install(c, found.id, *install));
+            return needed_link(c, call);
+        }));
+    return shown(call, 200, link);
 }
 
 Answer reset(Call& call) {
@@ -311,6 +345,7 @@ void add_link_routes(Table& table) {
     table.push_back({"GET", "/links", kRead | kCi, {"limit", "cursor", "client", "image"}, list});
     table.push_back({"POST", "/links", kWrite | kCi, {}, create});
     table.push_back({"GET", "/links/{link_id}", kRead | kCi, {}, get});
+    table.push_back({"PATCH", "/links/{link_id}", kWrite, {}, update});
     table.push_back({"DELETE", "/links/{link_id}", kWrite | kCi, {}, remove});
     table.push_back({"POST", "/links/{link_id}/reset", kWrite | kCi, {}, reset});
     table.push_back({"POST", "/links/{link_id}/commit", kWrite, {}, commit});

@@ -18,6 +18,9 @@ namespace {
 
 constexpr std::uint64_t kMaxUploadBytes = std::uint64_t{64} << 40;
 constexpr std::chrono::seconds kProgressEvery{1};
+constexpr std::int64_t kBlankUnitBytes = 4096;  // so that it can be served in blocks of 4 KiB
+constexpr std::int64_t kMinBlankBytes = 1 << 20;
+constexpr std::int64_t kMaxBlankBytes = std::int64_t{2} << 40;  // the target's
 
 struct Upload {
     std::string image, format, note, filename;
@@ -34,11 +37,11 @@ Maybe<Upload> upload_of(const Call& call) {
             "an image's name has letters, digits, '.', '_' and '-', starts with a letter or "
             "digit, and has at most 63 characters");
     upload.format = call.request.query_value("format");
-    constexpr std::string_view kFormats[] = {"", "raw", "vhd", "vhdx", "vmdk", "qcow2"};
+    constexpr std::string_view kFormats[] = {"", "raw", "iso", "vhd", "vhdx", "vmdk", "qcow2"};
     if (std::find(std::begin(kFormats), std::end(kFormats), upload.format) == std::end(kFormats))
         return refuse_field(
             "format",
-            fmt::format("\"{}\" is no format: it is raw, vhd, vhdx, vmdk or qcow2; leave it "
+            fmt::format("\"{}\" is no format: it is raw, iso, vhd, vhdx, vmdk or qcow2; leave it "
                         "out to have it detected",
                         upload.format.substr(0, 40)));
     GOLDLINK_TRY_CALL(upload.note, checked_note(call.request.query_value("note")));
@@ -62,17 +65,31 @@ Maybe<Upload> upload_of(const Call& call) {
     return upload;
 }
 
+// The next version of the image, which is made when there is none.
+Maybe<db::Version> begin_version(db::Connection& c, const std::string& name,
+                                 const std::string& kind, const std::string& note) {
+    GOLDLINK_TRY(db::insert_image(c, name, ""));
+    GOLDLINK_TRY_ASSIGN(const auto image, db::find_image(c, name));
+    if (!image) return refuse_missing(fmt::format("image {}; it was deleted meanwhile", name));
+    GOLDLINK_TRY_ASSIGN(const bool taken, db::take_kind(c, image->id, kind));
+    if (!taken)
+        return refuse(409, "other-kind", "The image is of another kind",
+                      fmt::format("image {} has versions of kind {}; import this one, of kind {}, "
+                                  "under another name",
+                                  image->name, image->kind, kind));
+    GOLDLINK_TRY_ASSIGN(auto version, db::insert_version(c, image->id, note));
+    return version;
+}
+
 // The version and the task that say an upload is coming.
 Maybe<db::Task> begin(db::Connection& c, const Call& call, const Upload& upload) {
-    GOLDLINK_TRY(db::insert_image(c, upload.image, ""));
-    GOLDLINK_TRY_ASSIGN(const auto image, db::find_image(c, upload.image));
-    if (!image)
-        return refuse_missing(fmt::format("image {}; it was deleted meanwhile", upload.image));
-    GOLDLINK_TRY_ASSIGN(const auto version, db::insert_version(c, image->id, upload.note));
+    GOLDLINK_TRY_CALL(
+        const db::Version version,
+        begin_version(c, upload.image, upload.format == "iso" ? "iso" : "disk", upload.note));
     db::NewTask task;
     task.id = random_uuid();
     task.kind = "import";
-    task.subject = fmt::format("{}@{}", image->name, version.number);
+    task.subject = fmt::format("{}@{}", version.image, version.number);
     task.phase = "upload";
     task.total_bytes = static_cast<std::int64_t>(upload.length_bytes);
     task.version_id = version.id;
@@ -168,9 +185,43 @@ Answer put_content(Call& call) {
     });
 }
 
+// Nothing comes in: the target makes a version of zeroes.
+Answer make_blank(Call& call) {
+    GOLDLINK_TRY_CALL(const auto body, body_object(call, {"size_bytes", "note", "channel"}));
+    const std::string& name = call.param("image");
+    if (!is_name(name)) return refuse_field("image", "that is no name of an image");
+    const auto size = json::int_field(body, "size_bytes", kMinBlankBytes, kMaxBlankBytes);
+    if (!size) return refuse_field("size_bytes", size.error().message);
+    if (*size % kBlankUnitBytes != 0)
+        return refuse_field("size_bytes", fmt::format("a blank disk has whole blocks of {} bytes",
+                                                      kBlankUnitBytes));
+    GOLDLINK_TRY_CALL(const auto note, note_field(body));
+    const auto channel = json::optional_string(body, "channel", 63);
+    if (!channel) return refuse_field("channel", channel.error().message);
+    if (*channel && !is_channel_name(**channel))
+        return refuse_field("channel", fmt::format("\"{}\" is no channel name", **channel));
+    return call.services.pool.transact([&](db::Connection& c) -> Answer {
+        GOLDLINK_TRY_CALL(const db::Version version,
+                          begin_version(c, name, "disk", note.value_or("")));
+        db::NewTask task;
+        task.id = random_uuid();
+        task.kind = "import";
+        task.subject = fmt::format("{}@{}", version.image, version.number);
+        task.phase = "start";
+        task.version_id = version.id;
+        task.channel = *channel;
+        task.created_by = call.token.id;
+        task.blank_bytes = *size;
+        GOLDLINK_TRY(db::insert_task(c, task));
+        GOLDLINK_TRY_ASSIGN(const auto made, db::find_task(c, task.id));
+        return json_response(202, view(*made));
+    });
+}
+
 }  // namespace
 
 void add_upload_routes(Table& table) {
+    table.push_back({"POST", "/images/{image}/blank", kWrite, {}, make_blank});
     table.push_back({"PUT",
                      "/images/{image}/content",
                      kWrite,

@@ -74,11 +74,9 @@ json::object view(const db::Image& image, const std::vector<db::Version>& versio
         if (size.is_null() && version.state == "ready") size = version.size_bytes;
         list.push_back(view(version));
     }
-    return {{"name", image.name},
-            {"note", image.note},
-            {"created_at", image.created_at},
-            {"size_bytes", size},
-            {"channels", std::move(by_name)},
+    return {{"name", image.name},         {"kind", image.kind},
+            {"note", image.note},         {"created_at", image.created_at},
+            {"size_bytes", size},         {"channels", std::move(by_name)},
             {"versions", std::move(list)}};
 }
 
@@ -171,19 +169,24 @@ json::value overlay_of(const json::object* live, std::int64_t lun) {
     return nullptr;
 }
 
+json::object view(const db::Link& link, const db::LinkDisk& disk, const LinkContext& context) {
+    const bool cdrom = disk.kind == "iso";
+    return {
+        {"lun", disk.lun},
+        {"image", disk.image},
+        {"version", disk.version},
+        {"channel", nullable(disk.channel)},
+        {"policy", disk.policy},
+        {"quota_bytes", disk.quota_bytes ? json::value(*disk.quota_bytes) : json::value(nullptr)},
+        {"type", cdrom ? "cdrom" : "disk"},
+        {"logical_block_bytes", cdrom ? 2048 : disk.logical_block_bytes},
+        {"url", url_of(link, disk.lun, context)},
+        {"overlay", overlay_of(context.live, disk.lun)}};
+}
+
 json::array disks_of(const db::Link& link, const LinkContext& context) {
     json::array disks;
-    for (const db::LinkDisk& disk : link.disks)
-        disks.push_back(
-            json::object{{"lun", disk.lun},
-                         {"image", disk.image},
-                         {"version", disk.version},
-                         {"channel", nullable(disk.channel)},
-                         {"policy", disk.policy},
-                         {"quota_bytes",
-                          disk.quota_bytes ? json::value(*disk.quota_bytes) : json::value(nullptr)},
-                         {"url", url_of(link, disk.lun, context)},
-                         {"overlay", overlay_of(context.live, disk.lun)}});
+    for (const db::LinkDisk& disk : link.disks) disks.push_back(view(link, disk, context));
     return disks;
 }
 
@@ -212,6 +215,7 @@ json::object view(const db::Link& link, const LinkContext& context) {
             {"sessions", sessions_of(context.live)},
             {"overlay", shown_overlay(member(context.live, "overlay"))},
             {"disks", disks_of(link, context)},
+            {"install", link.install},
             {"created_at", link.created_at}};
 }
 

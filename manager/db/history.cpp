@@ -25,12 +25,13 @@ Task read_task(const Row& row) {
     task.format = row.text(17);
     task.cancel_requested = row.boolean(18);
     task.lun = row.optional_integer(19);
+    task.blank_bytes = row.optional_integer(20);
     return task;
 }
 #define SELECT_TASK                                                                             \
     "SELECT id, kind, subject, state, phase, done_bytes, total_bytes, message, error, result,"  \
     " iso(created_at), iso(finished_at), version_id, link_id, channel, upload, digest, format," \
-    " cancel_requested, lun FROM tasks "
+    " cancel_requested, lun, blank_bytes FROM tasks "
 
 OpenBoot read_boot(const Row& row) { return {row.text(0), row.text(1), row.text(2), row.text(3)}; }
 LinkClient read_link_client(const Row& row) { return {row.text(0), row.text(1), row.text(2)}; }
@@ -40,12 +41,12 @@ LinkClient read_link_client(const Row& row) { return {row.text(0), row.text(1), 
 Result<> insert_task(Connection& c, const NewTask& task) {
     GOLDLINK_TRY(c.query(
         "INSERT INTO tasks (id, kind, subject, state, phase, total_bytes, version_id, link_id,"
-        " channel, upload, digest, created_by, format, lun)"
+        " channel, upload, digest, created_by, format, lun, blank_bytes)"
         " VALUES ($1, $2, $3, CASE WHEN $4 = 'upload' THEN 'running' ELSE 'queued' END, $4, $5, $6,"
-        " $7, $8, $9, $10, $11, $12, $13)",
+        " $7, $8, $9, $10, $11, $12, $13, $14)",
         {task.id, task.kind, task.subject, task.phase, task.total_bytes, task.version_id,
          task.link_id, task.channel, task.upload, task.digest, task.created_by, task.format,
-         task.lun}));
+         task.lun, task.blank_bytes}));
     return {};
 }
 

@@ -13,7 +13,7 @@ struct NewTask {
     std::optional<std::int64_t> version_id;
     std::optional<std::string> link_id, channel, upload, digest, created_by;
     std::string format;
-    std::optional<std::int64_t> lun;
+    std::optional<std::int64_t> lun, blank_bytes;
 };
 
 Result<> insert_task(Connection& c, const NewTask& task);

@@ -3,8 +3,10 @@
 namespace goldlink::manager::db {
 namespace {
 
-Image read_image(const Row& row) { return {row.integer(0), row.text(1), row.text(2), row.text(3)}; }
-#define IMAGE_COLUMNS "id, name, note, iso(created_at)"
+Image read_image(const Row& row) {
+    return {row.integer(0), row.text(1), row.text(2), row.text(3), row.text(4)};
+}
+#define IMAGE_COLUMNS "id, name, note, iso(created_at), kind"
 
 Version read_version(const Row& row) {
     Version version;
@@ -27,7 +29,8 @@ Version read_version(const Row& row) {
     " v.size_bytes, v.stored_bytes FROM versions v JOIN images i ON i.id = v.image_id "
 
 ImageTarget read_target(const Row& row) {
-    return {row.integer(0), row.text(1), row.optional_text(2), row.integer(3), row.integer(4)};
+    return {row.integer(0), row.text(1),    row.optional_text(2), row.integer(3),
+            row.integer(4), row.integer(5), row.text(6)};
 }
 
 std::string first_text(const Row& row) { return row.text(0); }
@@ -64,6 +67,17 @@ Result<std::optional<Image>> insert_image(Connection& c, const std::string& name
                                 " ON CONFLICT (lower(name)) DO NOTHING RETURNING " IMAGE_COLUMNS,
                                 {name, note}));
     return rows.first(read_image);
+}
+
+Result<bool> take_kind(Connection& c, std::int64_t image_id, const std::string& kind) {
+    // One after the other: the next statement sees the version of who had the row before.
+    GOLDLINK_TRY(c.query("SELECT FROM images WHERE id = $1 FOR UPDATE", {image_id}));
+    GOLDLINK_TRY_ASSIGN(
+        const Rows rows,
+        c.query("UPDATE images SET kind = $2 WHERE id = $1 AND (kind = $2 OR NOT EXISTS"
+                " (SELECT FROM versions WHERE image_id = $1 AND state <> 'failed'))",
+                {image_id, kind}));
+    return rows.affected() > 0;
 }
 
 Result<> delete_image(Connection& c, std::int64_t image_id) {
@@ -163,7 +177,7 @@ Result<std::optional<ImageTarget>> resolve_channel(Connection& c, const std::str
                                                    const std::string& channel) {
     GOLDLINK_TRY_ASSIGN(
         const Rows rows,
-        c.query("SELECT i.id, i.name, ch.name, v.id, v.number FROM images i"
+        c.query("SELECT i.id, i.name, ch.name, v.id, v.number, v.size_bytes, i.kind FROM images i"
                 " JOIN channels ch ON ch.image_id = i.id AND ch.name = $2"
                 " JOIN versions v ON v.id = ch.version_id WHERE lower(i.name) = lower($1)",
                 {image, channel}));
@@ -174,7 +188,7 @@ Result<std::optional<ImageTarget>> resolve_version(Connection& c, const std::str
                                                    std::int64_t number) {
     GOLDLINK_TRY_ASSIGN(
         const Rows rows,
-        c.query("SELECT i.id, i.name, NULL, v.id, v.number FROM images i"
+        c.query("SELECT i.id, i.name, NULL, v.id, v.number, v.size_bytes, i.kind FROM images i"
                 " JOIN versions v ON v.image_id = i.id AND v.number = $2 AND v.state = 'ready'"
                 " WHERE lower(i.name) = lower($1)",
                 {image, number}));

@@ -13,6 +13,8 @@ Result<std::int64_t> count_images(Connection& c);
 // nullopt when the name is taken.
 Result<std::optional<Image>> insert_image(Connection& c, const std::string& name,
                                           const std::string& note);
+// Makes the image one of this kind unless it has versions of the other; false: it has.
+Result<bool> take_kind(Connection& c, std::int64_t image_id, const std::string& kind);
 Result<> delete_image(Connection& c, std::int64_t image_id);
 
 // Newest first, of all the images named.

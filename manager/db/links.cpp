@@ -25,13 +25,15 @@ Link read_link(const Row& row) {
     link.revision = row.integer(14);
     link.applied_revision = row.integer(15);
     link.created_at = row.text(16);
+    link.install = row.boolean(17);
     return link;
 }
 #define SELECT_LINK                                                                               \
     "SELECT l.id, c.name, iso(l.lease_expires_at), i.name, v.number, d.channel, d.policy, l.iqn," \
     " l.username, l.secret, l.state, l.problem, l.created_by, d.lun, l.revision, "                \
     "l.applied_revision,"                                                                         \
-    " iso(l.created_at) FROM links l JOIN link_disks d ON d.link_id = l.id AND d.lun = 0"         \
+    " iso(l.created_at), l.install FROM links l JOIN link_disks d ON d.link_id = l.id AND d.lun " \
+    "= 0"                                                                                         \
     " JOIN images i ON i.id = d.image_id JOIN versions v ON v.id = d.version_id"                  \
     " LEFT JOIN clients c ON c.id = l.client_id "
 
@@ -44,7 +46,8 @@ Result<> add_disks(Connection& c, std::vector<Link>& links) {
     }
     GOLDLINK_TRY_ASSIGN(
         const Rows rows,
-        c.query("SELECT d.link_id, d.lun, i.name, v.number, d.channel, d.policy, d.quota_bytes"
+        c.query("SELECT d.link_id, d.lun, i.name, v.number, d.channel, d.policy, d.quota_bytes,"
+                " i.kind, d.logical_block_bytes"
                 " FROM link_disks d"
                 " JOIN images i ON i.id = d.image_id JOIN versions v ON v.id = d.version_id"
                 " WHERE d.link_id = ANY ($1::uuid[]) ORDER BY d.link_id, d.lun",
@@ -53,7 +56,7 @@ Result<> add_disks(Connection& c, std::vector<Link>& links) {
         const Row row = rows[i];
         by_id.at(row.text(0))
             ->disks.push_back({row.integer(1), row.text(2), row.integer(3), row.optional_text(4),
-                               row.text(5), row.optional_integer(6)});
+                               row.text(5), row.optional_integer(6), row.text(7), row.integer(8)});
     }
     return {};
 }
@@ -88,20 +91,30 @@ Result<std::optional<Link>> find_link(Connection& c, const std::string& id) {
 Result<std::optional<std::string>> insert_link(Connection& c, const NewLink& link) {
     GOLDLINK_TRY_ASSIGN(
         const Rows rows,
-        c.query("INSERT INTO links (client_id, lease_expires_at, iqn, username, secret, created_by)"
-                " VALUES ($1, now() + $2::bigint * interval '1 second', $3, $4, $5, $6)"
-                " ON CONFLICT DO NOTHING RETURNING id",
-                {link.client_id, link.lease_seconds, link.iqn, link.username, link.secret,
-                 link.created_by}));
+        c.query(
+            "INSERT INTO links (client_id, lease_expires_at, iqn, username, secret, created_by,"
+            " install) VALUES ($1, now() + $2::bigint * interval '1 second', $3, $4, $5, $6, $7)"
+            " ON CONFLICT DO NOTHING RETURNING id",
+            {link.client_id, link.lease_seconds, link.iqn, link.username, link.secret,
+             link.created_by, link.install}));
     if (rows.empty()) return std::nullopt;
     const std::string id = rows[0].text(0);
     for (const NewDisk& disk : link.disks)
         GOLDLINK_TRY(
             c.query("INSERT INTO link_disks (link_id, lun, image_id, channel, version_id,"
-                    " policy, quota_bytes) VALUES ($1, $2, $3, $4, $5, $6, $7)",
+                    " policy, quota_bytes, logical_block_bytes)"
+                    " VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
                     {id, disk.lun, disk.image.image_id, disk.image.channel, disk.image.version_id,
-                     disk.policy, disk.quota_bytes}));
+                     disk.policy, disk.quota_bytes, disk.logical_block_bytes}));
     return id;
+}
+
+Result<> set_install(Connection& c, const std::string& id, bool install) {
+    GOLDLINK_TRY(
+        c.query("UPDATE links SET install = $2, revision = next_revision()"
+                " WHERE id = $1 AND install <> $2",
+                {id, install}));
+    return {};
 }
 
 Result<bool> delete_link(Connection& c, const std::string& id) {
@@ -158,9 +171,9 @@ Result<std::vector<DesiredDisk>> desired_disks(Connection& c) {
     GOLDLINK_TRY_ASSIGN(
         const Rows rows,
         c.query("SELECT l.id, l.iqn, coalesce(c.name, 'lease'), l.username, l.secret, l.revision,"
-                " l.applied_revision, d.lun, v.digest, d.policy, d.quota_bytes"
-                " FROM links l JOIN link_disks d ON d.link_id = l.id JOIN versions v ON v.id = "
-                "d.version_id"
+                " l.applied_revision, d.lun, v.digest, d.policy, d.quota_bytes, i.kind,"
+                " d.logical_block_bytes FROM links l JOIN link_disks d ON d.link_id = l.id"
+                " JOIN versions v ON v.id = d.version_id JOIN images i ON i.id = d.image_id"
                 " LEFT JOIN clients c ON c.id = l.client_id ORDER BY l.id, d.lun"));
     return rows.map([](const Row& row) {
         DesiredDisk disk;
@@ -175,6 +188,8 @@ Result<std::vector<DesiredDisk>> desired_disks(Connection& c) {
         disk.digest = row.text(8);
         disk.policy = row.text(9);
         disk.quota_bytes = row.optional_integer(10);
+        disk.kind = row.text(11);
+        disk.logical_block_bytes = row.integer(12);
         return disk;
     });
 }
@@ -201,14 +216,17 @@ Result<Settings> settings(Connection& c) {
 Result<std::vector<BootEntry>> boot_table(Connection& c) {
     GOLDLINK_TRY_ASSIGN(
         const Rows rows,
-        c.query("SELECT c.id, c.name, m.mac, l.id FROM clients c"
+        c.query("SELECT c.id, c.name, m.mac, l.id, CASE WHEN l.install THEN (SELECT min(d.lun)"
+                " FROM link_disks d JOIN images i ON i.id = d.image_id"
+                " WHERE d.link_id = l.id AND i.kind = 'iso') END FROM clients c"
                 " JOIN client_macs m ON m.client_id = c.id LEFT JOIN links l ON l.client_id = c.id"
                 " WHERE c.state = 'approved' ORDER BY c.id, m.position"));
     std::vector<BootEntry> entries;
     for (int i = 0; i < rows.size(); ++i) {
         const Row row = rows[i];
         if (entries.empty() || entries.back().client_id != row.text(0))
-            entries.push_back({row.text(0), row.text(1), {}, row.optional_text(3)});
+            entries.push_back(
+                {row.text(0), row.text(1), {}, row.optional_text(3), row.optional_integer(4)});
         entries.back().macs.push_back(row.text(2));
     }
     return entries;

@@ -16,13 +16,15 @@ struct NewDisk {
     ImageTarget image;
     std::string policy;
     std::optional<std::int64_t> quota_bytes = {};
+    std::int64_t logical_block_bytes = 512;
 };
 
 struct NewLink {
     std::optional<std::string> client_id;       // exactly one of client_id
     std::optional<std::int64_t> lease_seconds;  // and lease_seconds
     std::string iqn, username, secret;
-    std::vector<NewDisk> disks;             // LUN 0 among them, none twice
+    std::vector<NewDisk> disks;  // LUN 0 among them, none twice
+    bool install = false;
     std::optional<std::string> created_by;  // a token's id
 };
 
@@ -31,6 +33,8 @@ Result<std::vector<Link>> list_links(Connection& c, const LinkFilter& filter,
 Result<std::optional<Link>> find_link(Connection& c, const std::string& id);
 // Its id; nullopt when the client has a link or the IQN is taken.
 Result<std::optional<std::string>> insert_link(Connection& c, const NewLink& link);
+// Changes what the client starts at its next boot.
+Result<> set_install(Connection& c, const std::string& id, bool install);
 Result<bool> delete_link(Connection& c, const std::string& id);
 // Removes leases that have run out; returns their ids.
 Result<std::vector<std::string>> delete_expired_leases(Connection& c);

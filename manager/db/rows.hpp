@@ -17,6 +17,7 @@ struct Token {
 struct Image {
     std::int64_t id = 0;
     std::string name, note, created_at;
+    std::string kind;  // disk or iso
 };
 
 struct Version {
@@ -37,7 +38,8 @@ struct ImageTarget {
     std::int64_t image_id = 0;
     std::string image;
     std::optional<std::string> channel;
-    std::int64_t version_id = 0, version = 0;
+    std::int64_t version_id = 0, version = 0, size_bytes = 0;
+    std::string kind;  // the image's
 };
 
 struct Group {
@@ -74,6 +76,8 @@ struct LinkDisk {
     std::optional<std::string> channel;
     std::string policy;
     std::optional<std::int64_t> quota_bytes;
+    std::string kind;  // the image's
+    std::int64_t logical_block_bytes = 512;
 };
 
 struct Link {
@@ -86,7 +90,8 @@ struct Link {
     std::optional<std::string> problem, created_by;
     std::int64_t lun = 0, revision = 0, applied_revision = 0;
     std::string created_at;
-    std::vector<LinkDisk> disks;  // all, by LUN; the members above are LUN 0's
+    bool install = false;
+    std::vector<LinkDisk> disks;  // all, by LUN; image to policy above are LUN 0's
 };
 
 // What the target has to serve: one row a disk, links without gaps in order of id.
@@ -95,6 +100,8 @@ struct DesiredDisk {
     std::int64_t revision = 0, applied_revision = 0, lun = 0;
     std::string digest, policy;
     std::optional<std::int64_t> quota_bytes;
+    std::string kind;  // the image's
+    std::int64_t logical_block_bytes = 512;
 };
 
 struct Settings {
@@ -108,6 +115,7 @@ struct BootEntry {
     std::string client_id, name;
     std::vector<std::string> macs;
     std::optional<std::string> link_id;
+    std::optional<std::int64_t> install_lun;  // of a link that installs: its first CD-ROM
 };
 
 struct Task {
@@ -120,7 +128,8 @@ struct Task {
     // Not shown: how it is carried out.
     std::optional<std::int64_t> version_id;
     std::optional<std::string> link_id, channel, upload, digest;
-    std::optional<std::int64_t> lun;  // of a commit
+    std::optional<std::int64_t> lun;          // of a commit
+    std::optional<std::int64_t> blank_bytes;  // of an import of no file: the blank disk's size
     std::string format;
     bool cancel_requested = false;
 };

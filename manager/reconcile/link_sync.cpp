@@ -25,6 +25,10 @@ constexpr seconds kIdleEndsBoot{75};
 json::object disk_json(const db::DesiredDisk& disk) {
     json::object o{{"lun", disk.lun}, {"version", disk.digest}, {"policy", disk.policy}};
     o["quota_bytes"] = disk.quota_bytes ? json::value(*disk.quota_bytes) : json::value(nullptr);
+    if (disk.kind == "iso")
+        o["type"] = "cdrom";
+    else
+        o["logical_block_bytes"] = disk.logical_block_bytes;
     return o;
 }
 

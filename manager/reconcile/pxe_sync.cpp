@@ -17,14 +17,17 @@ constexpr std::chrono::milliseconds kMaxBackoff{5000};
 std::string table_json(std::int64_t revision, const db::Settings& settings,
                        const std::vector<db::BootEntry>& entries) {
     json::array clients;
-    for (const db::BootEntry& entry : entries)
-        clients.push_back(json::object{
+    for (const db::BootEntry& entry : entries) {
+        json::object client{
             {"id", entry.client_id},
             {"name", entry.name},
             {"macs", json::array(entry.macs.begin(), entry.macs.end())},
             {"link_id", entry.link_id ? json::value(*entry.link_id) : json::value(nullptr)},
             {"boot", entry.link_id ? "link" : "local"},
-            {"initiator", initiator_of(entry.name)}});
+            {"initiator", initiator_of(entry.name)}};
+        if (entry.install_lun) client["install_lun"] = *entry.install_lun;
+        clients.push_back(std::move(client));
+    }
     json::object shown{{"unknown_policy", settings.unknown_policy},
                        {"menu_timeout_seconds", settings.menu_timeout_seconds},
                        {"naming_pattern", settings.naming_pattern}};

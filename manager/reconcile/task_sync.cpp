@@ -87,8 +87,12 @@ Result<> TaskSync::start(db::Connection& c, const db::Task& task) {
     json::object body{{"id", task.id}};
     if (task.kind == "import") {
         path = "/imports";
-        body["upload"] = task.upload.value_or("");
-        body["format"] = task.format;
+        if (task.blank_bytes) {
+            body["blank_bytes"] = *task.blank_bytes;
+        } else {
+            body["upload"] = task.upload.value_or("");
+            body["format"] = task.format;
+        }
     } else if (task.kind == "verify") {
         path = "/versions/" + task.digest.value_or("") + "/verify";
     } else if (task.kind == "commit") {

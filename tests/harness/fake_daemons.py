@@ -179,7 +179,7 @@ class FakeTarget(FakeDaemon):
                 "sessions": link.get("sessions", []),
                 "overlay": {"used_bytes": 4096, "quota_bytes": None, "ram_bytes": 0},
                 "running": [{"lun": disk["lun"], "version": disk["version"], "policy": disk["policy"],
-                             "overlay": {"used_bytes": 4096 * disk["lun"], "quota_bytes": disk["quota_bytes"] or 1 << 30,
+                             "overlay": None if disk.get("type") == "cdrom" else {"used_bytes": 4096 * disk["lun"], "quota_bytes": disk["quota_bytes"] or 1 << 30,
                                          "ram_bytes": 0, "journal_bytes": 0}} for disk in link["disks"]],
                 "ready": link.get("ready", True), "problem": link.get("problem")}
 
@@ -251,12 +251,15 @@ class FakeTarget(FakeDaemon):
     def post_import(self, query, request):
         body = request.body_json()
         with self.lock:
-            if body["upload"] not in self.uploads:
+            if "blank_bytes" in body:
+                digest, size = hashlib.sha256(b"blank %d" % body["blank_bytes"]).hexdigest(), body["blank_bytes"]
+            elif body["upload"] not in self.uploads:
                 raise Refused(404, "not-found", f"no upload {body['upload']}")
-            digest, size = self.uploads[body["upload"]]
+            else:
+                digest, size = self.uploads[body["upload"]]
             self.imports.setdefault(body["id"], {"id": body["id"], "state": "running", "done_bytes": 0,
-                                                 "total_bytes": size, "error": None, "version": None,
-                                                 "_digest": digest, "_format": body["format"]})
+                                                 "total_bytes": 0 if "blank_bytes" in body else size,
+                                                 "error": None, "version": None, "_size": size, "_digest": digest, "_format": body.get("format")})
             return 202, {"id": body["id"]}
 
     def commit_link(self, link_id, query, request):
@@ -296,8 +299,9 @@ class FakeTarget(FakeDaemon):
         if "_findings" in task:
             task["findings"] = task["_findings"]
             return
-        version = {"digest": task["_digest"], "size_bytes": task["total_bytes"],
-                   "stored_bytes": task["total_bytes"] // 2, "unique_bytes": task["total_bytes"] // 2}
+        size = task.get("_size", task["total_bytes"])
+        version = {"digest": task["_digest"], "size_bytes": size, "stored_bytes": task["total_bytes"] // 2,
+                   "unique_bytes": task["total_bytes"] // 2}
         self.versions[version["digest"]] = version
         task["version"] = version
 

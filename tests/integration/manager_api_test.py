@@ -263,6 +263,22 @@ class EveryOperation(ManagerCase):
         self.assertIn(b" 411 ", answer.split(b"\r\n")[0])
         self.check(self.api.get(f"/images/{self.name}"), 404, "not-found")
 
+    def test_makeBlankVersion(self):
+        path = f"/images/{self.name}/blank"
+        task = self.check(self.operator.post(path, {"size_bytes": 40 << 30, "note": "for setup", "channel": "test"}), 202)
+        self.assertEqual((task["kind"], task["subject"]), ("import", f"{self.name}@1"))
+        self.wait_task(task)
+        image = self.check(self.api.get(f"/images/{self.name}"), 200)
+        self.assertEqual((image["kind"], image["size_bytes"], image["channels"]),
+                         ("disk", 40 << 30, {"production": 1, "test": 1}))
+        self.assertEqual(image["versions"][0]["note"], "for setup")
+        for bad in ({}, {"size_bytes": 0}, {"size_bytes": "40G"}, {"size_bytes": 4096}, {"size_bytes": (1 << 20) + 512},
+                    {"size_bytes": (2 << 40) + 4096}, {"size_bytes": 1 << 20, "channel": "X"}, {"size_bytes": 1 << 20, "format": "raw"}):
+            self.check(self.api.post(path, bad), 400, "invalid")
+        self.check(self.api.post("/images/a%20b/blank", {"size_bytes": 1 << 20}), 400, "invalid")
+        self.assertEqual(len(self.check(self.api.get(f"/images/{self.name}"), 200)["versions"]), 1)
+        self.refuses_roles("POST", path, {"size_bytes": 1 << 20})
+
     def test_listVersions(self):
         self.ready_image()
         self.upload(self.name)
@@ -615,6 +631,31 @@ class EveryOperation(ManagerCase):
         self.check(self.ci.get(f"/links/{others['id']}"), 404, "not-found")
         self.check(self.viewer.get(f"/links/{uuid.uuid4()}"), 404, "not-found")
         self.check(self.viewer.get("/links/nothing"), 404, "not-found")
+
+    def test_updateLink(self):
+        disc = f"{self.name}-disc"
+        self.upload(disc, query="?format=iso")
+        self.ready_image()
+        self.add_client(self.name)
+        link = self.check(self.api.post("/links", {"client": self.name, "image": self.name, "policy": "keep", "install": True,
+                                                  "disks": [{"lun": 3, "image": disc}]}), 201)
+        self.assertTrue(link["install"])
+
+        def install_lun():
+            return next(client.get("install_lun") for client in self.pxe.table["clients"] if client["name"] == self.name)
+        wait_until(lambda: any(client["name"] == self.name for client in self.pxe.table["clients"]), "pxe has the client")
+        wait_until(lambda: install_lun() == 3, "pxe starts the disc")
+        path = f"/links/{link['id']}"
+        self.assertFalse(self.check(self.operator.patch(path, {"install": False}), 200)["install"])
+        wait_until(lambda: install_lun() is None, "pxe starts the disk")
+        self.assertTrue(self.check(self.api.patch(path, {"install": True}), 200)["install"])
+        wait_until(lambda: install_lun() == 3, "pxe starts the disc again")
+        for bad in ({}, {"install": 1}, {"install": None}, {"policy": "keep"}):
+            self.check(self.api.patch(path, bad), 400, "invalid")
+        lease = self.add_lease(self.name, disks=[{"lun": 1, "image": disc}])
+        self.check(self.api.patch(f"/links/{lease['id']}", {"install": True}), 400, "invalid")
+        self.check(self.api.patch(f"/links/{uuid.uuid4()}", {"install": True}), 404, "not-found")
+        self.refuses_roles("PATCH", path, {"install": False})
 
     def test_deleteLink(self):
         self.ready_image()

@@ -148,6 +148,85 @@ class Disks(ManagerCase):
         wait_until(lambda: self.held(link)[2][0] == self.digest(self.games, 2), "the target is told what it made")
         self.assertEqual(self.held(link)[0][0], self.digest(self.system))
 
+    def test_a_disc_is_a_cd_rom_of_the_link(self):
+        disc = f"{self.name}-disc"
+        self.upload(disc, query="?format=iso")
+        self.assertEqual(self.check(self.api.get(f"/images/{disc}"), 200)["kind"], "iso")
+        link = self.add_lease(self.system, policy="keep", disks=[{"lun": 1, "image": disc}])
+        shown = link["disks"][1]
+        self.assertEqual((shown["type"], shown["policy"], shown["logical_block_bytes"], shown["overlay"]),
+                         ("cdrom", "discard", 2048, None))
+        self.assertEqual((link["disks"][0]["type"], link["disks"][0]["logical_block_bytes"]), ("disk", 512))
+        held = self.target.links[link["id"]]["disks"]
+        self.assertEqual((held[1]["type"], "logical_block_bytes" in held[1]), ("cdrom", False))
+        self.assertEqual((held[0].get("type"), held[0]["logical_block_bytes"]), (None, 512))
+        live = self.add_lease(disc)
+        self.assertEqual(live["disks"][0]["type"], "cdrom")
+        for extra in ({"policy": "keep"}, {"policy": "super"}, {"quota_bytes": 4096}, {"logical_block_bytes": 4096}):
+            refused = self.check(self.api.post("/links", {"lease": "1m", "image": self.system, "disks": [
+                {"lun": 1, "image": disc, **extra}]}), 400, "invalid")
+            self.assertIn("is a disc", refused["detail"])
+        self.check(self.api.post("/links", {"lease": "1m", "image": disc, "policy": "keep"}), 400, "invalid")
+
+    def test_an_image_is_of_one_kind(self):
+        disc = f"{self.name}-disc"
+        self.upload(disc, query="?format=iso")
+        refused = self.check(self.api.put(f"/images/{disc}/content", b"x" * 4096), 409, "other-kind")
+        self.assertIn("kind iso", refused["detail"])
+        self.check(self.api.post(f"/images/{disc}/blank", {"size_bytes": 1 << 20}), 409, "other-kind")
+        self.check(self.api.put(f"/images/{self.system}/content?format=iso", b"x" * 4096), 409, "other-kind")
+        self.upload(disc, query="?format=iso")
+        self.target.import_error = "it is no ISO image"
+        try:
+            self.upload(f"{self.name}-new", query="?format=iso", state="failed")
+        finally:
+            self.target.import_error = None
+        self.upload(f"{self.name}-new")  # what failed does not hold the image to its kind
+        self.assertEqual(self.check(self.api.get(f"/images/{self.name}-new"), 200)["kind"], "disk")
+
+    def test_a_group_of_kept_disks_may_have_a_live_disc(self):
+        disc = f"{self.name}-disc"
+        self.upload(disc, query="?format=iso")
+        self.check(self.api.post("/groups", {"name": self.name, "image": disc, "policy": "keep"}), 201)
+        client = self.add_client(self.name, group=self.name)
+        link = self.check(self.api.get(f"/links/{client['link_id']}"), 200)
+        self.assertEqual((link["disks"][0]["type"], link["policy"]), ("cdrom", "discard"))
+
+    def test_disks_of_4_kib_blocks(self):
+        link = self.add_lease(self.system, logical_block_bytes=4096, disks=[
+            {"lun": 1, "image": self.games, "logical_block_bytes": 4096}, {"lun": 2, "image": self.personal}])
+        self.assertEqual([disk["logical_block_bytes"] for disk in link["disks"]], [4096, 4096, 512])
+        self.assertEqual([disk["logical_block_bytes"] for disk in self.target.links[link["id"]]["disks"]], [4096, 4096, 512])
+        for bad in (0, 1024, 2048, 8192, "4096"):
+            self.check(self.api.post("/links", {"lease": "1m", "image": self.system, "logical_block_bytes": bad}), 400, "invalid")
+            self.check(self.api.post("/links", {"lease": "1m", "image": self.system, "disks": [
+                {"lun": 1, "image": self.games, "logical_block_bytes": bad}]}), 400, "invalid")
+
+    def test_an_image_that_is_no_whole_blocks_of_4_kib_keeps_its_512(self):
+        odd = f"{self.name}-odd"
+        self.upload(odd, bytes(4096 + 512))
+        for wanted in ({"image": odd, "logical_block_bytes": 4096},
+                       {"image": self.system, "disks": [{"lun": 3, "image": odd, "logical_block_bytes": 4096}]}):
+            refused = self.check(self.api.post("/links", {"lease": "1m", **wanted}), 400, "invalid")
+            self.assertIn(f"image {odd}@1 has 4608 bytes", refused["detail"])
+        self.assertEqual(self.add_lease(odd)["disks"][0]["logical_block_bytes"], 512)
+
+    def test_only_a_link_with_a_disk_and_a_disc_installs(self):
+        disc = f"{self.name}-disc"
+        self.upload(disc, query="?format=iso")
+        self.add_client(self.name)
+        for members in ({"image": self.system}, {"image": disc},
+                        {"image": self.system, "disks": [{"lun": 1, "image": self.games}]},
+                        {"image": disc, "disks": [{"lun": 1, "image": self.games}]}):
+            refused = self.check(self.api.post("/links", {"client": self.name, "install": True, **members}), 400, "invalid")
+            self.assertEqual(refused["field"], "install")
+        self.check(self.api.post("/links", {"lease": "1m", "image": self.system, "install": True,
+                                            "disks": [{"lun": 1, "image": disc}]}), 400, "invalid")
+        link = self.check(self.api.post("/links", {"client": self.name, "image": self.system, "install": True,
+                                                  "disks": [{"lun": 9, "image": disc}, {"lun": 4, "image": disc}]}), 201)
+        wait_until(lambda: any(client.get("install_lun") == 4 and client["link_id"] == link["id"]
+                               for client in self.pxe.table["clients"]), "pxe starts the first disc")
+
     def test_a_commit_of_the_only_super_disk_needs_no_lun(self):
         link = self.add_lease(self.system, disks=[{"lun": 4, "image": self.games, "policy": "super"}])
         self.wait_task(self.check(self.api.post(f"/links/{link['id']}/commit"), 202))

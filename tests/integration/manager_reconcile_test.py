@@ -107,6 +107,18 @@ class Links(ManagerCase):
             self.target.hold_imports = False
         self.wait_task(task)
 
+    def test_a_blank_disk_the_target_forgot_is_made_again_of_its_size(self):
+        self.target.hold_imports = True
+        try:
+            task = self.check(self.api.post(f"/images/{self.name}/blank", {"size_bytes": 3 << 20}), 202)
+            wait_until(lambda: self.api.get(f"/tasks/{task['id']}").json["state"] == "running", "it runs")
+            self.target.imports.clear()
+            wait_until(lambda: task["id"] in self.target.imports, "it is started again")
+        finally:
+            self.target.hold_imports = False
+        self.wait_task(task)
+        self.assertEqual(self.check(self.api.get(f"/images/{self.name}"), 200)["size_bytes"], 3 << 20)
+
     def test_an_upload_whose_manager_died_is_ended(self):
         task = self.upload(self.name)
         postgres().sql(f"UPDATE goldlink.tasks SET phase = 'upload', state = 'running', finished_at = NULL,"
