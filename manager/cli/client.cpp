@@ -224,39 +224,45 @@ Result<> wake_client(const Session& session, const Arguments& arguments) {
     return {};
 }
 
-// The new client's link as the existing one has it. A group may have given it one already.
-// The disks beside LUN 0 as POST /links takes them.
-Result<json::array> data_disks(Api& api, const json::value& client) {
-    json::array disks;
+// What POST /links takes of the client's disks beside image and policy of LUN 0.
+Result<> copy_disks(Api& api, const json::value& client, json::object& body) {
     const auto link_id = text_of(client, "link_id");
-    if (link_id.empty()) return disks;
+    if (link_id.empty()) return {};
     GOLDLINK_TRY_ASSIGN(const auto link, api.get("/links/" + http::percent_encode(link_id)));
+    json::array disks;
     for (const auto& disk : items_of(link, "disks")) {
-        if (int_of(disk, "lun") == 0) continue;
+        const bool native_4k = int_of(disk, "logical_block_bytes") == 4096;
+        if (int_of(disk, "lun") == 0) {
+            if (native_4k) body["logical_block_bytes"] = 4096;
+            continue;
+        }
         const auto channel = text_of(disk, "channel");
         const auto image = text_of(disk, "image");
         json::object copied{{"lun", int_of(disk, "lun")}, {"policy", text_of(disk, "policy")}};
         copied["image"] = channel.empty() ? fmt::format("{}@{}", image, int_of(disk, "version"))
                                           : fmt::format("{}:{}", image, channel);
         if (has_value(disk, "quota_bytes")) copied["quota_bytes"] = int_of(disk, "quota_bytes");
+        if (native_4k) copied["logical_block_bytes"] = 4096;
         disks.push_back(std::move(copied));
     }
-    return disks;
+    if (!disks.empty()) body["disks"] = std::move(disks);
+    return {};
 }
 
+// The new client's link as the existing one has it. A group may have given it one already.
 Result<> copy_link(Api& api, const json::value& source, const json::value& created) {
     const auto image = text_of(source, "image");
     const auto policy = text_of(source, "policy");
     if (image.empty()) return {};
-    GOLDLINK_TRY_ASSIGN(json::array disks, data_disks(api, source));
+    json::object body{{"client", text_of(created, "name")}, {"image", image}, {"policy", policy}};
+    const std::size_t plain = body.size();
+    GOLDLINK_TRY(copy_disks(api, source, body));
     if (const auto link = text_of(created, "link_id"); !link.empty()) {
-        if (disks.empty() && text_of(created, "image") == image &&
+        if (body.size() == plain && text_of(created, "image") == image &&
             text_of(created, "policy") == policy)
             return {};
         GOLDLINK_TRY(api.remove("/links/" + http::percent_encode(link)));
     }
-    json::object body{{"client", text_of(created, "name")}, {"image", image}, {"policy", policy}};
-    if (!disks.empty()) body["disks"] = std::move(disks);
     GOLDLINK_TRY(api.post("/links", body));
     return {};
 }

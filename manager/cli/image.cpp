@@ -27,6 +27,7 @@ struct Arguments {
     std::string note;
     std::string channel;
     std::int64_t to_version = 0;
+    std::uint64_t size_bytes = 0;
 };
 
 std::string image_path(const std::string& name) { return "/images/" + http::percent_encode(name); }
@@ -137,6 +138,22 @@ Result<> import_image(const Session& session, const Arguments& arguments) {
     }
     const auto subject = text_of(done, "subject", name);
     print(fmt::format("{} is ready\n", printable(subject)));
+    return {};
+}
+
+Result<> create_image(const Session& session, const Arguments& arguments) {
+    GOLDLINK_TRY_ASSIGN(auto api, connect(session));
+    json::object body{{"size_bytes", arguments.size_bytes}};
+    if (!arguments.note.empty()) body["note"] = arguments.note;
+    if (!arguments.channel.empty()) body["channel"] = arguments.channel;
+    GOLDLINK_TRY_ASSIGN(auto task, api.post(image_path(arguments.ref) + "/blank", body));
+    GOLDLINK_TRY_ASSIGN(auto done,
+                        follow_task(api, std::move(task), fmt::format("making {}", arguments.ref)));
+    if (session.json)
+        print_json(done);
+    else
+        print(fmt::format("{} is ready, a blank disk of {}\n", printable(text_of(done, "subject")),
+                          format_bytes(arguments.size_bytes)));
     return {};
 }
 
@@ -337,20 +354,43 @@ void add_image_verbs(CLI::App& root, Session& session) {
          "Takes raw, VHD, VHDX, VMDK and qcow2; the format is detected. The image is made when it "
          "does\n"
          "not exist. Its first version becomes NAME:production, later ones NAME:latest: try a new\n"
-         "version on one client, then 'goldlink image promote NAME'.",
+         "version on one client, then 'goldlink image promote NAME'.\n"
+         "With --format iso FILE is a disc, which links serve as a CD-ROM: 'goldlink link create\n"
+         "--install' boots an installer from it.",
          "goldlink image import win11 win11.vhdx\n"
          "goldlink image import lab lab.qcow2 --version-note 'with Office'\n"
-         "goldlink image import win11 new.vhdx --channel test"},
+         "goldlink image import win11 new.vhdx --channel test\n"
+         "goldlink image import debian-netinst debian.iso --format iso"},
         run(import_image));
     import->add_option("NAME", arguments->ref, "The image's name")->required()->check(check_name);
     import->add_option("FILE", arguments->file, "The disk image")->required();
     import->add_option("--format", arguments->format, "Instead of detecting it")
-        ->check(CLI::IsMember({"raw", "vhd", "vhdx", "vmdk", "qcow2"}));
-    import->add_option("--version-note", arguments->note, "What this version is")
-        ->type_name("TEXT");
-    import
-        ->add_option("--channel", arguments->channel, "Also point this channel at the new version")
-        ->type_name("NAME");
+        ->check(CLI::IsMember({"raw", "iso", "vhd", "vhdx", "vmdk", "qcow2"}));
+    const auto add_version_options = [&](CLI::App* verb) {
+        verb->add_option("--version-note", arguments->note, "What this version is")
+            ->type_name("TEXT");
+        verb->add_option("--channel", arguments->channel,
+                         "Also point this channel at the new version")
+            ->type_name("NAME");
+    };
+    add_version_options(import);
+
+    auto* create = add_verb(
+        noun, session,
+        {"create", "Make a version that is a blank disk",
+         "For an installer to fill, or as an empty personal disk. It takes half a MiB a GiB for\n"
+         "the list of its chunks, and no more until it is written to.",
+         "goldlink image create blank40 --size 40G\n"
+         "goldlink link create --client PC-001 --image blank40 --policy super --disk "
+         "1=debian-netinst --install"},
+        run(create_image));
+    create->add_option("NAME", arguments->ref, "The image's name")->required()->check(check_name);
+    create->add_option("--size", arguments->size_bytes, "How large the disk is: 40G, 512M")
+        ->required()
+        ->type_name("SIZE")
+        ->transform(CLI::AsSizeValue(false))
+        ->check(CLI::Range(std::uint64_t{1} << 20, std::uint64_t{2} << 40));
+    add_version_options(create);
 
     add_verb(noun, session,
              {"ls", "List images", "", "goldlink image ls\ngoldlink image ls --json"},

@@ -26,6 +26,9 @@ struct Arguments {
     std::vector<std::string> disks;
     std::optional<std::int64_t> lun;
     bool force = false;
+    bool native_4k = false;
+    bool install = false;
+    bool no_install = false;
 };
 
 std::string link_path(const std::string& id) { return "/links/" + http::percent_encode(id); }
@@ -62,8 +65,10 @@ std::string overlay_cell(const json::value& link) {
 
 // "LUN 1    games:production (2), keep, 4.0 KiB of 1.0 GiB"
 std::string disk_cell(const json::value& disk) {
+    if (text_of(disk, "type") == "cdrom") return image_cell(disk) + ", CD-ROM";
     const auto overlay = overlay_cell(disk);
-    return fmt::format("{}, {}{}", image_cell(disk), text_of(disk, "policy"),
+    return fmt::format("{}, {}{}{}", image_cell(disk), text_of(disk, "policy"),
+                       int_of(disk, "logical_block_bytes") == 4096 ? ", 4Kn" : "",
                        overlay.empty() ? "" : ", " + overlay);
 }
 
@@ -86,6 +91,9 @@ void print_link(const json::value& link) {
     if (const auto disks = items_of(link, "disks"); disks.size() > 1)
         for (const auto& disk : disks)
             line(fmt::format("lun {}", int_of(disk, "lun")), disk_cell(disk));
+    if (const auto* install = member(link, "install"); install != nullptr && *install == true)
+        line("starts",
+             "the CD-ROM, with LUN 0 attached; 'goldlink link set ID --no-install' ends it");
     for (const auto& session : items_of(link, "sessions"))
         line("session",
              fmt::format("{} from {} since {}", text_of(session, "initiator_name"),
@@ -98,6 +106,7 @@ Result<json::array> disks_body(const std::vector<std::string>& texts) {
         GOLDLINK_TRY_ASSIGN(const LinkDisk disk, parse_link_disk(text));
         json::object o{{"lun", disk.lun}, {"image", disk.image}};
         if (!disk.policy.empty()) o["policy"] = disk.policy;
+        if (disk.native_4k) o["logical_block_bytes"] = 4096;
         disks.push_back(std::move(o));
     }
     return disks;
@@ -109,6 +118,8 @@ Result<> create_link(const Session& session, const Arguments& arguments) {
     if (!arguments.client.empty()) body["client"] = arguments.client;
     if (!arguments.lease.empty()) body["lease"] = arguments.lease;
     if (!arguments.policy.empty()) body["policy"] = arguments.policy;
+    if (arguments.native_4k) body["logical_block_bytes"] = 4096;
+    if (arguments.install) body["install"] = true;
     if (!arguments.disks.empty()) {
         GOLDLINK_TRY_ASSIGN(body["disks"], disks_body(arguments.disks));
     }
@@ -154,6 +165,18 @@ Result<> show_link(const Session& session, const Arguments& arguments) {
         print_json(link);
     else
         print_link(link);
+    return {};
+}
+
+Result<> set_link(const Session& session, const Arguments& arguments) {
+    GOLDLINK_TRY_ASSIGN(auto api, connect(session));
+    GOLDLINK_TRY_ASSIGN(auto link,
+                        api.patch(link_path(arguments.id), {{"install", arguments.install}}));
+    if (session.json)
+        print_json(link);
+    else
+        print(fmt::format("{} starts its {} at the next boot\n", arguments.id,
+                          arguments.install ? "CD-ROM" : "disk"));
     return {};
 }
 
@@ -240,10 +263,14 @@ void add_link_verbs(CLI::App& root, Session& session) {
         ->check(CLI::IsMember({"discard", "keep", "super"}));
     create
         ->add_option("--disk", arguments->disks,
-                     "A disk beside LUN 0, which --image is: LUN=REF[,POLICY]; several times")
+                     "A disk beside LUN 0, which --image is: LUN=REF[,POLICY][,4kn]; several times")
         ->type_name("DISK")
         ->allow_extra_args(false)
         ->check(check_link_disk);
+    create->add_flag("--4kn", arguments->native_4k,
+                     "LUN 0 has blocks of 4 KiB; BIOS machines cannot start from it");
+    create->add_flag("--install", arguments->install,
+                     "Start the disc of --disk with LUN 0 attached, to install onto it");
 
     auto* list = verb({"ls", "List links", "", "goldlink link ls\ngoldlink link ls --image win11"},
                       list_links);
@@ -252,6 +279,13 @@ void add_link_verbs(CLI::App& root, Session& session) {
     by_id(verb({"show", "Show a link with its sessions, overlay and credentials", "",
                 "goldlink link show 3f0c...\ngoldlink link show 3f0c... --json"},
                show_link));
+    auto* set = by_id(verb({"set", "Change what a client starts at its next boot", "",
+                            "goldlink link set 3f0c... --no-install     the installer is done"},
+                           set_link));
+    auto* what = set->add_option_group("what", "One of");
+    what->add_flag("--install", arguments->install, "The CD-ROM, with LUN 0 attached");
+    what->add_flag("--no-install", arguments->no_install, "LUN 0");
+    what->require_option(1);
     auto* reset = by_id(
         verb({"reset", "Drop what the client wrote, now", "Refused while a client runs on it.",
               "goldlink link reset 3f0c...\ngoldlink link reset 3f0c... --lun 1"},

@@ -33,13 +33,21 @@ Result<LinkDisk> parse_link_disk(std::string_view text) {
         return bad(fmt::format("it begins with a LUN from 1 to {} and '='", kMaxLun));
     if (disk.lun == 0) return bad("LUN 0 is the image of --image");
     auto rest = text.substr(equals + 1);
-    if (const auto comma = rest.find(','); comma != std::string_view::npos) {
-        disk.policy = rest.substr(comma + 1);
-        if (!is_policy(disk.policy)) return bad("a policy is discard, keep or super");
-        rest = rest.substr(0, comma);
+    auto comma = rest.find(',');
+    if (const auto image = parse_image_ref(rest.substr(0, comma)); !image)
+        return bad(image.error().message);
+    disk.image = rest.substr(0, comma);
+    while (comma != std::string_view::npos) {
+        rest = rest.substr(comma + 1);
+        comma = rest.find(',');
+        const auto word = rest.substr(0, comma);
+        if (word == "4kn" && !disk.native_4k)
+            disk.native_4k = true;
+        else if (is_policy(word) && disk.policy.empty())
+            disk.policy = word;
+        else
+            return bad("after the image comes a policy (discard, keep or super), or 4kn");
     }
-    if (const auto image = parse_image_ref(rest); !image) return bad(image.error().message);
-    disk.image = rest;
     return disk;
 }
 

@@ -1,4 +1,4 @@
-// A data disk of a link as the command line names it: LUN=REF[,POLICY]. Pure; threads: any.
+// A data disk of a link as the command line names it: LUN=REF[,POLICY][,4kn]. Pure; threads: any.
 #pragma once
 
 #include <cstdint>
@@ -13,9 +13,10 @@ struct LinkDisk {
     std::int64_t lun = 0;
     std::string image;
     std::string policy;  // "" when none was given
+    bool native_4k = false;
 };
 
-// "1=games", "2=personal:stable,keep". LUN 0 is --image's.
+// "1=games", "2=personal:stable,keep", "3=games,discard,4kn". LUN 0 is --image's.
 Result<LinkDisk> parse_link_disk(std::string_view text);
 // For CLI11: what is wrong with it, or "".
 std::string check_link_disk(const std::string& text);

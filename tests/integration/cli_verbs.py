@@ -11,6 +11,7 @@ import tempfile
 import threading
 import unittest
 
+from harness import iscsi
 from harness.processes import wait_until
 from harness.up import Up, run_cli
 
@@ -292,6 +293,42 @@ class Links(CliTestCase):
         copy = self.ok("link", "ls", "--client", "D-2", "--json").json[0]
         self.assertEqual([(disk["lun"], disk["image"], disk["policy"], disk["channel"]) for disk in copy["disks"]],
                          [(disk["lun"], disk["image"], disk["policy"], disk["channel"]) for disk in link["disks"]])
+
+
+    def test_an_installer_beside_a_blank_disk(self):
+        disc = bytearray(os.urandom(300 * 2048))
+        disc[16 * 2048:16 * 2048 + 7] = b"\x01CD001\x01"
+        (folder / "setup.iso").write_bytes(disc)
+        self.ok("image", "import", "setup", folder / "setup.iso", "--format", "iso")
+        self.assertIn("setup-blank@1 is ready, a blank disk of 2.0 GiB",
+                      self.ok("image", "create", "setup-blank", "--size", "2G").out)
+        self.assertEqual(self.ok("image", "show", "setup", "--json").json["kind"], "iso")
+        self.refused("image", "import", "setup", make_disk("setup.raw", "setup"), says=["kind iso"])
+        self.refused("image", "import", "not-a-disc", make_disk("setup.raw", "setup"), "--format", "iso", says=["no ISO image"])
+        self.ok("client", "add", "I-1", "--mac", "52:54:00:aa:09:01")
+        self.refused("link", "create", "--client", "I-1", "--image", "setup-blank", "--install", says=["format iso"])
+        link = self.ok("link", "create", "--client", "I-1", "--image", "setup-blank", "--policy", "super", "--4kn",
+                       "--disk", "1=setup", "--install", "--json").json
+        self.assertTrue(link["install"])
+        self.assertIn("Removable:1", self.iscsi("iscsi-inq", link["disks"][1]["url"]))
+        self.assertIn("LOGICAL BLOCK LENGTH IN BYTES:4096", self.iscsi("iscsi-readcapacity16", link["url"]))
+        initiator = iscsi.Initiator(link["portal"])
+        self.addCleanup(initiator.close)
+        initiator.login(link["iqn"], link["username"], link["secret"])
+        self.assertEqual(initiator.read(0, 16, block_bytes=4096), bytes(65536))
+        for lba in range(0, 256, 16):
+            initiator.write(lba, b"\7" * 65536, block_bytes=4096)
+        initiator.logout()
+        shown = self.ok("link", "show", link["id"]).out
+        self.assertIn("setup:production (1), CD-ROM", shown)
+        self.assertIn("super, 4Kn, 1.0 MiB of", shown)
+        self.assertIn("starts its disk", self.ok("link", "set", link["id"], "--no-install").out)
+        self.assertFalse(self.ok("link", "show", link["id"], "--json").json["install"])
+        wait_until(lambda: not self.ok("link", "show", link["id"], "--json").json["sessions"], "nobody is logged in")
+        self.assertIn("setup-blank@2 is ready", self.ok("link", "commit", link["id"]).out)
+        self.ok("client", "copy", "I-1", "I-2", "--mac", "52:54:00:aa:09:02")
+        copy = self.ok("link", "ls", "--client", "I-2", "--json").json[0]
+        self.assertEqual([(disk["type"], disk["logical_block_bytes"]) for disk in copy["disks"]], [("disk", 4096), ("cdrom", 2048)])
 
 
 class Rest(CliTestCase):

@@ -16,6 +16,13 @@ TEST_CASE("a disk of a link is a LUN, an image reference and perhaps a policy") 
     CHECK(personal->image == "personal:stable");
     CHECK(personal->policy == "keep");
     CHECK(parse_link_disk("2=games@7,super")->image == "games@7");
+    CHECK_FALSE(personal->native_4k);
+    for (const char* text : {"3=games,keep,4kn", "3=games,4kn,keep"}) {
+        const auto native = parse_link_disk(text);
+        REQUIRE(native);
+        CHECK(native->native_4k);
+        CHECK(native->policy == "keep");
+    }
 }
 
 TEST_CASE("what is no disk of a link is refused with the reason") {
@@ -24,8 +31,9 @@ TEST_CASE("what is no disk of a link is refused with the reason") {
     CHECK(why("0=games").find("LUN 0 is the image of --image") != std::string::npos);
     CHECK(why("1=games,forever").find("discard, keep or super") != std::string::npos);
     CHECK(why("1=games,").find("discard, keep or super") != std::string::npos);
-    for (const char* text : {"", "=", "1", "1=", "=games", "256=games", "-1=games", "1 =games",
-                             "x=games", "1=ga mes", "1=games@0", "99999999999999999999=games"}) {
+    for (const char* text :
+         {"", "=", "1", "1=", "=games", "256=games", "-1=games", "1 =games", "x=games", "1=ga mes",
+          "1=games,keep,keep", "1=games,4kn,4kn", "1=games@0", "99999999999999999999=games"}) {
         INFO(text);
         CHECK_FALSE(why(text).empty());
     }
