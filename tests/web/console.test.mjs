@@ -123,3 +123,43 @@ test("a MAC given twice is refused and names who has it", async () => {
     await page.getByRole("dialog").getByRole("alert").getByText("belongs to PC-001").waitFor();
     await page.getByRole("button", { name: "Cancel" }).click();
 });
+
+async function ask(method, path, body) {
+    const answer = await fetch(`${url}/api/v1${path}`, {
+        method,
+        headers: { Authorization: `Bearer ${token}`, "Content-Type": "application/json" },
+        body: body === undefined ? undefined : JSON.stringify(body),
+    });
+    const text = await answer.text();
+    assert.ok(answer.ok, `${method} ${path}: ${answer.status} ${text}`);
+    return JSON.parse(text);
+}
+
+test("a disc is uploaded as one, and a client that installs from it is told when it is done", async () => {
+    const disc = Buffer.alloc(300 * 2048);
+    disc.write("\u0001CD001\u0001", 16 * 2048, "latin1");
+    const file = join(state, "setup.iso");
+    await writeFile(file, disc);
+    await page.getByRole("link", { name: "Images" }).click();
+    await page.getByRole("button", { name: "Upload an image" }).click();
+    const dialog = page.getByRole("dialog");
+    await dialog.getByLabel(/Disk image/).setInputFiles(file);
+    await dialog.getByRole("button", { name: "Upload" }).click();
+    await dialog.getByText("is ready").waitFor();
+    await dialog.getByRole("button", { name: "Close" }).click();
+    await page.getByRole("article", { name: "setup" }).getByText("disc", { exact: true }).waitFor();
+
+    await ask("POST", "/clients", { name: "PC-009", macs: ["52:54:00:aa:bb:09"] });
+    await ask("POST", "/links", {
+        client: "PC-009", image: "school-pc", policy: "super", install: true, disks: [{ lun: 1, image: "setup" }],
+    });
+    await page.getByRole("link", { name: "Links" }).click();
+    const row = page.getByRole("row", { name: /PC-009/ });
+    await row.getByText("CD-ROM", { exact: true }).waitFor();
+    await row.getByText("starts its CD-ROM").waitFor();
+    await row.getByRole("button", { name: "Installed" }).click();
+    await row.getByRole("button", { name: "Install", exact: true }).waitFor();
+    assert.equal(await row.getByText("starts its CD-ROM").count(), 0);
+    const shown = (await ask("GET", "/links?client=PC-009")).items[0];
+    assert.equal(shown.install, false);
+});

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { ago, bytes, milliseconds, percent } from "./format";
+import { ago, bytes, formatOf, milliseconds, percent } from "./format";
 
 describe("format", () => {
     it("writes sizes in the unit a person would", () => {
@@ -16,6 +16,12 @@ describe("format", () => {
         expect(ago("2026-01-01T11:59:30Z", now)).toBe("just now");
         expect(ago("2026-01-01T11:00:00Z", now)).toBe("1 h ago");
         expect(ago("2026-01-01T12:00:05Z", now)).toBe("just now");
+    });
+    it("knows a disc by its file's name", () => {
+        expect(formatOf("debian-13-netinst.ISO")).toBe("iso");
+        expect(formatOf("win11.vhdx")).toBeUndefined();
+        expect(formatOf("iso")).toBeUndefined();
+        expect(formatOf("disc.iso.qcow2")).toBeUndefined();
     });
     it("never leaves 0 to 100 percent", () => {
         expect(percent(5, 0)).toBe(0);

@@ -1,4 +1,4 @@
-// Sizes and times as people read them.
+// Sizes and times as people read them, and what a file's name says.
 const kUnits = ["B", "KiB", "MiB", "GiB", "TiB"];
 
 export function bytes(count: number | null | undefined): string {
@@ -22,6 +22,11 @@ export function ago(time: string, now: Date = new Date()): string {
     if (seconds < 3600) return `${Math.floor(seconds / 60)} min ago`;
     if (seconds < 86_400) return `${Math.floor(seconds / 3600)} h ago`;
     return new Date(time).toLocaleDateString();
+}
+
+// The server detects the formats of disks; that a file is a disc, it must be told.
+export function formatOf(fileName: string): "iso" | undefined {
+    return /\.iso$/i.test(fileName) ? "iso" : undefined;
 }
 
 export function percent(done: number, total: number): number {

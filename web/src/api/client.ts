@@ -1,4 +1,5 @@
 // One fetch wrapper for the REST API: adds the token, turns problem details into ApiError.
+import { formatOf } from "../format";
 import type { components } from "./schema";
 
 export type Schemas = components["schemas"];
@@ -73,6 +74,8 @@ export function upload(
     const request = new XMLHttpRequest();
     const done = new Promise<Schemas["Task"]>((resolve, reject) => {
         const query = new URLSearchParams({ filename: file.name, note });
+        const format = formatOf(file.name);
+        if (format) query.set("format", format);
         request.open("PUT", `/api/v1/images/${encodeURIComponent(image)}/content?${query}`);
         request.setRequestHeader("Content-Type", "application/octet-stream");
         for (const [name, value] of Object.entries(authorization())) request.setRequestHeader(name, value);

@@ -50,7 +50,7 @@ export function UploadDialog({ onClose }: { onClose: () => void }) {
         <Dialog title="Upload an image" onClose={onClose}>
             <form onSubmit={(event) => void submit(event)}>
                 <label>
-                    Disk image (raw, VHD, VHDX, VMDK or qcow2)
+                    Disk image (raw, VHD, VHDX, VMDK, qcow2) or disc (.iso)
                     <input type="file" required disabled={busy} onChange={(event) => choose(event.target.files?.[0] ?? null)} />
                 </label>
                 <label>

@@ -37,7 +37,7 @@ function ImageCard({ image, onMove }: { image: Image; onMove: (channel: string, 
     return (
         <article className="card" aria-label={image.name}>
             <div className="title-row">
-                <h2>{image.name}</h2>
+                <h2>{image.name} {image.kind === "iso" && <span className="badge">disc</span>}</h2>
                 <span className="quiet">{bytes(image.size_bytes)}{image.note ? ` · ${image.note}` : ""}</span>
             </div>
             <table>

@@ -13,10 +13,24 @@ function eachDisk(link: Link, show: (disk: Link["disks"][number]) => ReactNode) 
     return link.disks.map((disk) => <div key={disk.lun}>{show(disk)}</div>);
 }
 
+function kindOf(disk: Link["disks"][number]) {
+    if (disk.type === "cdrom") return "CD-ROM";
+    return disk.logical_block_bytes === 4096 ? `${disk.policy}, 4Kn` : disk.policy;
+}
+
+// A client can start a disc of its link with LUN 0 attached, to install onto it.
+function canInstall(link: Link) {
+    return link.client !== null && link.disks[0]?.type === "disk" && link.disks.some((disk) => disk.type === "cdrom");
+}
+
 export function LinksPage() {
     const links = useLinks();
     const reset = useChange(
         ({ id, force }: { id: string; force: boolean }) => call("POST", `/links/${id}/reset`, { force }),
+        ["links"],
+    );
+    const start = useChange(
+        ({ id, install }: { id: string; install: boolean }) => call("PATCH", `/links/${id}`, { install }),
         ["links"],
     );
     const resetLink = (link: Link) => {
@@ -30,7 +44,7 @@ export function LinksPage() {
     return (
         <section>
             <h1>Links</h1>
-            <ProblemBox error={links.error ?? reset.error} />
+            <ProblemBox error={links.error ?? reset.error ?? start.error} />
             {links.data?.length === 0 && <p className="card quiet">No links yet. A link binds a client to an image: add a client with an image.</p>}
             {links.data && links.data.length > 0 && (
                 <table>
@@ -40,7 +54,10 @@ export function LinksPage() {
                     <tbody>
                         {links.data.map((link) => (
                             <tr key={link.id}>
-                                <td><strong>{link.client ?? "lease"}</strong></td>
+                                <td>
+                                    <strong>{link.client ?? "lease"}</strong>
+                                    {link.install && <div className="quiet">starts its CD-ROM, to install</div>}
+                                </td>
                                 <td>
                                     {eachDisk(link, (disk) => (
                                         <>
@@ -50,14 +67,21 @@ export function LinksPage() {
                                         </>
                                     ))}
                                 </td>
-                                <td>{eachDisk(link, (disk) => disk.policy)}</td>
+                                <td>{eachDisk(link, kindOf)}</td>
                                 <td>
                                     <span className={`badge ${kStateClass[link.state]}`}>{link.state}</span>
                                     {link.problem && <div className="bad-text">{link.problem}</div>}
                                 </td>
                                 <td>{eachDisk(link, (disk) => bytes(disk.overlay?.used_bytes))}</td>
                                 <td>{link.sessions.map((each) => each.address).join(", ") || <span className="quiet">none</span>}</td>
-                                <td><button className="plain" onClick={() => resetLink(link)}>Reset</button></td>
+                                <td>
+                                    {canInstall(link) && (
+                                        <button className="plain" onClick={() => start.mutate({ id: link.id, install: !link.install })}>
+                                            {link.install ? "Installed" : "Install"}
+                                        </button>
+                                    )}
+                                    <button className="plain" onClick={() => resetLink(link)}>Reset</button>
+                                </td>
                             </tr>
                         ))}
                     </tbody>
