@@ -52,9 +52,11 @@ void SessionConnection::start_data_out(Command& command, const Pdu& pdu) {
 
 // Sends as many R2Ts as may be outstanding and sets what the next sequence must look like.
 void SessionConnection::solicit(Command& command) {
-    if (!session_.task_management().idle() && session_.task_management().stops(command)) return;
+    // Nothing more is asked for what is to be aborted; what was asked for already still comes.
+    const bool stopped =
+        !session_.task_management().idle() && session_.task_management().stops(command);
     const std::uint32_t burst = parameters_.max_burst_length;
-    while (command.requested_end < command.wanted &&
+    while (!stopped && command.requested_end < command.wanted &&
            command.r2t_sn - command.r2t_done < parameters_.max_outstanding_r2t) {
         const std::uint32_t length = std::min(burst, command.wanted - command.requested_end);
         OutputPdu& pdu = new_pdu();
