@@ -186,8 +186,12 @@ void SessionConnection::completed(scsi::Task& task) noexcept {
 
 void SessionConnection::finish(Command& command) {
     command.state = Command::State::draining;
-    if (!command.task.aborted && !closing_) [[likely]]
-        return respond(command);
+    if (!command.task.aborted && !closing_) [[likely]] {
+        respond(command);
+        if (!session_.task_management().idle()) [[unlikely]]
+            session_.task_ended();
+        return;
+    }
     release(command);
     if (drained()) transport_.output_pending();
     session_.task_ended();

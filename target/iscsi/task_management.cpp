@@ -123,7 +123,9 @@ bool TaskManagement::aborted_tasks_run(const Pending& pending) const {
     bool run = false;
     const auto look = [&](Session& session) {
         session.commands().for_each([&](const Command& command) {
-            run = run || (command.state == Command::State::executing && command.task.aborted);
+            // One that the device has done with is being answered further up this call.
+            run = run || (command.state == Command::State::executing &&
+                          (command.task.aborted || command.task.phase == scsi::TaskPhase::outside));
         });
     };
     if (!aborts_several(pending.function)) return false;
