@@ -188,17 +188,17 @@ void Session::drop_aborted() {
 
 void Session::progress() {
     do {
-        if (!task_management_.idle()) task_management_.advance();
-        if (!logouts_.empty()) settle_logouts();
+        settle();
     } while (!order_.empty() && replay_held());
 }
 
 // Task management of any session of the target may have waited for it.
 void Session::task_ended() {
-    if (!attached_) return;
-    environment_.sessions.for_each_of_target(target_name_, [](Session& session) {
-        if (!session.task_management_.idle()) session.task_management_.advance();
-    });
+    if (attached_) environment_.sessions.tasks_ended(target_name_);
+}
+
+void Session::settle() {
+    if (!task_management_.idle()) task_management_.advance();
     if (!logouts_.empty()) settle_logouts();
 }
 

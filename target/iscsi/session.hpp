@@ -126,6 +126,7 @@ class Session final : public SessionControl {
     bool waits() const { return !task_management_.idle() || !order_.empty() || !logouts_.empty(); }
     void progress();
     void task_ended();
+    void settle();  // the part of it that ended tasks may let go on
 
   private:
     static constexpr std::size_t kMaxLogouts = 8;

@@ -169,6 +169,7 @@ bool SessionConnection::ensure_buffer(Command& command) {
 }
 
 void SessionConnection::execute(Command& command) {
+    const SessionTable::Hold hold(session_);
     if (!ensure_buffer(command)) {
         // Memory for data is bounded; BUSY makes the initiator come again.
         session_.device().abandon(command.task);

@@ -197,6 +197,7 @@ void SessionConnection::drop_tasks(bool tell) {
 }
 
 void SessionConnection::drop(Command& command) {
+    const SessionTable::Hold hold(session_);
     if (command.state == Command::State::collecting) session_.device().abandon(command.task);
     release(command);
 }

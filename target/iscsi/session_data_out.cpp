@@ -27,6 +27,7 @@ Command* SessionConnection::command_of_data_out(Bhs bhs) const {
 }
 
 void SessionConnection::start_data_out(Command& command, const Pdu& pdu) {
+    const SessionTable::Hold hold(session_);
     scsi::Task& task = command.task;
     command.wanted = std::min(task.offered_out, task.data_out_length);
     command.requested_end = command.received;
@@ -94,8 +95,7 @@ void SessionConnection::data_out(const Pdu& pdu) {
     }
     Command& command = *found;
     if (command.task.aborted && command.state == Command::State::collecting) {
-        session_.device().abandon(command.task);
-        return release(command);
+        return drop(command);
     }
     const bool final = bhs.final();
     if (command.state == Command::State::draining) {
@@ -136,6 +136,7 @@ void SessionConnection::data_out(const Pdu& pdu) {
 }
 
 void SessionConnection::fail_data_out(Command& command, std::uint8_t asc, std::uint8_t ascq) {
+    const SessionTable::Hold hold(session_);
     session_.device().abandon(command.task);
     fail_early(command, kAbortedCommand, asc, ascq);
 }

@@ -1,6 +1,7 @@
 #include "target/iscsi/session_table.hpp"
 
 #include <algorithm>
+#include <utility>
 
 #include "common/check.hpp"
 #include "target/iscsi/session.hpp"
@@ -83,6 +84,23 @@ std::uint16_t SessionTable::new_tsih(std::string_view target, std::string_view i
         ++last_tsih_;
     } while (last_tsih_ == 0 || find_tsih(target, initiator, last_tsih_) != nullptr);
     return last_tsih_;
+}
+
+void SessionTable::tasks_ended(std::string_view target) {
+    if (holds_ > 0)
+        ended_while_held_ = true;
+    else
+        for_each_of_target(target, [](Session& session) { session.settle(); });
+}
+
+SessionTable::Hold::Hold(Session& session)
+    : session_(session), table_(session.environment().sessions) {
+    ++table_.holds_;
+}
+
+SessionTable::Hold::~Hold() {
+    if (--table_.holds_ == 0 && std::exchange(table_.ended_while_held_, false)) [[unlikely]]
+        table_.tasks_ended(session_.target_name());
 }
 
 void SessionTable::for_each_of_target(std::string_view target,

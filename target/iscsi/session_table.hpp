@@ -40,6 +40,23 @@ class SessionTable {
                             const std::function<void(Session&)>& visit) const;
     std::size_t size() const { return size_; }
 
+    // Tasks of a target have ended: what waited for that in its sessions goes on, now or, while
+    // somebody holds, when nobody does.
+    void tasks_ended(std::string_view target);
+    // Around work on a command that gives its task to the device or takes it back: tasks of others
+    // may end within that, and a request that waited for them must not find this command half done.
+    class Hold {
+      public:
+        explicit Hold(Session& session);
+        ~Hold();
+        Hold(const Hold&) = delete;
+        Hold& operator=(const Hold&) = delete;
+
+      private:
+        Session& session_;
+        SessionTable& table_;
+    };
+
   private:
     using Peers = std::vector<std::unique_ptr<Session>>;
     const Peers* peers(std::string_view target, std::string_view initiator) const;
@@ -47,6 +64,8 @@ class SessionTable {
     std::unordered_map<std::string, Peers> by_names_;
     std::size_t size_ = 0;
     std::uint16_t last_tsih_ = 0;
+    unsigned holds_ = 0;
+    bool ended_while_held_ = false;
 };
 
 }  // namespace goldlink::iscsi
