@@ -65,6 +65,14 @@ target_compile_definitions(goldlink_flags INTERFACE
     GOLDLINK_VERSION="${PROJECT_VERSION}")
 target_link_libraries(goldlink_flags INTERFACE Threads::Threads fmt::fmt spdlog::spdlog)
 
+# Tests of stores that lose power or run full fork; the child's own threads are what they test.
+set(GOLDLINK_TEST_ENVIRONMENT)
+set(GOLDLINK_TEST_SECONDS 120)
+if(GOLDLINK_SANITIZE STREQUAL "thread")
+    set(GOLDLINK_TEST_SECONDS 900)
+    set(GOLDLINK_TEST_ENVIRONMENT "TSAN_OPTIONS=die_after_fork=0")
+endif()
+
 function(goldlink_library name)
     cmake_parse_arguments(arg "PCH" "" "SOURCES;LIBRARIES" ${ARGN})
     add_library(${name} STATIC ${arg_SOURCES})
@@ -80,9 +88,10 @@ function(goldlink_test name)
     target_link_libraries(${name} PRIVATE goldlink_flags goldlink_test_main ${arg_LIBRARIES})
     add_test(NAME ${name} COMMAND ${name})
     if(NOT arg_TIMEOUT)
-        set(arg_TIMEOUT 120)
+        set(arg_TIMEOUT ${GOLDLINK_TEST_SECONDS})
     endif()
-    set_tests_properties(${name} PROPERTIES LABELS ${arg_LABEL} TIMEOUT ${arg_TIMEOUT})
+    set_tests_properties(${name} PROPERTIES LABELS ${arg_LABEL} TIMEOUT ${arg_TIMEOUT}
+        ENVIRONMENT "${GOLDLINK_TEST_ENVIRONMENT}")
 endfunction()
 
 # goldlink_python_test(NAME LABEL label FILE test_x.py [TIMEOUT seconds] [SERIAL]): a Python unittest
@@ -94,6 +103,6 @@ function(goldlink_python_test name)
     endif()
     add_test(NAME ${name} COMMAND ${Python3_EXECUTABLE} -B ${CMAKE_CURRENT_SOURCE_DIR}/${arg_FILE} -v)
     set_tests_properties(${name} PROPERTIES LABELS ${arg_LABEL} TIMEOUT ${arg_TIMEOUT}
-        ENVIRONMENT "GOLDLINK_BIN=${CMAKE_RUNTIME_OUTPUT_DIRECTORY};PYTHONPATH=${CMAKE_SOURCE_DIR}/tests"
+        ENVIRONMENT "GOLDLINK_BIN=${CMAKE_RUNTIME_OUTPUT_DIRECTORY};PYTHONPATH=${CMAKE_SOURCE_DIR}/tests;${GOLDLINK_TEST_ENVIRONMENT}"
         RUN_SERIAL "${arg_SERIAL}")
 endfunction()
