@@ -1,6 +1,7 @@
 """`goldlink up` resumes: each child killed, itself killed, all killed at once, leftovers found."""
 
 import os
+import pathlib
 import signal
 import unittest
 
@@ -56,9 +57,12 @@ class Kill(TestCase):
             self.assert_serves_with_state()
 
     def test_leftovers_of_a_killed_up_are_ended_first(self):
-        # Stopped, PostgreSQL cannot follow its parent's death: it is still there, with its pid file.
+        # PostgreSQL ends when its parent has died, but waits for a process of its own that is stopped. (Stopped
+        # itself it would be woken: the kernel continues what is stopped in a group that lost its parent.)
         postgres = self.up.children()["postgres"]
-        os.kill(postgres, signal.SIGSTOP)
+        worker = int(pathlib.Path(f"/proc/{postgres}/task/{postgres}/children").read_text().split()[0])
+        os.kill(worker, signal.SIGSTOP)
+        wait_until(lambda: "State:\tT" in pathlib.Path(f"/proc/{worker}/status").read_text(), "it is stopped")
         self.up.kill()
         self.assertTrue(os.path.exists(f"/proc/{postgres}"))
         self.up.start()

@@ -215,6 +215,8 @@ Result<> Postgres::clear_leftovers() const {
     auto left = processes_in(data_);
     if (!left.empty())
         log::warn("PostgreSQL (pid {}) of an earlier run is still there: stopping it", postmaster);
+    // One that is stopped would hear nothing, and the postmaster would wait for it.
+    for (const auto& id : left) ::kill(id.pid, SIGCONT);
     // The postmaster first: it ends its backends in order.
     std::ranges::stable_partition(left, [&](const ProcessId& id) { return id.pid == postmaster; });
     for (const auto& id : left)
