@@ -84,6 +84,23 @@ Result<> Journal::for_each(
     return {};
 }
 
+Result<> Journal::rewrite(std::uint64_t index) {
+    constexpr std::uint64_t kBatch = 256 * 1024;
+    const auto failed = [](std::int64_t error) {
+        return system_failure("cannot write an overlay's journal anew", static_cast<int>(error));
+    };
+    std::vector<std::uint8_t> buffer(kBatch);
+    for (std::uint64_t at = kJournalHeaderBytes + index * kRecordBytes; at < size_bytes();) {
+        const std::int64_t n =
+            storage_.read(fd_, buffer.data(), std::min(kBatch, size_bytes() - at), at);
+        if (n <= 0) return failed(n < 0 ? -n : EIO);
+        if (const int error = write_all(buffer.data(), static_cast<std::size_t>(n), at); error < 0)
+            return failed(-error);
+        at += static_cast<std::uint64_t>(n);
+    }
+    return {};
+}
+
 Result<> Journal::look_at_tail() {
     constexpr std::size_t kBatch = 256 * 1024;
     std::vector<std::uint8_t> buffer(

@@ -27,6 +27,10 @@ class Journal {
     Result<> for_each(
         const std::function<Result<>(std::uint64_t index, const Record& record)>& visit) const;
 
+    // Writes the records from `index` on over themselves, so that a sync brings them to the disk
+    // whatever the kernel thinks of them. For the time between open() and the first append.
+    Result<> rewrite(std::uint64_t index);
+
     // Makes room for `count` more records; 0 or -errno. An append that was not reserved is a bug.
     int reserve(std::uint64_t count);
     int append(const Record& record);

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <random>
+#include <utility>
 
 #include "common/check.hpp"
 #include "common/log.hpp"
@@ -131,14 +132,16 @@ Result<> Overlay::load(std::unique_ptr<Journal> journal) {
 
 // ---- Replay
 
-// Whether a record above the last mark speaks of data that is there. After a failed sync the kernel
-// takes pages for clean that never reached the disk: `rewrite` makes them dirty again.
-Result<bool> Overlay::replay_counts(const Record& record, bool rewrite) {
+// Whether a record above the last mark speaks of data that is there.
+bool Overlay::replay_counts(const Record& record) {
     std::vector<std::uint8_t> data(kBlockBytes);
-    if (!slots_->read(record.slot, data.data()) || crc32c(data.data(), data.size()) != record.crc)
-        return false;
-    if (rewrite) GOLDLINK_TRY(slots_->write(record.slot, data.data()));
-    return true;
+    return slots_->read(record.slot, data.data()) && crc32c(data.data(), data.size()) == record.crc;
+}
+
+Result<> Overlay::replay_rewrite(const Record& record) {
+    std::vector<std::uint8_t> data(kBlockBytes);
+    GOLDLINK_TRY(slots_->read(record.slot, data.data()));
+    return slots_->write(record.slot, data.data());
 }
 
 // Records that count together, or one alone. False: they contradict what is there already.
@@ -153,9 +156,7 @@ Result<bool> Overlay::replay_writes(std::span<const Record> records, const Repla
     };
     for (const Record& record : records) {
         if (record.block >= map_.block_count()) return false;
-        if (!checks(record)) continue;
-        GOLDLINK_TRY_ASSIGN(const bool counts, replay_counts(record, false));
-        if (!counts) return true;
+        if (checks(record) && !replay_counts(record)) return true;
     }
     for (std::size_t i = 0; i < records.size(); ++i) {
         // A slot that waits for a mark to be free is taken still.
@@ -165,7 +166,7 @@ Result<bool> Overlay::replay_writes(std::span<const Record> records, const Repla
         return in_doubt;
     }
     for (const Record& record : records) {
-        if (checks(record) && rules.rewrite) GOLDLINK_TRY(replay_counts(record, true));
+        if (rules.above_mark && rules.rewrite) GOLDLINK_TRY(replay_rewrite(record));
         if (!map_.get(record.block).has_slot()) ++used_blocks_;
         if (record.type == Record::Type::member)
             make_not_fresh(record.slot);
@@ -177,14 +178,21 @@ Result<bool> Overlay::replay_writes(std::span<const Record> records, const Repla
 }
 
 Result<> Overlay::replay(bool same_boot) {
-    std::uint64_t marked = 0;
+    std::uint64_t marked = 0, marked_before = 0;
     bool failed = false;
     GOLDLINK_TRY(journal_->for_each([&](std::uint64_t index, const Record& record) -> Result<> {
-        if (record.type == Record::Type::mark) marked = std::min(record.marked_index(), index);
+        if (record.type == Record::Type::mark)
+            marked_before = std::exchange(marked, std::min(record.marked_index(), index));
         if (record.type == Record::Type::sync_failed) failed = true;
         return {};
     }));
     const bool check_crc = durable_ && (!same_boot || failed);
+    // A sync that fails makes the kernel take pages for clean that never reached the disk, and the
+    // process it told so may have been killed before it could write that down. So what was not yet
+    // durable when this machine's last process ended is made dirty again: slots above the last
+    // mark, and the journal above the mark before it, which was durable when the last was written.
+    const bool rewrite = durable_ && same_boot;
+    if (rewrite) GOLDLINK_TRY(journal_->rewrite(marked_before));
     if (durable_) {
         // A mark, or a new journal's name, may have been in memory alone when the process was
         // killed; slots it frees must not be used before it is durable.
@@ -219,7 +227,7 @@ Result<> Overlay::replay(bool same_boot) {
             case Record::Type::write:
             case Record::Type::snapshot: {
                 GOLDLINK_TRY_ASSIGN(const bool valid,
-                                    replay_writes({&record, 1}, {above_mark, check_crc, failed}));
+                                    replay_writes({&record, 1}, {above_mark, check_crc, rewrite}));
                 return valid ? Result<>() : malformed();
             }
             case Record::Type::member:
@@ -230,7 +238,7 @@ Result<> Overlay::replay(bool same_boot) {
                 if (record.block == 0 || record.block > members.size()) return malformed();
                 GOLDLINK_TRY_ASSIGN(const bool valid,
                                     replay_writes(std::span(members).last(record.block),
-                                                  {above_mark, check_crc, failed}));
+                                                  {above_mark, check_crc, rewrite}));
                 members.clear();
                 return valid ? Result<>() : malformed();
             }

@@ -102,7 +102,8 @@ class Overlay {
     Result<> create();
     Result<> load(std::unique_ptr<Journal> journal);
     Result<> replay(bool same_boot);
-    Result<bool> replay_counts(const Record& record, bool rewrite);
+    bool replay_counts(const Record& record);
+    Result<> replay_rewrite(const Record& record);
     struct ReplayRules {
         bool above_mark, check_crc, rewrite;
     };

@@ -29,6 +29,8 @@ class OverlayDisk final : public LinkDisk {
     ReadCounters counters() const override { return counters_; }
     std::vector<std::uint64_t> changed_chunks() const override;
     void close() override;
+    // Storage failed to make data durable: no more writes are taken until it is opened again.
+    bool storage_failed() const { return overlay_->sync_failed(); }
 
   private:
     // A run of bytes in one file that is contiguous there and, but for edge blocks, in memory.

@@ -49,17 +49,24 @@ void DiskModel::flushed(std::uint64_t asked, std::uint64_t offset, std::uint64_t
 void DiskModel::lost_power(bool to_base) {
     ++clock_;
     for (std::size_t block = 0; block < blocks_.size(); ++block) {
-        State after{clock_, {}, false};
-        if (to_base) {
-            after.contents = {base_[block]};
-        } else {
-            for (const State& state : blocks_[block]) {
-                after.contents.insert(state.contents.begin(), state.contents.end());
-                after.anything = after.anything || state.anything;
-            }
-        }
+        State after = to_base ? State{clock_, {base_[block]}, false} : any_since_flush(block);
         blocks_[block] = {std::move(after)};
     }
+}
+
+void DiskModel::shaken() {
+    ++clock_;
+    for (std::size_t block = 0; block < blocks_.size(); ++block)
+        blocks_[block].push_back(any_since_flush(block));
+}
+
+DiskModel::State DiskModel::any_since_flush(std::size_t block) const {
+    State any{clock_, {}, false};
+    for (const State& state : blocks_[block]) {
+        any.contents.insert(state.contents.begin(), state.contents.end());
+        any.anything = any.anything || state.anything;
+    }
+    return any;
 }
 
 std::string DiskModel::check(std::uint64_t offset, std::uint64_t length, const std::uint8_t* data) {

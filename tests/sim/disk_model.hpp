@@ -31,6 +31,9 @@ class DiskModel {
     // became since, is all they can be after a power loss.
     void flushed(std::uint64_t asked) { flushed(asked, 0, size_); }
     void flushed(std::uint64_t asked, std::uint64_t offset, std::uint64_t length);
+    // Storage failed to make something durable: any state since the last flush, and a later power
+    // loss may take it to any of them still.
+    void shaken();
     // A power loss: any state since the last flush. `to_base`: everything is gone.
     void lost_power(bool to_base);
 
@@ -44,6 +47,7 @@ class DiskModel {
         std::set<std::string> contents;
         bool anything = false;
     };
+    State any_since_flush(std::size_t block) const;
     std::uint64_t size_;
     std::uint64_t clock_ = 0;
     std::vector<std::string> base_;

@@ -253,4 +253,9 @@ void SimRing::abandon_all() {
     queue_.clear();
 }
 
+void SimRing::abandon_done() {
+    for (const auto* operation : queue_) (void)storage_.perform(*operation);
+    queue_.clear();
+}
+
 }  // namespace goldlink::sim

@@ -121,6 +121,7 @@ class SimRing final : public reactor::IoRing {
     void complete_one();  // any of them
     // The process is gone: what the kernel had may be done or not, nobody hears of it.
     void abandon_all();
+    void abandon_done();  // all of it is done
 
   private:
     SimStorage& storage_;

@@ -96,6 +96,7 @@ class Simulation {
         }
         settle();
         check_all();
+        note_failed_storage();
         disk_->close();
         disk_.reset();
         open();
@@ -330,6 +331,7 @@ class Simulation {
             lost_.push_back(std::move(entry));  // their memory stays: the kernel may write to it
         }
         in_flight_.clear();
+        note_failed_storage();
         graveyard().push_back(std::move(disk_));
         if (power) {
             storage_.lose_power();
@@ -337,6 +339,12 @@ class Simulation {
         }
         open();
         check_all();
+    }
+
+    // A disk whose storage failed to make data durable says so and takes no more: opened again, it
+    // holds any of what was not flushed.
+    void note_failed_storage() {
+        if (static_cast<const OverlayDisk&>(*disk_).storage_failed()) model_->shaken();
     }
 
     static bool mutating(const Request& request) {
