@@ -23,7 +23,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         const Parameters& p = negotiation.parameters();
         CHECK(p.initiator_max_recv_data_segment_length >= 512 && p.first_burst_limit() >= 512 &&
                   p.first_burst_limit() <= p.max_burst_length && p.max_outstanding_r2t >= 1 &&
-                  p.error_recovery_level == 0 && p.max_connections >= 1 && p.max_connections <= 4,
+                  p.error_recovery_level == 0 && p.max_connections >= 1 &&
+                  p.max_connections <= kMaxConnections,
               "a parameter outside its range");
         CHECK(parse_text(response).has_value(), "our own answer is malformed");
     }
