@@ -75,10 +75,21 @@ inline constexpr std::uint8_t kWrite = kFinal | kCommandWrite | 1;
 
 inline std::vector<Reply> manage(Peer& peer, unsigned function,
                                  std::uint32_t referenced = kReservedTag,
-                                 std::uint32_t ref_cmd_sn = 0) {
+                                 std::uint32_t ref_cmd_sn = 0, std::uint64_t lun = 0) {
     Request request(Opcode::task_management, static_cast<std::uint8_t>(kFinal | function));
     request.immediate();
-    request.writer.itt(0x7000).be32(20, referenced).be32(24, peer.cmd_sn).be32(32, ref_cmd_sn);
+    request.writer.lun(lun)
+        .itt(0x7000)
+        .be32(20, referenced)
+        .be32(24, peer.cmd_sn)
+        .be32(32, ref_cmd_sn);
+    return peer.send(request);
+}
+
+inline std::vector<Reply> nop(Peer& peer, std::uint32_t itt, ByteVector data = {}) {
+    Request request(Opcode::nop_out, kFinal);
+    request.with(std::move(data));
+    request.writer.itt(itt).ttt(kReservedTag).be32(24, peer.cmd_sn++);
     return peer.send(request);
 }
 
@@ -101,6 +112,14 @@ inline const Reply& only(const std::vector<Reply>& replies, Opcode opcode) {
     REQUIRE(replies.size() == 1);
     REQUIRE(replies[0].opcode() == opcode);
     return replies[0];
+}
+
+inline void check_reject(const std::vector<Reply>& replies, std::uint8_t reason) {
+    REQUIRE(replies.size() == 1);
+    CHECK(replies[0].opcode() == Opcode::reject);
+    CHECK(replies[0].byte(2) == reason);
+    CHECK(replies[0].bhs().itt() == kReservedTag);
+    CHECK(replies[0].data.size() >= kBhsBytes);
 }
 
 // A command that asks for nothing; its sense tells a unit attention.

@@ -1,5 +1,5 @@
-// Task management: what a request waits for, in one connection and over several (RFC 7143 4.2.3.2,
-// 4.2.2.3.2, 11.5).
+// Task management: what is answered to what, and what a request waits for, in one connection and
+// over several (RFC 7143 4.2.3.2, 4.2.2.3.2, 11.5).
 #include <catch2/catch.hpp>
 
 #include "tests/unit/iscsi/session_peers.hpp"
@@ -28,6 +28,134 @@ std::vector<Reply> data_out(Peer& peer, std::uint32_t itt, const Reply& r2t,
 }
 
 }  // namespace
+
+TEST_CASE("task management: what exists, what does not, what we cannot") {
+    World world;
+    Peer peer(world);
+    peer.login();
+    check_management(manage(peer, kAbortTask, 0x9999), 1);  // ABORT TASK of nothing
+    check_management(manage(peer, 8, 0x9999), 4);           // TASK REASSIGN
+    check_management(manage(peer, 0x55), 5);                // no such function
+    check_management(manage(peer, kLunReset, kReservedTag, 0, 0x00ee000000000000),
+                     2);  // no such LUN
+    check_management(manage(peer, kAbortTaskSet));
+    check_management(manage(peer, kClearTaskSet));
+    check_management(manage(peer, kLunReset));
+    check_management(manage(peer, kWarmReset));
+    CHECK(world.environment.counters.task_management.get() == 8);
+}
+
+TEST_CASE("ABORT TASK of a command at the disk answers when the disk is done, the command never") {
+    World world;
+    Peer peer(world);
+    peer.login();
+    world.link().disk->hold = true;
+    peer.read(0, 1);
+    const std::uint32_t aborted = peer.itt;
+    CHECK(manage(peer, kAbortTask, aborted).empty());
+    world.link().disk->complete_held();
+    check_management(peer.replies());
+    CHECK(peer.read(0, 1).size() == 1);
+}
+
+TEST_CASE("ABORT TASK of a write that waits for data") {
+    World world;
+    Peer peer(world);
+    peer.login({"InitialR2T=Yes", "ImmediateData=No"});
+    Request write(Opcode::scsi_command, kWrite);
+    const auto r2t = peer.send(peer.command(write, write_10(0, 8), 4096));
+    REQUIRE(r2t.size() == 1);
+    check_management(manage(peer, kAbortTask, peer.itt));
+    Request late(Opcode::data_out, kFinal);
+    late.with(pattern(4096));
+    late.writer.itt(peer.itt).ttt(r2t[0].be32(20));
+    CHECK(peer.send(late).empty());
+    CHECK(world.link().device.tasks_in_flight() == 0);
+    CHECK(world.environment.buffers.out_bytes() == 0);
+}
+
+TEST_CASE("ABORT TASK for a command that never arrived fills its gap") {
+    World world;
+    Peer peer(world);
+    peer.login();
+    const std::uint32_t lost = peer.cmd_sn++;
+    CHECK(peer.read(0, 1).empty());  // waits behind the gap
+    Request request(Opcode::task_management, kFinal | 1);
+    request.immediate();
+    request.writer.itt(0x7000).be32(20, 0x4242).be32(24, peer.cmd_sn).be32(32, lost);
+    const auto replies = peer.send(request);
+    REQUIRE(replies.size() == 2);
+    CHECK(replies[0].byte(2) == 0);
+    CHECK(replies[1].opcode() == Opcode::data_in);
+    CHECK(replies[1].be32(28) == peer.cmd_sn);
+}
+
+TEST_CASE("LUN RESET drops the writes of other sessions that wait for data") {
+    World world;
+    Peer one(world), other(world);
+    one.login({"InitialR2T=Yes", "ImmediateData=No"});
+    other.isid = 7;
+    other.login();
+    Request write(Opcode::scsi_command, kWrite);
+    REQUIRE(one.send(one.command(write, write_10(0, 8), 4096)).size() == 1);
+    check_management(manage(other, kLunReset));
+    one.connection().tick(1'000);
+    CHECK(world.link().device.tasks_in_flight() == 0);
+    CHECK(one.replies().empty());
+}
+
+// The buffer went back to the pool while the stream still wrote into it, so that half a segment
+// landed in whatever command had it next.
+TEST_CASE("LUN RESET while a Data-Out arrives: the rest of the segment is dropped") {
+    World world;
+    Peer one(world), other(world);
+    one.login({"InitialR2T=Yes", "ImmediateData=No"});
+    other.isid = 7;
+    other.login();
+    Request write(Opcode::scsi_command, kWrite);
+    const auto r2t = one.send(one.command(write, write_10(0, 8), 4096));
+    REQUIRE(r2t.size() == 1);
+    Request data(Opcode::data_out, kFinal);
+    data.with(pattern(4096)).writer.itt(one.itt).ttt(r2t[0].be32(20)).be32(36, 0).be32(40, 0);
+    const ByteVector bytes = one.encode(data);
+    one.deliver(Bytes(bytes).first(1000));
+    REQUIRE(one.connection().direct_space().size() == kBhsBytes + 4096 - 1000);
+    check_management(manage(other, kLunReset));
+    CHECK(one.connection().direct_space().empty());  // that memory is another's now
+    CHECK(world.environment.buffers.out_bytes() == 0);
+    one.connection().tick(1'000);
+    one.deliver(Bytes(bytes).subspan(1000));
+    CHECK(world.environment.buffers.out_bytes() == 0);
+    CHECK(world.link().device.tasks_in_flight() == 0);
+    CHECK(one.replies().empty());
+    CHECK(world.link().disk->memory == ByteVector(world.link().disk->memory.size(), 0));
+}
+
+TEST_CASE("task management requests that wait for a slow disk are limited") {
+    World world;
+    Peer peer(world);
+    peer.login();
+    world.link().disk->hold = true;
+    CHECK(peer.read(0, 1).empty());
+    for (std::uint32_t i = 0; i < Session::kMaxImmediate; ++i)
+        CHECK(manage(peer, kLunReset).empty());
+    check_reject(manage(peer, kLunReset), 0x06);
+    world.link().disk->complete_held();
+    CHECK(peer.replies().size() == Session::kMaxImmediate);
+    check_management(manage(peer, kLunReset));
+}
+
+TEST_CASE("TARGET COLD RESET ends every session of the target") {
+    World world;
+    world.add_target("iqn.2026-11.io.goldlink:pc-002");
+    Peer one(world), other(world);
+    one.login();
+    other.isid = 7;
+    other.login();
+    check_management(manage(one, kColdReset));
+    CHECK(one.connection().closing());
+    CHECK(other.connection().closing());
+}
 
 TEST_CASE("an abort of several tasks waits for the data of R2Ts that are out, and sends no more") {
     World world;
