@@ -285,3 +285,20 @@ TEST_CASE("prefetch reads at most what B0 announces") {
     CHECK(rig.disk->submitted.size() == 1 + 128);
     CHECK(rig.run(cdb(0x90).be64(2, kBlocks - 1).be32(10, 2)).sense(5, 0x21, 0x00));
 }
+
+TEST_CASE("defect lists are empty, in the format that is asked for") {
+    Rig rig;
+    for (const unsigned asked : {0x00u, 0x18u, 0x1Du, 0x0Bu}) {
+        Command& ten = rig.run(cdb(0x37).u8(2, asked).be16(7, 64));
+        REQUIRE(ten.good());
+        CHECK(copy(ten.data_in()) ==
+              std::vector<std::uint8_t>{0, static_cast<std::uint8_t>(asked), 0, 0});
+        Command& twelve = rig.run(cdb(0xB7).u8(1, asked).be32(2, 5).be32(6, 64));
+        REQUIRE(twelve.good());
+        CHECK(copy(twelve.data_in()) ==
+              std::vector<std::uint8_t>{0, static_cast<std::uint8_t>(asked), 0, 0, 0, 0, 0, 0});
+    }
+    CHECK(rig.run(cdb(0x37).u8(2, 0x18).be16(7, 2)).data_in().size() == 2);
+    CHECK(rig.run(cdb(0x37).u8(2, 0x07).be16(7, 64)).sense(5, 0x24, 0));
+    CHECK(rig.run(cdb(0xB7).u8(1, 0x1F).be32(6, 64)).sense(5, 0x24, 0));
+}

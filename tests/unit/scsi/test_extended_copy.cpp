@@ -1,7 +1,6 @@
 // EXTENDED COPY (LID1) and what tells of it, on disks that answer at once and on ones that answer
 // later.
 #include <functional>
-#include <map>
 
 #include "common/hex.hpp"
 #include "tests/unit/scsi/copy_rig.hpp"
@@ -453,71 +452,6 @@ TEST_CASE("operating parameters, byte by byte") {
           "02"
           "02e4");
     CHECK(rig.finish(copy_in(3, 0, 6)).data_in().size() == 6);
-}
-
-TEST_CASE("a device without clock and random bytes has no third-party copy") {
-    Rig rig;
-    CHECK(rig.run(copy_in(3, 0)).sense(5, 0x20, 0));
-    CHECK(rig.run(copy_out(0, 0, 0)).sense(5, 0x20, 0));
-    CHECK((rig.run(cdb(0x12).be16(3, 96)).data_in()[5] & 0x08) == 0);
-    CopyRig with;
-    CHECK((with.run(cdb(0x12).be16(3, 96)).data_in()[5] & 0x08) != 0);
-    CHECK(with.run(copy_in(1, 0)).sense(5, 0x24, 0));
-}
-
-TEST_CASE("defect lists are empty, in the format that is asked for") {
-    Rig rig;
-    for (const unsigned asked : {0x00u, 0x18u, 0x1Du, 0x0Bu}) {
-        Command& ten = rig.run(cdb(0x37).u8(2, asked).be16(7, 64));
-        REQUIRE(ten.good());
-        CHECK(copy(ten.data_in()) == Buffer{0, static_cast<std::uint8_t>(asked), 0, 0});
-        Command& twelve = rig.run(cdb(0xB7).u8(1, asked).be32(2, 5).be32(6, 64));
-        REQUIRE(twelve.good());
-        CHECK(copy(twelve.data_in()) ==
-              Buffer{0, static_cast<std::uint8_t>(asked), 0, 0, 0, 0, 0, 0});
-    }
-    CHECK(rig.run(cdb(0x37).u8(2, 0x18).be16(7, 2)).data_in().size() == 2);
-    CHECK(rig.run(cdb(0x37).u8(2, 0x07).be16(7, 64)).sense(5, 0x24, 0));
-    CHECK(rig.run(cdb(0xB7).u8(1, 0x1F).be32(6, 64)).sense(5, 0x24, 0));
-}
-
-TEST_CASE("the third-party copy page lists the table's commands and the limits") {
-    CopyRig rig;
-    CHECK(to_hex(rig.run(cdb(0x12).u8(1, 1).be16(3, 255)).data_in()).find("8f") !=
-          std::string::npos);
-    const auto page = copy(rig.run(cdb(0x12).u8(1, 1).u8(2, 0x8F).be16(3, 1024)).data_in());
-    REQUIRE(page.size() > 4);
-    CHECK(load_be16(&page[2]) == page.size() - 4);
-    std::map<unsigned, std::string> descriptors;
-    unsigned last = 0;
-    for (std::size_t at = 4; at < page.size();) {
-        REQUIRE(page.size() - at >= 4);
-        const unsigned type = load_be16(&page[at]);
-        const std::size_t length = load_be16(&page[at + 2]);
-        CHECK(length % 4 == 0);
-        CHECK((descriptors.empty() || type > last));
-        REQUIRE(page.size() - at - 4 >= length);
-        descriptors[type] = to_hex(Bytes(page).subspan(at + 4, length));
-        last = type;
-        at += 4 + length;
-    }
-    CHECK(descriptors.at(0x0001).substr(2, 2) == "83");
-    CHECK(descriptors.at(0x0004) ==
-          "00000000"
-          "00080010"
-          "000002c0"
-          "00000000"
-          "000000000000000000000000");
-    CHECK(descriptors.at(0x0008) == "0202e400");
-    CHECK(descriptors.at(0x000C) == "00000000");
-    CHECK(descriptors.at(0x8001) ==
-          "00000004"
-          "00000004"
-          "02000000"
-          "0900" +
-              std::string(36, '0'));
-    Rig without;
-    CHECK(without.run(cdb(0x12).u8(1, 1).u8(2, 0x8F).be16(3, 1024)).sense(5, 0x24, 0));
 }
 
 TEST_CASE("a CD-ROM is no end of a copy and says nothing of copies") {
