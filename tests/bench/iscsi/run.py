@@ -63,7 +63,26 @@ def fill(path, size_bytes):
             file.write(os.urandom(MIB))
 
 
-class Tgt:
+class Pinned:
+    """A process on the target's core."""
+
+    def begin(self, command, **options):
+        self.process = subprocess.Popen(["taskset", "-c", TARGET_CORE, *command], **options)
+
+    @property
+    def pid(self):
+        return self.process.pid
+
+    def end(self, seconds=5):
+        """Waits for its end, which was asked for; kills it when that takes longer."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(seconds)
+        if self.process.poll() is None:
+            self.process.kill()  # ours, by its own pid
+            self.process.wait()
+
+
+class Tgt(Pinned):
     """Debian's tgtd over one file, with a control port and portal of its own."""
 
     name, lun = "tgt", 1
@@ -81,9 +100,8 @@ class Tgt:
                               capture_output=True, text=True, timeout=30, check=False)
 
     def start(self):
-        self.process = subprocess.Popen(
-            ["taskset", "-c", TARGET_CORE, "tgtd", "-f", "-C", self.control,
-             "--iscsi", f"portal=127.0.0.1:{self.port}"], stdout=self.log, stderr=self.log)
+        self.begin(["tgtd", "-f", "-C", self.control, "--iscsi", f"portal=127.0.0.1:{self.port}"],
+                   stdout=self.log, stderr=self.log)
         processes.wait_until(lambda: self.admin("--mode", "system", "--op", "show").returncode == 0, "tgtd answers tgtadm")
         for step in (["--mode", "target", "--op", "new", "--tid", "1", "-T", self.target],
                      ["--mode", "logicalunit", "--op", "new", "--tid", "1", "--lun", str(self.lun),
@@ -93,21 +111,13 @@ class Tgt:
             if done.returncode != 0:
                 raise RuntimeError(f"tgtadm {' '.join(step)}: {done.stderr or done.stdout}")
 
-    @property
-    def pid(self):
-        return self.process.pid
-
     def stop(self):
         self.admin("--op", "delete", "--mode", "system")
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self.process.wait(2)
-        if self.process.poll() is None:
-            self.process.kill()  # ours, by its own pid
-            self.process.wait()
+        self.end(2)
         self.log.close()
 
 
-class Istgt:
+class Istgt(Pinned):
     """Debian's istgt over one file."""
 
     name, lun = "istgt", 0
@@ -153,9 +163,8 @@ class Istgt:
         self.log = open(self.folder / "log", "wb")
 
     def start(self):
-        self.process = subprocess.Popen(
-            ["taskset", "-c", TARGET_CORE, "istgt", "-D", "-c", self.folder / "istgt.conf", "-p", self.folder / "pid"],
-            stdout=self.log, stderr=self.log)
+        self.begin(["istgt", "-D", "-c", self.folder / "istgt.conf", "-p", self.folder / "pid"],
+                   stdout=self.log, stderr=self.log)
         processes.wait_until(self.listens, "istgt listens")
 
     def listens(self):
@@ -164,21 +173,13 @@ class Istgt:
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
-    @property
-    def pid(self):
-        return self.process.pid
-
     def stop(self):
         self.process.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self.process.wait(5)
-        if self.process.poll() is None:
-            self.process.kill()  # ours, by its own pid
-            self.process.wait()
+        self.end()
         self.log.close()
 
 
-class Echo:
+class Echo(Pinned):
     """Loopback TCP alone: requests answered from memory without any protocol. What is left for a target."""
 
     name, lun, target, load_options = "echo", 0, "none", ("--bare", "1")
@@ -187,17 +188,12 @@ class Echo:
         del folder, image
 
     def start(self):
-        self.process = subprocess.Popen(["taskset", "-c", TARGET_CORE, processes.binary("loopback_echo")],
-                                        stdout=subprocess.PIPE, text=True)
+        self.begin([processes.binary("loopback_echo")], stdout=subprocess.PIPE, text=True)
         self.port = int(self.process.stdout.readline().split()[1])
-
-    @property
-    def pid(self):
-        return self.process.pid
 
     def stop(self):
         self.process.terminate()
-        self.process.wait(30)
+        self.end()
         self.process.stdout.close()
 
 
@@ -235,7 +231,7 @@ class Paged(Goldlink):
     name, options = "paged", ("--locked-memory", "0")
 
 
-class RamTarget:
+class RamTarget(Pinned):
     """The protocol engine over memory, without store and overlay: what they may cost at most."""
 
     name, lun = "ram", 0
@@ -247,19 +243,14 @@ class RamTarget:
         self.target = "iqn.2026-11.io.goldlink:ram0"
 
     def start(self):
-        self.process = subprocess.Popen(
-            ["taskset", "-c", TARGET_CORE, processes.binary("ram_target"), "--listen", f"127.0.0.1:{self.port}",
-             "--core", TARGET_CORE, "--size-mib", "1024"], stdout=subprocess.PIPE, stderr=self.log, text=True)
+        self.begin([processes.binary("ram_target"), "--listen", f"127.0.0.1:{self.port}", "--core", TARGET_CORE,
+                    "--size-mib", "1024"], stdout=subprocess.PIPE, stderr=self.log, text=True)
         if not self.process.stdout.readline().startswith("ready"):
             raise RuntimeError("ram_target does not get ready")
 
-    @property
-    def pid(self):
-        return self.process.pid
-
     def stop(self):
         self.process.terminate()
-        self.process.wait(30)
+        self.end()
         self.process.stdout.close()
         self.log.close()
 
