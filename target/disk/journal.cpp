@@ -10,7 +10,7 @@
 
 namespace goldlink::disk {
 
-Result<std::unique_ptr<Journal>> Journal::create(Storage& storage,
+Result<std::unique_ptr<Journal>> Journal::create(store::Storage& storage,
                                                  const std::filesystem::path& path,
                                                  const JournalHeader& header) {
     if (const int error = storage.remove(path); error < 0)
@@ -22,12 +22,13 @@ Result<std::unique_ptr<Journal>> Journal::create(Storage& storage,
     if (const int error = journal->reserve(1); error < 0)
         return system_failure(fmt::format("cannot make room for {}", path.string()), -error);
     const auto bytes = header.encode();
-    if (const int error = journal->write_all(bytes.data(), bytes.size(), 0); error < 0)
+    if (const int error = store::write_all(storage, journal->fd_, bytes.data(), bytes.size(), 0);
+        error < 0)
         return system_failure(fmt::format("cannot write {}", path.string()), -error);
     return journal;
 }
 
-Result<std::unique_ptr<Journal>> Journal::open(Storage& storage,
+Result<std::unique_ptr<Journal>> Journal::open(store::Storage& storage,
                                                const std::filesystem::path& path) {
     const int fd = storage.open(path, false);
     if (fd < 0) return system_failure(fmt::format("cannot open {}", path.string()), -fd);
@@ -94,7 +95,9 @@ Result<> Journal::rewrite(std::uint64_t index) {
         const std::int64_t n =
             storage_.read(fd_, buffer.data(), std::min(kBatch, size_bytes() - at), at);
         if (n <= 0) return failed(n < 0 ? -n : EIO);
-        if (const int error = write_all(buffer.data(), static_cast<std::size_t>(n), at); error < 0)
+        if (const int error =
+                store::write_all(storage_, fd_, buffer.data(), static_cast<std::size_t>(n), at);
+            error < 0)
             return failed(-error);
         at += static_cast<std::uint64_t>(n);
     }
@@ -144,23 +147,11 @@ int Journal::append(const Record& record) {
     record.encode(bytes, count_, header_.seed);
     if (mapped_ != nullptr && offset + kRecordBytes <= kMapBytes) {
         std::memcpy(mapped_ + offset, bytes, kRecordBytes);
-    } else if (const int error = write_all(bytes, kRecordBytes, offset); error < 0) {
+    } else if (const int error = store::write_all(storage_, fd_, bytes, kRecordBytes, offset);
+               error < 0) {
         return error;
     }
     ++count_;
-    return 0;
-}
-
-int Journal::write_all(const std::uint8_t* data, std::size_t length, std::uint64_t offset) {
-    while (length > 0) {
-        const iovec vector{const_cast<std::uint8_t*>(data), length};
-        const std::int64_t n = storage_.write(fd_, &vector, 1, offset);
-        if (n < 0) return static_cast<int>(n);
-        if (n == 0) return -EIO;
-        data += n;
-        length -= static_cast<std::size_t>(n);
-        offset += static_cast<std::uint64_t>(n);
-    }
     return 0;
 }
 

@@ -8,18 +8,18 @@
 #include <memory>
 
 #include "target/disk/journal_record.hpp"
-#include "target/disk/storage.hpp"
+#include "target/store/storage.hpp"
 
 namespace goldlink::disk {
 
 class Journal {
   public:
     // An empty journal, replacing what has that name. Not yet durable.
-    static Result<std::unique_ptr<Journal>> create(Storage& storage,
+    static Result<std::unique_ptr<Journal>> create(store::Storage& storage,
                                                    const std::filesystem::path& path,
                                                    const JournalHeader& header);
     // Reads the header and finds the end; the records come by for_each().
-    static Result<std::unique_ptr<Journal>> open(Storage& storage,
+    static Result<std::unique_ptr<Journal>> open(store::Storage& storage,
                                                  const std::filesystem::path& path);
     ~Journal();
 
@@ -45,15 +45,14 @@ class Journal {
     int fd() const { return fd_; }
 
   private:
-    Journal(Storage& storage, int fd) : storage_(storage), fd_(fd) {}
+    Journal(store::Storage& storage, int fd) : storage_(storage), fd_(fd) {}
     Result<> look_at_tail();
-    int write_all(const std::uint8_t* data, std::size_t length, std::uint64_t offset);
 
     // Address space, not memory. Records past it are written with a system call each.
     static constexpr std::uint64_t kMapBytes = 256ull << 20;
     static constexpr std::uint64_t kGrowBytes = 256ull << 10;
 
-    Storage& storage_;
+    store::Storage& storage_;
     int fd_;
     JournalHeader header_;
     std::uint64_t count_ = 0;

@@ -27,7 +27,8 @@ std::uint64_t blocks_of(std::uint64_t bytes) { return (bytes + kBlockBytes - 1) 
 
 }  // namespace
 
-Overlay::Overlay(Storage& storage, const LinkDiskOptions& options, const OverlayTuning& tuning)
+Overlay::Overlay(store::Storage& storage, const LinkDiskOptions& options,
+                 const OverlayTuning& tuning)
     : storage_(storage),
       tuning_(tuning),
       folder_(options.folder),
@@ -62,7 +63,8 @@ JournalHeader Overlay::make_header() const {
     return header;
 }
 
-Result<std::unique_ptr<Overlay>> Overlay::open(Storage& storage, const LinkDiskOptions& options,
+Result<std::unique_ptr<Overlay>> Overlay::open(store::Storage& storage,
+                                               const LinkDiskOptions& options,
                                                const OverlayTuning& tuning) {
     CHECK(options.version != nullptr, "an overlay without a version");
     if (blocks_of(options.version->size_bytes()) > 0xffffffffu)
@@ -100,6 +102,10 @@ Result<> Overlay::create() {
     GOLDLINK_TRY_ASSIGN(
         slots_, Slots::open(storage_, {folder_, ram_folder_, ram_slots_, reserve_bytes_, true}));
     GOLDLINK_TRY(compact());
+    if (!durable_) return {};
+    // The folder is new, and so may be the link's, which it is in.
+    for (const auto& parent : {folder_.parent_path(), folder_.parent_path().parent_path()})
+        GOLDLINK_TRY(store::sync_folder(storage_, parent));
     return {};
 }
 
@@ -152,7 +158,7 @@ Result<> Overlay::compact() {
     }
     GOLDLINK_TRY(install_checkpoint());
     if (durable_) {
-        if (const int error = storage_.sync(folder_fd_); error < 0) return refused(error);
+        if (const int error = storage_.sync_folder(folder_fd_); error < 0) return refused(error);
     }
     flushed_records_ = journal_->count();
     return {};

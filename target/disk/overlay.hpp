@@ -34,7 +34,8 @@ struct OverlayTuning {
 class Overlay {
   public:
     // Opens what is there, or makes it. Replays, checks CRCs after a power loss, and compacts.
-    static Result<std::unique_ptr<Overlay>> open(Storage& storage, const LinkDiskOptions& options,
+    static Result<std::unique_ptr<Overlay>> open(store::Storage& storage,
+                                                 const LinkDiskOptions& options,
                                                  const OverlayTuning& tuning);
     ~Overlay();
 
@@ -97,7 +98,7 @@ class Overlay {
     bool wants_flush() const;
 
   private:
-    Overlay(Storage& storage, const LinkDiskOptions& options, const OverlayTuning& tuning);
+    Overlay(store::Storage& storage, const LinkDiskOptions& options, const OverlayTuning& tuning);
 
     Result<> create();
     Result<> load(std::unique_ptr<Journal> journal);
@@ -126,7 +127,7 @@ class Overlay {
     void maybe_begin_checkpoint();
     void advance_checkpoint(std::uint32_t blocks);
 
-    Storage& storage_;
+    store::Storage& storage_;
     const OverlayTuning tuning_;
     const std::filesystem::path folder_, ram_folder_;
     const std::shared_ptr<const store::Version> version_;

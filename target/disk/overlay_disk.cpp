@@ -14,7 +14,7 @@ namespace goldlink::disk {
 using store::kChunkBytes;
 
 OverlayDisk::OverlayDisk(std::unique_ptr<Overlay> overlay, LinkDiskOptions options,
-                         reactor::IoRing& ring, Storage& storage)
+                         reactor::IoRing& ring, store::Storage& storage)
     : options_(std::move(options)),
       overlay_(std::move(overlay)),
       ring_(ring),
@@ -473,7 +473,8 @@ std::vector<std::uint64_t> OverlayDisk::changed_chunks() const {
 // ---- Opening
 
 Result<std::unique_ptr<LinkDisk>> open_link_disk(LinkDiskOptions options, reactor::IoRing& ring,
-                                                 Storage& storage, const OverlayTuning& tuning) {
+                                                 store::Storage& storage,
+                                                 const OverlayTuning& tuning) {
     if (options.version->size_bytes() % options.logical_block_bytes != 0)
         return failure(ErrorKind::conflict,
                        fmt::format("a disk of {} bytes cannot have blocks of {} bytes",
@@ -483,7 +484,7 @@ Result<std::unique_ptr<LinkDisk>> open_link_disk(LinkDiskOptions options, reacto
 }
 
 Result<std::unique_ptr<LinkDisk>> LinkDisk::open(LinkDiskOptions options, reactor::IoRing& ring) {
-    return open_link_disk(std::move(options), ring, posix_storage());
+    return open_link_disk(std::move(options), ring, store::posix_storage());
 }
 
 Result<> LinkDisk::destroy(const std::filesystem::path& folder,

@@ -18,7 +18,7 @@ inline constexpr std::uint32_t kMaxAtomicBytes = 128 * 1024;
 class OverlayDisk final : public LinkDisk {
   public:
     OverlayDisk(std::unique_ptr<Overlay> overlay, LinkDiskOptions options, reactor::IoRing& ring,
-                Storage& storage);
+                store::Storage& storage);
     ~OverlayDisk() override;
 
     const Geometry& geometry() const override { return geometry_; }
@@ -99,7 +99,7 @@ class OverlayDisk final : public LinkDisk {
     // Flush
     void run_flush() noexcept;
     using AfterSync = void (OverlayDisk::*)(bool ok) noexcept;
-    void sync(int fd, AfterSync then) noexcept;
+    void sync(int fd, reactor::IoOperation::Kind kind, AfterSync then) noexcept;
     void on_slots_synced(bool ok) noexcept;
     void on_journal_synced(bool ok) noexcept;
     void on_next_journal_synced(bool ok) noexcept;
@@ -114,7 +114,7 @@ class OverlayDisk final : public LinkDisk {
     const LinkDiskOptions options_;
     std::unique_ptr<Overlay> overlay_;
     reactor::IoRing& ring_;
-    Storage& storage_;
+    store::Storage& storage_;
     Geometry geometry_;
     ReadCounters counters_;
     bool base_in_memory_ = false;
@@ -149,7 +149,7 @@ class OverlayDisk final : public LinkDisk {
 
 // The simulation's way in: `storage` stands for the kernel.
 Result<std::unique_ptr<LinkDisk>> open_link_disk(LinkDiskOptions options, reactor::IoRing& ring,
-                                                 Storage& storage,
+                                                 store::Storage& storage,
                                                  const OverlayTuning& tuning = {});
 
 }  // namespace goldlink::disk

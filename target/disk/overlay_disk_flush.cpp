@@ -51,15 +51,15 @@ void OverlayDisk::run_flush() noexcept {
     flush_ = overlay_->begin_flush();
     // Also with clean slots the answer comes from the ring: complete() is never called inline.
     sync(flush_.slots_dirty ? overlay_->slots_fd() : overlay_->journal_fd(),
-         &OverlayDisk::on_slots_synced);
+         reactor::IoOperation::Kind::data_sync, &OverlayDisk::on_slots_synced);
 }
 
-void OverlayDisk::sync(int fd, AfterSync then) noexcept {
+void OverlayDisk::sync(int fd, reactor::IoOperation::Kind kind, AfterSync then) noexcept {
     if (!sync_) sync_ = std::make_unique<SyncOperation>();
     sync_->disk = this;
     sync_->then = then;
     sync_->operation = {};
-    sync_->operation.kind = reactor::IoOperation::Kind::data_sync;
+    sync_->operation.kind = kind;
     sync_->operation.fd = fd;
     sync_->operation.owner = sync_.get();
     sync_->operation.complete = &SyncOperation::complete;
@@ -71,20 +71,23 @@ void OverlayDisk::on_slots_synced(bool ok) noexcept {
     if (const auto refusal = overlay_->mark(flush_); refusal != Overlay::Refusal::none)
         return end_flush(refusal == Overlay::Refusal::space ? Outcome::out_of_space
                                                             : Outcome::write_failed);
-    sync(overlay_->journal_fd(), &OverlayDisk::on_journal_synced);
+    sync(overlay_->journal_fd(), reactor::IoOperation::Kind::data_sync,
+         &OverlayDisk::on_journal_synced);
 }
 
 void OverlayDisk::on_journal_synced(bool ok) noexcept {
     if (!ok) return end_flush(Outcome::write_failed);
     if (!flush_.with_checkpoint) return end_flush(Outcome::ok);
-    sync(overlay_->next_journal_fd(), &OverlayDisk::on_next_journal_synced);
+    sync(overlay_->next_journal_fd(), reactor::IoOperation::Kind::data_sync,
+         &OverlayDisk::on_next_journal_synced);
 }
 
 void OverlayDisk::on_next_journal_synced(bool ok) noexcept {
     // Without the new journal the old one goes on: it has the mark.
     if (ok) {
         if (auto installed = overlay_->install_checkpoint(); installed)
-            return sync(overlay_->folder_fd(), &OverlayDisk::on_folder_synced);
+            return sync(overlay_->folder_fd(), reactor::IoOperation::Kind::full_sync,
+                        &OverlayDisk::on_folder_synced);
         else
             log::warn("{}", installed.error().message);
     }

@@ -74,10 +74,11 @@ Result<> Overlay::replay(bool same_boot) {
     if (durable_) {
         // A mark, or a new journal's name, may have been in memory alone when the process was
         // killed; slots it frees must not be used before it is durable.
-        for (const int fd : {journal_->fd(), folder_fd_})
-            if (const int error = storage_.sync(fd); error < 0)
-                return system_failure(
-                    fmt::format("cannot sync the overlay in {}", folder_.string()), -error);
+        int error = storage_.sync(journal_->fd());
+        if (error == 0) error = storage_.sync_folder(folder_fd_);
+        if (error < 0)
+            return system_failure(fmt::format("cannot sync the overlay in {}", folder_.string()),
+                                  -error);
     }
     flushed_records_ = marked;
     const auto malformed = [this] {

@@ -15,7 +15,7 @@ constexpr std::uint64_t kMinStepBytes = 1ull << 20;
 constexpr std::uint64_t kMaxStepBytes = 64ull << 20;
 }  // namespace
 
-Result<std::unique_ptr<Slots>> Slots::open(Storage& storage, const Options& options) {
+Result<std::unique_ptr<Slots>> Slots::open(store::Storage& storage, const Options& options) {
     std::unique_ptr<Slots> slots(new Slots(storage, options));
     GOLDLINK_TRY(slots->open_file(slots->disk_, options.folder / "slots"));
     if (options.ram_slots > 0) {

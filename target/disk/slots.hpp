@@ -12,7 +12,7 @@
 
 #include "common/result.hpp"
 #include "target/disk/slot_allocator.hpp"
-#include "target/disk/storage.hpp"
+#include "target/store/storage.hpp"
 
 namespace goldlink::disk {
 
@@ -32,7 +32,7 @@ class Slots {
         std::uint64_t reserve_bytes = 0;
         bool empty = false;  // drop what the files hold
     };
-    static Result<std::unique_ptr<Slots>> open(Storage& storage, const Options& options);
+    static Result<std::unique_ptr<Slots>> open(store::Storage& storage, const Options& options);
     ~Slots();
 
     std::optional<std::uint32_t> take();
@@ -57,7 +57,7 @@ class Slots {
         std::uint8_t* mapped = nullptr;
         std::uint64_t mapped_bytes = 0;
     };
-    Slots(Storage& storage, const Options& options)
+    Slots(store::Storage& storage, const Options& options)
         : storage_(storage),
           options_(options),
           ram_slots_(options.ram_slots),
@@ -68,7 +68,7 @@ class Slots {
               const std::filesystem::path& folder);
     std::uint64_t disk_step() const;
 
-    Storage& storage_;
+    store::Storage& storage_;
     const Options options_;
     const std::uint32_t ram_slots_;
     File ram_, disk_;

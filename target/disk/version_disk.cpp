@@ -19,7 +19,7 @@ struct VersionDisk::Pending {
 };
 
 VersionDisk::VersionDisk(std::shared_ptr<const store::Version> version, std::uint32_t block_bytes,
-                         reactor::IoRing& ring, Storage& storage)
+                         reactor::IoRing& ring, store::Storage& storage)
     : version_(std::move(version)), ring_(ring), storage_(storage) {
     geometry_.size_bytes = (version_->size_bytes() + block_bytes - 1) / block_bytes * block_bytes;
     geometry_.logical_block_bytes = block_bytes;
@@ -171,7 +171,8 @@ Extent VersionDisk::extent_at(std::uint64_t offset_bytes, std::uint64_t max_byte
 std::unique_ptr<LinkDisk> LinkDisk::open_read_only(std::shared_ptr<const store::Version> version,
                                                    std::uint32_t block_bytes,
                                                    reactor::IoRing& ring) {
-    return std::make_unique<VersionDisk>(std::move(version), block_bytes, ring, posix_storage());
+    return std::make_unique<VersionDisk>(std::move(version), block_bytes, ring,
+                                         store::posix_storage());
 }
 
 }  // namespace goldlink::disk

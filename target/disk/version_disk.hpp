@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "target/disk/link_disk.hpp"
-#include "target/disk/storage.hpp"
+#include "target/store/storage.hpp"
 
 namespace goldlink::disk {
 
@@ -17,7 +17,7 @@ class VersionDisk final : public LinkDisk {
   public:
     // `block_bytes`: a power of two from 512 to 64 KiB.
     VersionDisk(std::shared_ptr<const store::Version> version, std::uint32_t block_bytes,
-                reactor::IoRing& ring, Storage& storage);
+                reactor::IoRing& ring, store::Storage& storage);
     ~VersionDisk() override;
 
     const Geometry& geometry() const override { return geometry_; }
@@ -46,7 +46,7 @@ class VersionDisk final : public LinkDisk {
 
     const std::shared_ptr<const store::Version> version_;
     reactor::IoRing& ring_;
-    Storage& storage_;
+    store::Storage& storage_;
     Geometry geometry_;
     ReadCounters counters_;
     bool in_memory_ = false;

@@ -17,7 +17,9 @@ namespace goldlink::reactor {
 
 // One operation in flight. The owner keeps it, its iovecs and buffers in place until `complete`.
 struct IoOperation {
-    enum class Kind : std::uint8_t { read, write, data_sync };
+    // data_sync: a file's data, and what is needed to read it. full_sync: of a folder, whose names
+    // a data_sync may leave in memory.
+    enum class Kind : std::uint8_t { read, write, data_sync, full_sync };
     Kind kind = Kind::read;
     int fd = -1;
     std::uint64_t offset_bytes = 0;

@@ -24,6 +24,9 @@ std::int64_t run(const IoOperation& operation) {
             case IoOperation::Kind::data_sync:
                 result = ::fdatasync(operation.fd);
                 break;
+            case IoOperation::Kind::full_sync:
+                result = ::fsync(operation.fd);
+                break;
         }
     } while (result < 0 && errno == EINTR);
     return result < 0 ? -errno : result;

@@ -79,6 +79,9 @@ void UringRing::prepare(IoOperation& operation) noexcept {
         case IoOperation::Kind::data_sync:
             io_uring_prep_fsync(sqe, operation.fd, IORING_FSYNC_DATASYNC);
             break;
+        case IoOperation::Kind::full_sync:
+            io_uring_prep_fsync(sqe, operation.fd, 0);
+            break;
     }
     io_uring_sqe_set_data(sqe, &operation);
     ++in_kernel_;

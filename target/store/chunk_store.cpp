@@ -29,11 +29,14 @@ Result<> punch_all(Packs& packs, const std::vector<std::uint64_t>& slots) {
 }  // namespace
 
 Result<std::unique_ptr<ChunkStore>> ChunkStore::open(const std::filesystem::path& folder,
-                                                     std::uint64_t resident_budget_bytes) {
-    GOLDLINK_TRY(make_directories(folder / "packs"));
+                                                     std::uint64_t resident_budget_bytes,
+                                                     Storage& storage) {
+    const auto packs = folder / "packs";
+    if (const int error = storage.make_folder(packs); error < 0)
+        return system_failure(fmt::format("cannot create folder {}", packs.string()), -error);
     GOLDLINK_TRY_ASSIGN(auto index, ChunkIndex::open(folder / "index"));
     std::unique_ptr<ChunkStore> store(
-        new ChunkStore(folder / "packs", resident_budget_bytes, std::move(index)));
+        new ChunkStore(storage, packs, resident_budget_bytes, std::move(index)));
     GOLDLINK_TRY(store->load());
     return store;
 }

@@ -24,11 +24,14 @@ namespace goldlink::store {
 
 class ChunkStore {
   public:
+    // index/ in `folder` is LMDB's, whose files it keeps itself; packs/ are reached by `storage`.
     static Result<std::unique_ptr<ChunkStore>> open(const std::filesystem::path& folder,
-                                                    std::uint64_t resident_budget_bytes);
+                                                    std::uint64_t resident_budget_bytes,
+                                                    Storage& storage);
 
     Packs& packs() { return packs_; }
     ChunkIndex& index() { return *index_; }
+    Storage& storage() { return storage_; }
 
     // Held by whoever adds chunks or drops versions. The last one to leave sweeps the orphans.
     class Writing {
@@ -50,9 +53,11 @@ class ChunkStore {
     std::uint64_t next_slot() const;  // above every slot in use
 
   private:
-    ChunkStore(std::filesystem::path folder, std::uint64_t resident_budget_bytes,
+    ChunkStore(Storage& storage, std::filesystem::path folder, std::uint64_t resident_budget_bytes,
                std::unique_ptr<ChunkIndex> index)
-        : packs_(std::move(folder), resident_budget_bytes), index_(std::move(index)) {}
+        : storage_(storage),
+          packs_(storage, std::move(folder), resident_budget_bytes),
+          index_(std::move(index)) {}
 
     Result<> load();
     Result<> recover();
@@ -60,6 +65,7 @@ class ChunkStore {
     Result<> sweep_some(bool& more);
     Result<> end_writing();
 
+    Storage& storage_;
     Packs packs_;
     std::unique_ptr<ChunkIndex> index_;
 

@@ -128,7 +128,8 @@ Result<VersionRecord> ChunkWriter::finish(const Manifest& manifest, const Digest
     }
     GOLDLINK_TRY(txn.put_version(digest, record));
     GOLDLINK_TRY(txn.put_meta("next_version", record.number));
-    GOLDLINK_TRY(manifest.write(manifest_file));  // durable before the index names it
+    GOLDLINK_TRY(
+        manifest.write(store_.storage(), manifest_file));  // durable before the index names it
     GOLDLINK_TRY(txn.commit());
     return record;
 }

@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/file.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -91,7 +90,7 @@ Result<> check_format(const std::filesystem::path& folder) {
                 fmt::format("{} is missing beside an image store; restore it, or move the "
                             "folder away to begin an empty store",
                             path.string()));
-        return replace_file(path, kFormat);
+        return goldlink::replace_file(path, kFormat);
     }
     GOLDLINK_TRY_ASSIGN(const std::string found, read_file(path, 256));
     if (found != kFormat)
@@ -110,14 +109,17 @@ Result<> FolderStore::tidy() {
     std::filesystem::remove_all(folder_ / "spool", error);
     GOLDLINK_TRY(make_directories(folder_ / "spool"));
     GOLDLINK_TRY_ASSIGN(const auto txn, chunks_->index().begin_read());
-    for (const auto& entry : std::filesystem::directory_iterator(folder_ / "manifests", error)) {
-        const auto digest = parse_digest(entry.path().filename().string());
-        if (digest) {
+    std::vector<std::string> names;
+    if (const int listed = chunks_->storage().list(folder_ / "manifests", names); listed < 0)
+        return system_failure(fmt::format("cannot list {}", (folder_ / "manifests").string()),
+                              -listed);
+    for (const std::string& name : names) {
+        if (const auto digest = parse_digest(name)) {
             GOLDLINK_TRY_ASSIGN(const auto record, txn.version(*digest));
             if (record) continue;
         }
-        log::info("removing {}, left by an import that did not end", entry.path().string());
-        std::filesystem::remove(entry.path(), error);
+        log::info("removing manifest {}, left by an import that did not end", name);
+        chunks_->storage().remove(folder_ / "manifests" / name);
     }
     return {};
 }
@@ -128,7 +130,7 @@ Result<Manifest> FolderStore::read_manifest(const Digest& digest) const {
         GOLDLINK_TRY_ASSIGN(const auto record, txn.version(digest));
         if (!record) return no_such_version(digest);
     }
-    return Manifest::read(manifest_path(digest), digest);
+    return Manifest::read(chunks_->storage(), manifest_path(digest), digest);
 }
 
 Result<std::shared_ptr<const Version>> FolderStore::open_version(std::string_view hex) {
@@ -218,9 +220,9 @@ Result<> FolderStore::remove(std::string_view hex) {
     open_.erase(digest);
     GOLDLINK_TRY_ASSIGN(const Manifest manifest, read_manifest(digest));
     GOLDLINK_TRY(drop_version(chunks_->index(), digest, manifest));
-    if (::unlink(manifest_path(digest).c_str()) != 0)
+    if (const int error = chunks_->storage().remove(manifest_path(digest)); error < 0)
         log::warn("manifest {} stays until the next start: {}", to_hex(digest),
-                  std::strerror(errno));
+                  std::strerror(-error));
     return {};
 }
 
@@ -252,15 +254,14 @@ Result<VersionInfo> FolderStore::commit(
 }
 
 std::uint64_t FolderStore::free_bytes() const {
-    struct statvfs status {};
-    if (::statvfs(folder_.c_str(), &status) != 0) return 0;
-    return std::uint64_t{status.f_bavail} * status.f_frsize;
+    return chunks_->storage().space(folder_).free_bytes;
 }
 
 }  // namespace
 
 Result<std::unique_ptr<ImageStore>> ImageStore::open(const std::filesystem::path& folder,
-                                                     std::uint64_t resident_budget_bytes) {
+                                                     std::uint64_t resident_budget_bytes,
+                                                     Storage& storage) {
     GOLDLINK_TRY(make_directories(folder));
     FileDescriptor lock(::open((folder / "lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644));
     if (!lock) return system_failure(fmt::format("cannot open {}", (folder / "lock").string()));
@@ -274,8 +275,10 @@ Result<std::unique_ptr<ImageStore>> ImageStore::open(const std::filesystem::path
         return system_failure(fmt::format("cannot lock {}", (folder / "lock").string()));
     }
     GOLDLINK_TRY(check_format(folder));
-    GOLDLINK_TRY(make_directories(folder / "manifests"));
-    GOLDLINK_TRY_ASSIGN(auto chunks, ChunkStore::open(folder, resident_budget_bytes));
+    const auto manifests = folder / "manifests";
+    if (const int error = storage.make_folder(manifests); error < 0)
+        return system_failure(fmt::format("cannot create folder {}", manifests.string()), -error);
+    GOLDLINK_TRY_ASSIGN(auto chunks, ChunkStore::open(folder, resident_budget_bytes, storage));
     auto store = std::make_unique<FolderStore>(folder, std::move(lock), std::move(chunks));
     GOLDLINK_TRY(store->tidy());
     return store;

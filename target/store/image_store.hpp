@@ -18,6 +18,9 @@
 
 namespace goldlink::store {
 
+class Storage;
+Storage& posix_storage();
+
 inline constexpr std::uint64_t kChunkBytes = 64 * 1024;
 
 // Of blank versions: the list of chunks, zero or not, takes 32 bytes each in memory while it is
@@ -78,8 +81,10 @@ class ImageStore {
   public:
     // Opens or creates. Refuses a folder in use by another process (flock) or of a later format.
     // `resident_budget_bytes`: of memory to lock for the chunks read most (resident_chunks.hpp).
+    // `storage` outlives the store and what it opened.
     static Result<std::unique_ptr<ImageStore>> open(const std::filesystem::path& folder,
-                                                    std::uint64_t resident_budget_bytes = 0);
+                                                    std::uint64_t resident_budget_bytes = 0,
+                                                    Storage& storage = posix_storage());
     virtual ~ImageStore() = default;
 
     virtual Result<std::shared_ptr<const Version>> open_version(std::string_view digest) = 0;

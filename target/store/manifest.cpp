@@ -1,13 +1,7 @@
 #include "target/store/manifest.hpp"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-#include <cerrno>
-
-#include "common/file.hpp"
 #include "target/store/image_store.hpp"
 
 namespace goldlink::store {
@@ -19,6 +13,12 @@ constexpr std::uint32_t kFormatVersion = 1;
 constexpr std::size_t kHeaderBytes = 64;
 
 using Header = std::array<std::uint8_t, kHeaderBytes>;
+
+struct Closer {
+    Storage& storage;
+    int fd;
+    ~Closer() { storage.close(fd); }
+};
 
 Header encode_header(const Manifest& manifest) {
     Header header{};
@@ -49,27 +49,42 @@ Digest Manifest::digest() const {
     return hasher.finish();
 }
 
-Result<> Manifest::write(const std::filesystem::path& file) const {
+Result<> Manifest::write(Storage& storage, const std::filesystem::path& file) const {
     const Header header = encode_header(*this);
     std::string content;
     content.reserve(kHeaderBytes + chunks.size() * sizeof(Digest));
     content.append(as_text(Bytes(header)));
     content.append(as_text(digests_as_bytes(chunks)));
-    return replace_file(file, content);
+    return replace_file(storage, file, content);
 }
 
-Result<Manifest> Manifest::read(const std::filesystem::path& file, const Digest& digest) {
+Result<Manifest> Manifest::read(Storage& storage, const std::filesystem::path& file,
+                                const Digest& digest) {
     const auto corrupt = [&file](const char* why) {
         return failure(
             ErrorKind::corrupt,
             fmt::format("manifest {} {}; restore it from a backup or import the image again",
                         file.string(), why));
     };
-    FileDescriptor fd(::open(file.c_str(), O_RDONLY | O_CLOEXEC));
-    if (!fd) return system_failure(fmt::format("cannot open manifest {}", file.string()));
+    const int fd = storage.open_read_only(file);
+    if (fd < 0) return system_failure(fmt::format("cannot open manifest {}", file.string()), -fd);
+    const Closer closer{storage, fd};
+    // False where the file ends before that.
+    const auto read_all = [&](std::uint8_t* data, std::uint64_t length,
+                              std::uint64_t offset) -> Result<bool> {
+        for (std::uint64_t done = 0; done < length;) {
+            const std::int64_t n = storage.read(fd, data + done, length - done, offset + done);
+            if (n < 0)
+                return system_failure(fmt::format("cannot read manifest {}", file.string()),
+                                      static_cast<int>(-n));
+            if (n == 0) return false;
+            done += static_cast<std::uint64_t>(n);
+        }
+        return true;
+    };
     Header header{};
-    if (::pread(fd.get(), header.data(), header.size(), 0) != static_cast<ssize_t>(header.size()))
-        return corrupt("is cut short");
+    GOLDLINK_TRY_ASSIGN(const bool has_header, read_all(header.data(), header.size(), 0));
+    if (!has_header) return corrupt("is cut short");
     if (as_text(Bytes(header).first(8)) != kMagic) return corrupt("does not begin as a manifest");
     if (load_le32(header.data() + 8) != kFormatVersion)
         return failure(ErrorKind::invalid,
@@ -78,22 +93,14 @@ Result<Manifest> Manifest::read(const std::filesystem::path& file, const Digest&
     Manifest manifest;
     manifest.size_bytes = load_le64(header.data() + 16);
     const std::uint64_t count = load_le64(header.data() + 24);
-    struct stat status {};
     if (manifest.size_bytes > kMaxDiskBytes || count != chunk_count_of(manifest.size_bytes) ||
-        ::fstat(fd.get(), &status) != 0 ||
-        static_cast<std::uint64_t>(status.st_size) != kHeaderBytes + count * sizeof(Digest))
+        storage.size(fd) != static_cast<std::int64_t>(kHeaderBytes + count * sizeof(Digest)))
         return corrupt("has a length that contradicts its header");
     manifest.chunks.resize(count);
-    auto* bytes = reinterpret_cast<std::uint8_t*>(manifest.chunks.data());
-    const std::uint64_t total = count * sizeof(Digest);
-    for (std::uint64_t done = 0; done < total;) {
-        const ssize_t n =
-            ::pread(fd.get(), bytes + done, total - done, static_cast<off_t>(kHeaderBytes + done));
-        if (n < 0 && errno == EINTR) continue;
-        if (n < 0) return system_failure(fmt::format("cannot read manifest {}", file.string()));
-        if (n == 0) return corrupt("is cut short");
-        done += static_cast<std::uint64_t>(n);
-    }
+    GOLDLINK_TRY_ASSIGN(const bool whole,
+                        read_all(reinterpret_cast<std::uint8_t*>(manifest.chunks.data()),
+                                 count * sizeof(Digest), kHeaderBytes));
+    if (!whole) return corrupt("is cut short");
     if (manifest.digest() != digest) return corrupt("does not match its digest");
     return manifest;
 }

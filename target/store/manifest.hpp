@@ -17,6 +17,7 @@
 
 #include "common/result.hpp"
 #include "target/store/digest.hpp"
+#include "target/store/storage.hpp"
 
 namespace goldlink::store {
 
@@ -29,9 +30,10 @@ struct Manifest {
 
     Digest digest() const;
     // Replaces `file` durably.
-    Result<> write(const std::filesystem::path& file) const;
+    Result<> write(Storage& storage, const std::filesystem::path& file) const;
     // Refuses a file that is malformed or does not hash to `digest`.
-    static Result<Manifest> read(const std::filesystem::path& file, const Digest& digest);
+    static Result<Manifest> read(Storage& storage, const std::filesystem::path& file,
+                                 const Digest& digest);
 };
 
 std::uint64_t chunk_count_of(std::uint64_t size_bytes);

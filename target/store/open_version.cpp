@@ -42,9 +42,7 @@ ChunkLocation OpenVersion::location(std::uint64_t chunk_index) const {
     return locations_[chunk_index];
 }
 
-int OpenVersion::pack_fd(ChunkLocation location) const {
-    return packs_[location >> 32]->read.get();
-}
+int OpenVersion::pack_fd(ChunkLocation location) const { return packs_[location >> 32]->read; }
 
 const std::uint8_t* OpenVersion::resident(ChunkLocation location,
                                           std::uint32_t bytes) const noexcept {

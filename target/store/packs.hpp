@@ -10,10 +10,10 @@
 #include <mutex>
 #include <vector>
 
-#include "common/file.hpp"
 #include "common/result.hpp"
 #include "target/store/image_store.hpp"
 #include "target/store/resident_chunks.hpp"
+#include "target/store/storage.hpp"
 
 namespace goldlink::store {
 
@@ -28,15 +28,22 @@ inline std::uint64_t slot_of_location(ChunkLocation location) {
 
 // One open pack; closed when the store and every version over it are gone.
 struct PackFile {
-    FileDescriptor read;                 // O_RDONLY: what versions read through
-    FileDescriptor write;                // O_RDWR
+    explicit PackFile(Storage& of) : storage(of) {}
+    PackFile(const PackFile&) = delete;
+    PackFile& operator=(const PackFile&) = delete;
+    ~PackFile();
+
+    Storage& storage;
+    int read = -1;                       // opened to read only: what versions read through
+    int write = -1;                      // to read and write
     std::unique_ptr<PackMemory> memory;  // null: its chunks are read through `read` alone
 };
 
 class Packs {
   public:
-    Packs(std::filesystem::path folder, std::uint64_t resident_budget_bytes)
-        : folder_(std::move(folder)),
+    Packs(Storage& storage, std::filesystem::path folder, std::uint64_t resident_budget_bytes)
+        : storage_(storage),
+          folder_(std::move(folder)),
           resident_(std::make_shared<ResidentChunks>(resident_budget_bytes)) {}
 
     ResidentChunks& resident() { return *resident_; }
@@ -55,6 +62,7 @@ class Packs {
   private:
     std::filesystem::path path_of(std::uint64_t pack_number) const;
 
+    Storage& storage_;
     const std::filesystem::path folder_;
     const std::shared_ptr<ResidentChunks> resident_;
     std::mutex mutex_;

@@ -27,9 +27,9 @@ class DirectReader {
             GOLDLINK_TRY_ASSIGN(pack_, store_.packs().pack_of_slot(slot, false));
             pack_number_ = number;
             // Opened anew: O_DIRECT on the shared description would change it for every reader.
-            direct_ = FileDescriptor(
-                ::open(("/proc/self/fd/" + std::to_string(pack_->read.get())).c_str(),
-                       O_RDONLY | O_DIRECT | O_CLOEXEC));
+            direct_ =
+                FileDescriptor(::open(("/proc/self/fd/" + std::to_string(pack_->read)).c_str(),
+                                      O_RDONLY | O_DIRECT | O_CLOEXEC));
         }
         const auto offset = static_cast<off_t>((slot % kSlotsPerPack) * kChunkBytes);
         if (direct_ && ::pread(direct_.get(), buffer_.get(), kChunkBytes, offset) ==

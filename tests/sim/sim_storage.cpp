@@ -157,12 +157,35 @@ std::int64_t SimStorage::read(int fd, std::uint8_t* data, std::size_t length,
 int SimStorage::sync(int fd) {
     if (dead()) return -EIO;
     const auto target = file(fd);
+    CHECK(target, "a folder's data alone is synced, which leaves its names in memory");
     const bool ok = !percent(faults.sync_error);
-    if (target)
-        target->sync(ok);
-    else if (ok)
-        durable_names_ = {names_};
+    target->sync(ok);
     return ok ? 0 : -EIO;
+}
+
+int SimStorage::sync_folder(int fd) {
+    if (dead()) return -EIO;
+    CHECK(!file(fd), "a file is synced as a folder");
+    if (percent(faults.sync_error)) return -EIO;
+    durable_names_ = {names_};
+    return 0;
+}
+
+int SimStorage::punch(int fd, std::uint64_t offset, std::uint64_t length) {
+    if (dead()) return -EIO;
+    const auto target = file(fd);
+    if (offset >= target->size()) return 0;
+    const std::vector<std::uint8_t> zeroes(std::min(length, target->size() - offset));
+    target->write(offset, zeroes.data(), zeroes.size());
+    return 0;
+}
+
+int SimStorage::list(const std::filesystem::path& folder, std::vector<std::string>& names) {
+    if (dead()) return -EIO;
+    for (const auto& [name, file] : names_)
+        if (std::filesystem::path(name).parent_path() == folder)
+            names.push_back(std::filesystem::path(name).filename());
+    return 0;
 }
 
 std::int64_t SimStorage::read_cached(int fd, const iovec* vectors, unsigned count,
@@ -232,6 +255,8 @@ std::int64_t SimStorage::perform(const reactor::IoOperation& operation) {
                          operation.offset_bytes);
         case reactor::IoOperation::Kind::data_sync:
             return sync(operation.fd);
+        case reactor::IoOperation::Kind::full_sync:
+            return sync_folder(operation.fd);
     }
     return -EINVAL;
 }

@@ -11,8 +11,8 @@
 #include <string>
 #include <vector>
 
-#include "target/disk/storage.hpp"
 #include "target/reactor/io_ring.hpp"
+#include "target/store/storage.hpp"
 
 namespace goldlink::sim {
 
@@ -52,7 +52,7 @@ class SimFile {
     void make_durable(std::uint64_t sector);
 };
 
-class SimStorage final : public disk::Storage {
+class SimStorage final : public store::Storage {
   public:
     explicit SimStorage(Random& random) : random_(random) {}
 
@@ -66,6 +66,7 @@ class SimStorage final : public disk::Storage {
     std::shared_ptr<SimFile> file(int fd) const;
 
     int open(const std::filesystem::path& path, bool create) override;
+    int open_read_only(const std::filesystem::path& path) override { return open(path, false); }
     int open_folder(const std::filesystem::path& path) override;
     void close(int fd) override;
     std::int64_t size(int fd) override;
@@ -73,10 +74,12 @@ class SimStorage final : public disk::Storage {
     std::int64_t read(int fd, std::uint8_t* data, std::size_t length,
                       std::uint64_t offset) override;
     int sync(int fd) override;
+    int sync_folder(int fd) override;
     std::int64_t read_cached(int fd, const iovec* vectors, unsigned count, std::uint64_t offset,
                              bool memory_backed) override;
     std::int64_t write(int fd, const iovec* vectors, unsigned count, std::uint64_t offset) override;
     int allocate(int fd, std::uint64_t offset, std::uint64_t length) override;
+    int punch(int fd, std::uint64_t offset, std::uint64_t length) override;
     bool memory_backed(int) override { return memory_backed_files; }
     std::uint8_t* map(int fd, std::uint64_t length) override;
     int prepare_mapped(std::uint8_t*, std::uint64_t) override { return 0; }
@@ -87,7 +90,8 @@ class SimStorage final : public disk::Storage {
     int make_folder(const std::filesystem::path&) override { return 0; }
     int rename(const std::filesystem::path& from, const std::filesystem::path& to) override;
     int remove(const std::filesystem::path& path) override;
-    disk::Space space(const std::filesystem::path&) override { return {1ull << 40, 1ull << 41}; }
+    int list(const std::filesystem::path& folder, std::vector<std::string>& names) override;
+    store::Space space(const std::filesystem::path&) override { return {1ull << 40, 1ull << 41}; }
     std::string boot_id() override { return "boot-" + std::to_string(boots_); }
     std::int64_t now_us() override { return now_us_ += faults.stall && percent(10) ? 50'000 : 1; }
 

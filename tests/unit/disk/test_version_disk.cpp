@@ -14,7 +14,7 @@ constexpr std::uint64_t kMiB = 1 << 20;
 constexpr std::uint32_t kBlockBytes = 2048;
 
 // A page cache that has nothing, or `short_bytes` of each read; only read_cached is called.
-class ColdStorage final : public Storage {
+class ColdStorage final : public store::Storage {
   public:
     std::int64_t cached_bytes = -EAGAIN;
     int calls = 0;
@@ -30,12 +30,16 @@ class ColdStorage final : public Storage {
     bool memory_backed(int) override { return false; }
 
     int open(const std::filesystem::path&, bool) override { return -ENOSYS; }
+    int open_read_only(const std::filesystem::path&) override { return -ENOSYS; }
     int open_folder(const std::filesystem::path&) override { return -ENOSYS; }
     void close(int) override {}
     std::int64_t size(int) override { return -ENOSYS; }
     int truncate(int, std::uint64_t) override { return -ENOSYS; }
     std::int64_t read(int, std::uint8_t*, std::size_t, std::uint64_t) override { return -ENOSYS; }
     int sync(int) override { return -ENOSYS; }
+    int sync_folder(int) override { return -ENOSYS; }
+    int punch(int, std::uint64_t, std::uint64_t) override { return -ENOSYS; }
+    int list(const std::filesystem::path&, std::vector<std::string>&) override { return -ENOSYS; }
     std::int64_t write(int, const iovec*, unsigned, std::uint64_t) override { return -ENOSYS; }
     int allocate(int, std::uint64_t, std::uint64_t) override { return -ENOSYS; }
     std::uint8_t* map(int, std::uint64_t) override { return nullptr; }
@@ -47,7 +51,7 @@ class ColdStorage final : public Storage {
         return -ENOSYS;
     }
     int remove(const std::filesystem::path&) override { return -ENOSYS; }
-    Space space(const std::filesystem::path&) override { return {}; }
+    store::Space space(const std::filesystem::path&) override { return {}; }
     std::string boot_id() override { return {}; }
     std::int64_t now_us() override { return 0; }
 };

@@ -1,7 +1,8 @@
-// Storage: the system calls that overlays make on their files, as a seam: posix_storage() is the
-// kernel, the simulation has a disk in memory that loses power, fills up and fails.
+// Storage: the system calls that the image store makes on packs and manifests, and overlays on
+// their files, as a seam: posix_storage() is the kernel, the simulation has a disk in memory that
+// loses power, fills up and fails.
 // Calls return a count or 0, or -errno. Asynchronous I/O on the same descriptors goes through the
-// IoRing. Used on the reactor's thread.
+// IoRing. Threads: any; an overlay's calls are its reactor's.
 #pragma once
 
 #include <sys/uio.h>
@@ -9,8 +10,12 @@
 #include <cstdint>
 #include <filesystem>
 #include <string>
+#include <string_view>
+#include <vector>
 
-namespace goldlink::disk {
+#include "common/result.hpp"
+
+namespace goldlink::store {
 
 struct Space {
     std::uint64_t free_bytes = 0;
@@ -22,14 +27,16 @@ class Storage {
     virtual ~Storage() = default;
 
     virtual int open(const std::filesystem::path& path, bool create) = 0;  // read-write; -errno
-    virtual int open_folder(const std::filesystem::path& path) = 0;        // to sync it
+    virtual int open_read_only(const std::filesystem::path& path) = 0;
+    virtual int open_folder(const std::filesystem::path& path) = 0;  // to sync it
     virtual void close(int fd) = 0;
     virtual std::int64_t size(int fd) = 0;
     virtual int truncate(int fd, std::uint64_t length) = 0;
     // Blocks; used when an overlay is opened.
     virtual std::int64_t read(int fd, std::uint8_t* data, std::size_t length,
                               std::uint64_t offset) = 0;
-    virtual int sync(int fd) = 0;
+    virtual int sync(int fd) = 0;         // a file's data
+    virtual int sync_folder(int fd) = 0;  // the names in it, which syncing data alone may leave out
     // Only what is in memory: -EAGAIN, or a short count, when the rest would have to be waited for.
     // `memory_backed`: the file is in tmpfs, where all of it is.
     virtual std::int64_t read_cached(int fd, const iovec* vectors, unsigned count,
@@ -38,6 +45,9 @@ class Storage {
                                std::uint64_t offset) = 0;
     // Makes space for [offset, offset + length), which becomes part of the file.
     virtual int allocate(int fd, std::uint64_t offset, std::uint64_t length) = 0;
+    // Gives the space of [offset, offset + length) back, which reads as zero; the file stays as
+    // long as it is. -EOPNOTSUPP where the filesystem cannot.
+    virtual int punch(int fd, std::uint64_t offset, std::uint64_t length) = 0;
     virtual bool memory_backed(int fd) = 0;
     // The file's first `length` bytes as memory that outlives this process in the page cache, or
     // null where touching it could fail. What lies past the end of the file must not be touched;
@@ -50,6 +60,8 @@ class Storage {
     virtual int make_folder(const std::filesystem::path& path) = 0;
     virtual int rename(const std::filesystem::path& from, const std::filesystem::path& to) = 0;
     virtual int remove(const std::filesystem::path& path) = 0;  // 0 when it did not exist
+    // Adds the names of what is in the folder.
+    virtual int list(const std::filesystem::path& folder, std::vector<std::string>& names) = 0;
     virtual Space space(const std::filesystem::path& folder) = 0;
     virtual std::string boot_id() = 0;  // changes when the machine starts anew
     virtual std::int64_t now_us() = 0;  // monotonic
@@ -57,4 +69,12 @@ class Storage {
 
 Storage& posix_storage();
 
-}  // namespace goldlink::disk
+Result<> sync_folder(Storage& storage, const std::filesystem::path& folder);
+// Replaces `file` durably: after a crash it has the old or the new content whole.
+Result<> replace_file(Storage& storage, const std::filesystem::path& file,
+                      std::string_view content);
+// All of it, however many calls that takes.
+int write_all(Storage& storage, int fd, const std::uint8_t* data, std::size_t length,
+              std::uint64_t offset);
+
+}  // namespace goldlink::store

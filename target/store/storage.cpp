@@ -1,6 +1,7 @@
-#include "target/disk/storage.hpp"
+#include "target/store/storage.hpp"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <linux/magic.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -13,7 +14,7 @@
 
 #include "common/file.hpp"
 
-namespace goldlink::disk {
+namespace goldlink::store {
 
 namespace {
 
@@ -28,6 +29,10 @@ class PosixStorage final : public Storage {
   public:
     int open(const std::filesystem::path& path, bool create) override {
         const int fd = ::open(path.c_str(), O_RDWR | O_CLOEXEC | (create ? O_CREAT : 0), 0600);
+        return fd < 0 ? -errno : fd;
+    }
+    int open_read_only(const std::filesystem::path& path) override {
+        const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
         return fd < 0 ? -errno : fd;
     }
     int open_folder(const std::filesystem::path& path) override {
@@ -50,6 +55,7 @@ class PosixStorage final : public Storage {
         return n < 0 ? -errno : n;
     }
     int sync(int fd) override { return ::fdatasync(fd) == 0 ? 0 : -errno; }
+    int sync_folder(int fd) override { return ::fsync(fd) == 0 ? 0 : -errno; }
     std::int64_t read_cached(int fd, const iovec* vectors, unsigned count, std::uint64_t offset,
                              bool in_memory) override {
         const int flags = in_memory ? 0 : RWF_NOWAIT;
@@ -75,6 +81,12 @@ class PosixStorage final : public Storage {
         while (error == EINTR);
         if (error != EOPNOTSUPP) return -error;
         return ::ftruncate(fd, static_cast<off_t>(offset + length)) == 0 ? 0 : -errno;
+    }
+    int punch(int fd, std::uint64_t offset, std::uint64_t length) override {
+        return ::fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                           static_cast<off_t>(offset), static_cast<off_t>(length)) == 0
+                   ? 0
+                   : -errno;
     }
     bool memory_backed(int fd) override { return filesystem_of(fd) == TMPFS_MAGIC; }
     std::uint8_t* map(int fd, std::uint64_t length) override {
@@ -106,6 +118,13 @@ class PosixStorage final : public Storage {
     int remove(const std::filesystem::path& path) override {
         return ::unlink(path.c_str()) == 0 || errno == ENOENT ? 0 : -errno;
     }
+    int list(const std::filesystem::path& folder, std::vector<std::string>& names) override {
+        std::error_code error;
+        for (std::filesystem::directory_iterator entry(folder, error), end; !error && entry != end;
+             entry.increment(error))
+            names.push_back(entry->path().filename().string());
+        return -error.value();
+    }
     Space space(const std::filesystem::path& folder) override {
         struct statvfs status {};
         if (::statvfs(folder.c_str(), &status) != 0) return {};
@@ -131,4 +150,46 @@ Storage& posix_storage() {
     return storage;
 }
 
-}  // namespace goldlink::disk
+Result<> sync_folder(Storage& storage, const std::filesystem::path& folder) {
+    const int fd = storage.open_folder(folder);
+    const int error = fd < 0 ? fd : storage.sync_folder(fd);
+    if (fd >= 0) storage.close(fd);
+    if (error < 0)
+        return system_failure(fmt::format("cannot sync folder {}", folder.string()), -error);
+    return {};
+}
+
+int write_all(Storage& storage, int fd, const std::uint8_t* data, std::size_t length,
+              std::uint64_t offset) {
+    while (length > 0) {
+        const iovec vector{const_cast<std::uint8_t*>(data), length};
+        const std::int64_t n = storage.write(fd, &vector, 1, offset);
+        if (n < 0) return static_cast<int>(n);
+        if (n == 0) return -EIO;
+        data += n;
+        offset += static_cast<std::uint64_t>(n);
+        length -= static_cast<std::size_t>(n);
+    }
+    return 0;
+}
+
+Result<> replace_file(Storage& storage, const std::filesystem::path& file,
+                      std::string_view content) {
+    const std::filesystem::path temporary = file.string() + ".new";
+    const auto refused = [&](int error) {
+        storage.remove(temporary);
+        return system_failure(fmt::format("cannot write {}", file.string()), -error);
+    };
+    if (const int error = storage.remove(temporary); error < 0) return refused(error);
+    const int fd = storage.open(temporary, true);
+    if (fd < 0) return refused(fd);
+    int error = write_all(storage, fd, reinterpret_cast<const std::uint8_t*>(content.data()),
+                          content.size(), 0);
+    if (error == 0) error = storage.sync(fd);
+    storage.close(fd);
+    if (error == 0) error = storage.rename(temporary, file);
+    if (error < 0) return refused(error);
+    return sync_folder(storage, file.parent_path());
+}
+
+}  // namespace goldlink::store
