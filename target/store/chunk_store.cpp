@@ -112,7 +112,7 @@ Result<> ChunkStore::end_writing() {
     {
         const std::lock_guard slots_lock(slots_mutex_);
         for (const std::uint64_t slot : std::exchange(given_back_, {}))
-            if (free_slots_.contains(slot)) GOLDLINK_TRY(txn.put_free(slot));
+            GOLDLINK_TRY(free_slots_.contains(slot) ? txn.put_free(slot) : txn.erase_free(slot));
         GOLDLINK_TRY(txn.put_meta(kNextSlot, next_slot_));
     }
     GOLDLINK_TRY(txn.put_meta(kUnclean, 0));
@@ -165,7 +165,7 @@ void ChunkStore::give_back(const std::vector<std::uint64_t>& slots) {
     given_back_.insert(given_back_.end(), sorted.begin(), sorted.end());
     while (!free_slots_.empty() && *free_slots_.rbegin() + 1 == next_slot_) {
         free_slots_.erase(std::prev(free_slots_.end()));
-        --next_slot_;
+        given_back_.push_back(--next_slot_);
     }
 }
 

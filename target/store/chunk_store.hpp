@@ -74,7 +74,7 @@ class ChunkStore {
 
     mutable std::mutex slots_mutex_;
     std::set<std::uint64_t> free_slots_;
-    std::vector<std::uint64_t> given_back_;  // of which some may not be in the index's free table
+    std::vector<std::uint64_t> given_back_;  // of which the index's free table may not know
     std::uint64_t next_slot_ = 0;
 };
 

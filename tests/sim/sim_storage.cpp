@@ -73,7 +73,11 @@ void SimFile::lose_power(Random& random) {
 // ---- All of them
 
 bool SimStorage::dead() {
-    return calls_until_dead >= 0 && (calls_until_dead == 0 || --calls_until_dead == 0);
+    if (calls_until_dead < 0) return false;
+    if (calls_until_dead == 0) return true;
+    if (--calls_until_dead > 0) return false;
+    if (on_death) on_death();
+    return true;
 }
 
 void SimStorage::lose_power() {
@@ -113,20 +117,24 @@ int SimStorage::open(const std::filesystem::path& path, bool create) {
     return next_fd_++;
 }
 
-int SimStorage::open_folder(const std::filesystem::path&) {
+int SimStorage::open_folder(const std::filesystem::path& path) {
     if (dead()) return -EIO;
     files_[next_fd_] = nullptr;
+    folders_[next_fd_] = path;
     return next_fd_++;
 }
 
-void SimStorage::close(int fd) { files_.erase(fd); }
+void SimStorage::close(int fd) {
+    files_.erase(fd);
+    folders_.erase(fd);
+}
 
 std::int64_t SimStorage::size(int fd) {
     return dead() ? -EIO : static_cast<std::int64_t>(file(fd)->size());
 }
 
 int SimStorage::truncate(int fd, std::uint64_t length) {
-    if (dead()) return -EIO;
+    if (dead() || percent(faults.write_error)) return -EIO;
     file(fd)->resize(length);
     return 0;
 }
@@ -149,7 +157,7 @@ std::int64_t SimStorage::read_some(int fd, const iovec* vectors, unsigned count,
 
 std::int64_t SimStorage::read(int fd, std::uint8_t* data, std::size_t length,
                               std::uint64_t offset) {
-    if (dead()) return -EIO;
+    if (dead() || percent(faults.read_error)) return -EIO;
     const iovec vector{data, length};
     return read_some(fd, &vector, 1, offset);
 }
@@ -167,12 +175,18 @@ int SimStorage::sync_folder(int fd) {
     if (dead()) return -EIO;
     CHECK(!file(fd), "a file is synced as a folder");
     if (percent(faults.sync_error)) return -EIO;
-    durable_names_ = {names_};
+    const auto is_in_it = [folder = folders_.at(fd)](const auto& entry) {
+        return std::filesystem::path(entry.first).parent_path() == folder;
+    };
+    for (Names& durable : durable_names_) {
+        std::erase_if(durable, is_in_it);
+        std::copy_if(names_.begin(), names_.end(), std::inserter(durable, durable.end()), is_in_it);
+    }
     return 0;
 }
 
 int SimStorage::punch(int fd, std::uint64_t offset, std::uint64_t length) {
-    if (dead()) return -EIO;
+    if (dead() || percent(faults.write_error)) return -EIO;
     const auto target = file(fd);
     if (offset >= target->size()) return 0;
     const std::vector<std::uint8_t> zeroes(std::min(length, target->size() - offset));

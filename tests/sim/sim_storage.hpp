@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <random>
@@ -59,7 +60,8 @@ class SimStorage final : public store::Storage {
     Faults faults;
     bool map_files = true;
     bool memory_backed_files = false;
-    std::int64_t calls_until_dead = -1;  // then every call fails: a crash within an open
+    std::int64_t calls_until_dead = -1;  // then every call fails: a crash in the middle of work
+    std::function<void()> on_death;      // at the first of those calls
 
     void lose_power();  // descriptors are gone, the machine starts anew
     void write_back_some();
@@ -109,7 +111,8 @@ class SimStorage final : public store::Storage {
     Names names_;
     std::deque<Names> durable_names_{Names{}};       // the last durable one, then each since
     std::map<int, std::shared_ptr<SimFile>> files_;  // by descriptor; null: a folder
-    int next_fd_ = 100;
+    std::map<int, std::filesystem::path> folders_;   // by descriptor
+    int next_fd_ = 1'000'000;                        // none that the system could have given
     unsigned boots_ = 1;
     std::int64_t now_us_ = 0;
     void names_changed() { durable_names_.push_back(names_); }
