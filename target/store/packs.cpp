@@ -29,7 +29,20 @@ Result<std::shared_ptr<const PackFile>> Packs::pack_of_slot(std::uint64_t slot, 
     if (number > 0xffffffffu)
         return failure(ErrorKind::corrupt, fmt::format("slot {} is outside of every pack", slot));
     const std::lock_guard lock(mutex_);
-    if (number < open_.size() && open_[number]) return open_[number];
+    if (number >= open_.size()) open_.resize(number + 1);
+    OpenPack& open = open_[number];
+    if (!open.pack) {
+        GOLDLINK_TRY_ASSIGN(open.pack, open_pack(number, create));
+    }
+    // Its name must be as durable as what will be in it; whoever made it may have failed at that.
+    if (create && !open.name_synced) {
+        GOLDLINK_TRY(sync_folder(storage_, folder_));
+        open.name_synced = true;
+    }
+    return open.pack;
+}
+
+Result<std::shared_ptr<const PackFile>> Packs::open_pack(std::uint64_t number, bool create) {
     const auto path = path_of(number);
     const auto refused = [&](int error) {
         return system_failure(fmt::format("cannot open pack {}", path.string()), -error);
@@ -39,12 +52,8 @@ Result<std::shared_ptr<const PackFile>> Packs::pack_of_slot(std::uint64_t slot, 
     if (pack->write < 0) return refused(pack->write);
     pack->read = storage_.open_read_only(path);
     if (pack->read < 0) return refused(pack->read);
-    // Its name must be as durable as what will be in it.
-    if (create) GOLDLINK_TRY(sync_folder(storage_, folder_));
     pack->memory = resident_->map(pack->read);
-    if (number >= open_.size()) open_.resize(number + 1);
-    open_[number] = pack;
-    return open_[number];
+    return pack;
 }
 
 Result<> Packs::write(std::uint64_t slot, const std::uint8_t* chunk) {
@@ -124,7 +133,7 @@ Result<> Packs::truncate_from(std::uint64_t slot) {
         if (first + kSlotsPerPack <= slot) continue;
         if (first >= slot) {
             const std::lock_guard lock(mutex_);
-            if (number < open_.size()) open_[number] = nullptr;
+            if (number < open_.size()) open_[number] = {};
             if (const int error = storage_.remove(folder_ / name); error < 0)
                 return system_failure(
                     fmt::format("cannot remove pack {}", (folder_ / name).string()), -error);

@@ -60,13 +60,18 @@ class Packs {
     Result<> truncate_from(std::uint64_t slot);
 
   private:
+    Result<std::shared_ptr<const PackFile>> open_pack(std::uint64_t pack_number, bool create);
     std::filesystem::path path_of(std::uint64_t pack_number) const;
 
     Storage& storage_;
     const std::filesystem::path folder_;
     const std::shared_ptr<ResidentChunks> resident_;
     std::mutex mutex_;
-    std::vector<std::shared_ptr<const PackFile>> open_;  // by pack number; null: not yet opened
+    struct OpenPack {
+        std::shared_ptr<const PackFile> pack;  // null: not yet opened
+        bool name_synced = false;
+    };
+    std::vector<OpenPack> open_;  // by pack number
 };
 
 }  // namespace goldlink::store
