@@ -162,7 +162,7 @@ class Real(ManagerCase):
         task = self.upload(self.name, whole.read_bytes()[:700], query="?format=vhd", state="failed")
         self.assertTrue(task["error"])
         self.assertEqual(self.api.get(f"/images/{self.name}").json["versions"][0]["state"], "failed")
-        self.assertEqual(list((self.folder / "target").glob("**/import-*")), [], "the spooled file is dropped")
+        wait_until(lambda: not list((self.folder / "target").glob("**/import-*")), "the spooled file is dropped")
 
     def test_kept_data_outlives_a_killed_target(self):
         self.upload(self.name, self.content())
