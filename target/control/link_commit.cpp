@@ -1,14 +1,16 @@
 // Commit: the blocks of a link's super disk become a new version. Nobody may be logged in, and
 // nobody gets in while it runs; afterwards the link runs on over the new version, its overlay
-// empty.
+// empty. Save: what any disk of a link holds becomes a new version, while its client goes on; the
+// link stays what it is.
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <boost/json.hpp>
-#include <cstring>
 #include <future>
 
 #include "target/control/link_table.hpp"
+#include "target/disk/disk_snapshot.hpp"
+#include "target/store/version_reader.hpp"
 
 namespace goldlink::control {
 namespace {
@@ -17,35 +19,62 @@ tl::unexpected<OperationError> refuse(ErrorKind kind, std::string_view type, std
     return tl::unexpected(OperationError{{kind, std::move(message), 0}, std::string(type), {}});
 }
 
-struct ReadJob {
-    disk::Request request;
-    std::promise<disk::Outcome> outcome;
+// A disk that stays open, and what it held when this was made. Lets go of both where they live.
+class HeldDisk {
+  public:
+    using Snapshot = std::unique_ptr<const disk::DiskSnapshot>;
+    HeldDisk(reactor::Reactor& reactor, std::shared_ptr<OpenDisk> disk, Snapshot snapshot)
+        : reactor_(reactor), disk_(std::move(disk)), snapshot_(std::move(snapshot)) {}
+    HeldDisk(HeldDisk&&) = default;
+    HeldDisk& operator=(HeldDisk&&) = delete;
+    ~HeldDisk() {
+        if (!disk_) return;
+        reactor_.run_and_wait([this] {
+            snapshot_.reset();
+            disk_.reset();
+        });
+    }
+
+    const DiskState& state() const { return disk_->state; }
+    const disk::DiskSnapshot& snapshot() const { return *snapshot_; }
+
+  private:
+    reactor::Reactor& reactor_;
+    std::shared_ptr<OpenDisk> disk_;
+    Snapshot snapshot_;
 };
 
-// One chunk through the link's own disk, as a client would read it.
-Result<> read_chunk(LiveLink& live, disk::Disk& disk, std::uint64_t offset_bytes,
-                    std::uint8_t* chunk) {
-    const std::uint64_t size = disk.geometry().size_bytes;
-    if (offset_bytes >= size)
-        return failure(ErrorKind::invalid, "a chunk beyond the end of the disk");
-    ReadJob job;
-    job.request.operation = disk::Operation::read;
-    job.request.offset_bytes = offset_bytes;
-    job.request.length_bytes = std::min<std::uint64_t>(store::kChunkBytes, size - offset_bytes);
-    job.request.data = chunk;
-    job.request.owner = &job;
-    job.request.complete = [](disk::Request& request) noexcept {
-        static_cast<ReadJob*>(request.owner)->outcome.set_value(request.outcome);
-    };
-    std::memset(chunk + job.request.length_bytes, 0, store::kChunkBytes - job.request.length_bytes);
-    live.reactor().post([&] {
-        if (disk.submit(job.request) == disk::Submit::done)
-            job.outcome.set_value(job.request.outcome);
+// Waits for writes that are under way, which end by themselves.
+Result<HeldDisk> hold_disk(reactor::Reactor& reactor, std::shared_ptr<OpenDisk> disk) {
+    std::promise<Result<HeldDisk::Snapshot>> taken;
+    reactor.post([&] {
+        disk->disk->take_snapshot(
+            [&taken](Result<HeldDisk::Snapshot> snapshot) { taken.set_value(std::move(snapshot)); });
     });
-    const disk::Outcome outcome = job.outcome.get_future().get();
-    if (outcome == disk::Outcome::ok) return {};
-    return failure(outcome == disk::Outcome::medium_error ? ErrorKind::corrupt : ErrorKind::io,
-                   fmt::format("the overlay cannot be read at byte {}", offset_bytes));
+    auto snapshot = taken.get_future().get();
+    HeldDisk held(reactor, std::move(disk), snapshot ? std::move(*snapshot) : nullptr);
+    if (!snapshot) return Failure(std::move(snapshot).error());
+    return held;
+}
+
+// A new version of what the disk held.
+Result<MadeVersion> make_version(store::ImageStore& store, const HeldDisk& held,
+                                 store::Progress& progress) {
+    const std::string& base = held.state().version;
+    GOLDLINK_TRY_ASSIGN(const auto reader, store.read_version(base));
+    std::vector<std::uint64_t> chunks;
+    for (const disk::ChunkBlocks& each : held.snapshot().changed()) chunks.push_back(each.chunk);
+    GOLDLINK_TRY_ASSIGN(
+        store::VersionInfo info,
+        store.commit(
+            base, chunks,
+            [&](std::uint64_t offset_bytes, std::uint8_t* data) {
+                return held.snapshot().read_chunk(
+                    offset_bytes / store::kChunkBytes, data,
+                    [&](std::uint64_t chunk, std::uint8_t* at) { return reader->read(chunk, at); });
+            },
+            progress));
+    return MadeVersion{std::move(info), base, false};
 }
 
 }  // namespace
@@ -120,28 +149,78 @@ OperationResult<> LinkTable::finish_commit(const LinkPointer& link, std::uint16_
     return save();
 }
 
-OperationResult<store::VersionInfo> LinkTable::commit(std::string_view id,
-                                                      std::optional<std::uint16_t> lun,
-                                                      store::Progress& progress) {
+OperationResult<MadeVersion> LinkTable::commit(std::string_view id,
+                                               std::optional<std::uint16_t> lun,
+                                               store::Progress& progress) {
     const LinkPointer link = find(id);
     if (!link)
         return refuse(ErrorKind::not_found, "no-such-link", fmt::format("there is no link {}", id));
     std::shared_ptr<OpenDisk> disk;
     if (auto started = start_commit(link, lun, disk); !started)
         return tl::unexpected(std::move(started).error());
-    std::vector<std::uint64_t> chunks;
-    link->live->reactor().run_and_wait([&] { chunks = disk->disk->changed_chunks(); });
-    auto made = store_.commit(
-        disk->state.version, chunks,
-        [&](std::uint64_t offset_bytes, std::uint8_t* chunk) {
-            return read_chunk(*link->live, *disk->disk, offset_bytes, chunk);
-        },
-        progress);
     const std::uint16_t committed = disk->state.lun;
-    link->live->reactor().run_and_wait([&] { disk.reset(); });  // disks are let go where they live
-    auto finished = finish_commit(link, committed, made ? made->digest : std::string());
+    Result<MadeVersion> made;
+    {
+        auto held = hold_disk(link->live->reactor(), std::move(disk));
+        if (held)
+            made = make_version(store_, *held, progress);
+        else
+            made = Failure(std::move(held).error());
+    }
+    auto finished = finish_commit(link, committed, made ? made->info.digest : std::string());
     if (!made) return tl::unexpected(OperationError{std::move(made).error(), "", {}});
     if (!finished) return tl::unexpected(std::move(finished).error());
+    return std::move(*made);
+}
+
+OperationResult<std::shared_ptr<OpenDisk>> LinkTable::disk_to_save(
+    const LinkPointer& link, std::optional<std::uint16_t> lun, bool& live) {
+    const std::lock_guard operation(link->operation);
+    if (auto usable = check_usable(link); !usable) return tl::unexpected(std::move(usable).error());
+    LinkReport report;
+    std::shared_ptr<OpenDisk> disk;
+    std::vector<std::uint16_t> candidates;
+    link->live->reactor().run_and_wait([&] {
+        report = link->live->report();
+        if (!report.open) return;
+        for (const auto& each : link->live->units()->disks()) {
+            if (each->state.type != DiskType::disk) continue;
+            if (lun.value_or(each->state.lun) != each->state.lun) continue;
+            candidates.push_back(each->state.lun);
+            disk = each;
+        }
+        if (candidates.size() != 1) return disk.reset();
+        link->live->note_held(disk);
+    });
+    live = !report.sessions.empty();
+    if (disk) return disk;
+    if (!report.open)
+        return refuse(ErrorKind::unavailable, "link-not-ready",
+                      fmt::format("link {} is not ready: {}", link->id, report.problem));
+    if (candidates.size() > 1)
+        return refuse(ErrorKind::conflict, "several-disks",
+                      fmt::format("link {} has several disks, luns {}; say which one to save",
+                                  link->id, fmt::join(candidates, ", ")));
+    return refuse(
+        ErrorKind::not_found, "no-such-lun",
+        lun ? fmt::format("link {} has no disk with lun {} that a client writes to", link->id, *lun)
+            : fmt::format("link {} has no disk that a client writes to", link->id));
+}
+
+OperationResult<MadeVersion> LinkTable::save_disk(std::string_view id,
+                                                  std::optional<std::uint16_t> lun,
+                                                  store::Progress& progress) {
+    const LinkPointer link = find(id);
+    if (!link)
+        return refuse(ErrorKind::not_found, "no-such-link", fmt::format("there is no link {}", id));
+    bool live = false;
+    auto disk = disk_to_save(link, lun, live);
+    if (!disk) return tl::unexpected(std::move(disk).error());
+    auto held = hold_disk(link->live->reactor(), std::move(*disk));
+    if (!held) return tl::unexpected(OperationError{std::move(held).error(), "", {}});
+    auto made = make_version(store_, *held, progress);
+    if (!made) return tl::unexpected(OperationError{std::move(made).error(), "", {}});
+    made->live = live;
     return std::move(*made);
 }
 

@@ -217,7 +217,9 @@ http::Response delete_redirect(ControlContext& context, const http::Request& req
     return respond_text(204, "");
 }
 
-http::Response post_commit(ControlContext& context, const http::Request& request) {
+// `kind`: commit or save.
+http::Response post_disk_task(ControlContext& context, const http::Request& request,
+                              const char* kind) {
     const auto body = body_object(request);
     if (!body) return http::problem(body.error());
     if (auto known = json::only_fields(*body, {"id", "lun"}); !known)
@@ -227,7 +229,7 @@ http::Response post_commit(ControlContext& context, const http::Request& request
     const auto lun = optional_lun(*body);
     if (!lun) return http::problem(lun.error());
     if (!context.links.view(request.params.at("id"))) return get_link(context, request);
-    TaskRequest task{*id, "commit", {{"link", request.params.at("id")}}};
+    TaskRequest task{*id, kind, {{"link", request.params.at("id")}}};
     if (*lun) task.arguments["lun"] = std::to_string(**lun);
     auto report = context.tasks.add(std::move(task));
     if (!report) return http::problem(report.error());
@@ -249,8 +251,9 @@ void add_link_routes(std::vector<http::Route>& routes, ControlContext& c) {
         {"PUT", "/links/{id}/redirect", [&c](Request& r) { return put_redirect(c, r); }});
     routes.push_back(
         {"DELETE", "/links/{id}/redirect", [&c](Request& r) { return delete_redirect(c, r); }});
-    routes.push_back(
-        {"POST", "/links/{id}/commit", [&c](Request& r) { return post_commit(c, r); }});
+    for (const char* kind : {"commit", "save"})
+        routes.push_back({"POST", std::string("/links/{id}/") + kind,
+                          [&c, kind](Request& r) { return post_disk_task(c, r, kind); }});
 }
 
 }  // namespace goldlink::control

@@ -52,6 +52,13 @@ struct OperationError {
 template <typename T = void>
 using OperationResult = tl::expected<T, OperationError>;
 
+// A version that was made of a link's disk.
+struct MadeVersion {
+    store::VersionInfo info;
+    std::string base;   // digest of the version the disk ran on
+    bool live = false;  // made while a client ran: as after a power cut at that moment
+};
+
 class LinkTable final : public iscsi::Directory {
   public:
     LinkTable(std::filesystem::path state_folder, OverlaySettings settings,
@@ -83,9 +90,12 @@ class LinkTable final : public iscsi::Directory {
     // Makes the blocks of the link's super disk a new version, which the link then runs on with an
     // empty overlay. `lun` says which when there are several. Refused while sessions live. Long: on
     // a task thread.
-    OperationResult<store::VersionInfo> commit(std::string_view id,
-                                               std::optional<std::uint16_t> lun,
-                                               store::Progress& progress);
+    OperationResult<MadeVersion> commit(std::string_view id, std::optional<std::uint16_t> lun,
+                                        store::Progress& progress);
+    // Makes what a disk of the link holds now a new version, whatever its policy, while its client
+    // goes on; the link stays what it is. `lun` says which when there are several. Long, as above.
+    OperationResult<MadeVersion> save_disk(std::string_view id, std::optional<std::uint16_t> lun,
+                                           store::Progress& progress);
 
     std::optional<LinkView> view(std::string_view id);
     std::vector<LinkView> view_all();
@@ -140,6 +150,9 @@ class LinkTable final : public iscsi::Directory {
                                    std::shared_ptr<OpenDisk>& disk);
     OperationResult<> finish_commit(const LinkPointer& link, std::uint16_t lun,
                                     const std::string& digest);
+    OperationResult<std::shared_ptr<OpenDisk>> disk_to_save(const LinkPointer& link,
+                                                            std::optional<std::uint16_t> lun,
+                                                            bool& live);
     Result<> run_on(const LinkPointer& link, const std::function<Result<>(LiveLink&)>& work);
     OperationResult<> save();
 

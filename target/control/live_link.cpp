@@ -54,7 +54,7 @@ LiveLink::LiveLink(reactor::Reactor& reactor, const OverlaySettings& settings,
 Result<std::shared_ptr<OpenUnits>> LiveLink::open(const UnitsPlan& plan) {
     const std::weak_ptr<LiveLink> self = weak_from_this();
     return OpenUnits::open(
-        plan, settings_, reactor_, current_.units,
+        plan, settings_, reactor_, current_.units, held_disks_,
         [self, state = plan.generation](std::uint16_t lun, int percent) {
             if (const auto link = self.lock())
                 link->listener_.event("space_warning", state, {{"lun", lun}, {"percent", percent}});
@@ -84,6 +84,11 @@ Result<> LiveLink::prepare(const UnitsPlan& plan) {
     drop_pending();
     pending_ = Generation{plan.generation, std::move(units), {}, {}};
     return {};
+}
+
+void LiveLink::note_held(const std::shared_ptr<OpenDisk>& disk) {
+    std::erase_if(held_disks_, [](const auto& held) { return held.expired(); });
+    held_disks_.push_back(disk);
 }
 
 void LiveLink::drop_pending() {

@@ -80,6 +80,9 @@ class LiveLink final : public iscsi::LinkEndpoint, public std::enable_shared_fro
     Result<> open_current(const UnitsPlan& plan) {
         return current_.units ? Result<>() : replace_current(plan);
     }
+    // A disk that somebody beside its generations keeps open: whoever opens its overlay again gets
+    // the same one.
+    void note_held(const std::shared_ptr<OpenDisk>& disk);
     // While held, logins are refused (commit).
     void hold(bool held) { held_ = held; }
     // Asks every session to log out within `seconds` and takes no new one; `drained` is called when
@@ -119,6 +122,7 @@ class LiveLink final : public iscsi::LinkEndpoint, public std::enable_shared_fro
     Generation current_;
     std::optional<Generation> pending_;
     std::vector<Generation> retired_;
+    std::vector<std::weak_ptr<OpenDisk>> held_disks_;
     bool held_ = false;
     bool closed_ = false;
     bool retry_armed_ = false;

@@ -103,14 +103,20 @@ Result<std::shared_ptr<OpenDisk>> open_disk(const UnitsPlan& plan, std::size_t i
     return disk;
 }
 
+bool is_same(const DiskState& open, const DiskState& wanted) {
+    return open.lun == wanted.lun && open.overlay == wanted.overlay &&
+           open.version == wanted.version && open.type == wanted.type &&
+           open.logical_block_bytes == wanted.logical_block_bytes;
+}
+
 std::shared_ptr<OpenDisk> shared_disk(const std::shared_ptr<OpenUnits>& running,
+                                      const std::vector<std::weak_ptr<OpenDisk>>& held,
                                       const DiskState& state) {
-    if (!running) return nullptr;
-    for (const auto& disk : running->disks())
-        if (disk->state.lun == state.lun && disk->state.overlay == state.overlay &&
-            disk->state.version == state.version && disk->state.type == state.type &&
-            disk->state.logical_block_bytes == state.logical_block_bytes)
-            return disk;
+    if (running)
+        for (const auto& disk : running->disks())
+            if (is_same(disk->state, state)) return disk;
+    for (const auto& each : held)
+        if (auto disk = each.lock(); disk && is_same(disk->state, state)) return disk;
     return nullptr;
 }
 
@@ -120,12 +126,13 @@ Result<std::shared_ptr<OpenUnits>> OpenUnits::open(const UnitsPlan& plan,
                                                    const OverlaySettings& settings,
                                                    reactor::Reactor& reactor,
                                                    const std::shared_ptr<OpenUnits>& running,
+                                                   const std::vector<std::weak_ptr<OpenDisk>>& held,
                                                    const SpaceWarning& on_space_warning,
                                                    const RunBehind& run_behind) {
     auto units = std::make_shared<OpenUnits>();
     std::size_t shared = 0;
     for (std::size_t i = 0; i < plan.generation.disks.size(); ++i) {
-        auto disk = shared_disk(running, plan.generation.disks[i]);
+        auto disk = shared_disk(running, held, plan.generation.disks[i]);
         if (disk) {
             ++shared;
         } else {

@@ -56,11 +56,13 @@ class OpenUnits : public std::enable_shared_from_this<OpenUnits> {
     using RunBehind = std::function<void(std::function<void()> work)>;
 
     // Disks whose overlay `running` has open already (keep, super) are shared with it; when all
-    // are, so is the device, unless the target's name changed. Null `running`: none.
+    // are, so is the device, unless the target's name changed. Null `running`: none. `held`: disks
+    // that are open for somebody else, shared likewise.
     static Result<std::shared_ptr<OpenUnits>> open(const UnitsPlan& plan,
                                                    const OverlaySettings& settings,
                                                    reactor::Reactor& reactor,
                                                    const std::shared_ptr<OpenUnits>& running,
+                                                   const std::vector<std::weak_ptr<OpenDisk>>& held,
                                                    const SpaceWarning& on_space_warning,
                                                    const RunBehind& run_behind);
 

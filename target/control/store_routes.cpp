@@ -235,7 +235,7 @@ Result<std::string> run_import(const TaskRequest& request, store::Progress& prog
     return version_member(info);
 }
 
-// The disk a commit is of; nullopt when its caller left that to the link.
+// The disk a commit or save is of; nullopt when its caller left that to the link.
 Result<std::optional<std::uint16_t>> named_lun(const TaskRequest& request) {
     const auto named = request.arguments.find("lun");
     if (named == request.arguments.end()) return std::optional<std::uint16_t>();
@@ -248,11 +248,14 @@ Result<std::optional<std::uint16_t>> named_lun(const TaskRequest& request) {
 Result<std::string> run_task(const TaskRequest& request, store::Progress& progress,
                              LinkTable& links, store::ImageStore& store, UploadSpool& uploads) {
     if (request.kind == "import") return run_import(request, progress, links, store, uploads);
-    if (request.kind == "commit") {
+    if (request.kind == "commit" || request.kind == "save") {
         GOLDLINK_TRY_ASSIGN(const auto lun, named_lun(request));
-        auto info = links.commit(request.arguments.at("link"), lun, progress);
-        if (!info) return Failure(std::move(info).error().error);
-        return version_member(*info);
+        const std::string& link = request.arguments.at("link");
+        auto made = request.kind == "commit" ? links.commit(link, lun, progress)
+                                             : links.save_disk(link, lun, progress);
+        if (!made) return Failure(std::move(made).error().error);
+        return fmt::format(R"({},"base":"{}","live":{})", version_member(made->info), made->base,
+                           made->live);
     }
     if (request.kind == "verify") {
         GOLDLINK_TRY_ASSIGN(const auto findings,

@@ -167,7 +167,7 @@ void TaskQueue::finish(const TaskPointer& task, Result<std::string> outcome) {
     else
         log::info("{} {} {}", kind, task->request.id,
                   task->state == State::done ? "is done" : "was cancelled");
-    if (kind != "import" && kind != "commit") return;
+    if (kind != "import" && kind != "commit" && kind != "save") return;
     json::object data{{"id", task->request.id}, {"kind", kind}};
     if (task->state != State::done) {
         data["error"] =

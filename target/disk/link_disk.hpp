@@ -17,6 +17,8 @@
 
 namespace goldlink::disk {
 
+class DiskSnapshot;
+
 enum class Policy : std::uint8_t { discard, keep, super };
 
 // A file of this name in an overlay's folder is the owner's, and goes with the overlay; so does
@@ -59,8 +61,10 @@ class LinkDisk : public Disk {
 
     virtual OverlayUsage usage() const = 0;
     virtual ReadCounters counters() const = 0;
-    // Chunk indexes with at least one overlay block, ascending (for commit).
-    virtual std::vector<std::uint64_t> changed_chunks() const = 0;
+    // Calls `taken`, on the reactor, with what the disk holds: at once, or when the last write that
+    // changes a slot in place has ended. conflict while there is one already (also one that waits).
+    using SnapshotTaken = std::function<void(Result<std::unique_ptr<const DiskSnapshot>>)>;
+    virtual void take_snapshot(SnapshotTaken taken) = 0;
     // Set once by the owner: called on the reactor at 80 % of quota or of free space, and when
     // full.
     std::function<void(int percent)> on_space_warning;

@@ -38,6 +38,7 @@ Overlay::Overlay(store::Storage& storage, const LinkDiskOptions& options,
       durable_(options.policy != Policy::discard),
       quota_blocks_(options.quota_bytes == 0 ? blocks_of(options.version->size_bytes())
                                              : options.quota_bytes / kBlockBytes),
+      has_quota_(options.quota_bytes != 0),
       reserve_bytes_(options.reserve_bytes),
       ram_slots_(ram_folder_.empty() ? 0
                                      : static_cast<std::uint32_t>(std::min<std::uint64_t>(
@@ -176,9 +177,13 @@ Overlay::Refusal Overlay::reserve(std::uint64_t blocks) {
 
 Overlay::Target Overlay::choose(std::uint32_t block, bool in_place) {
     const BlockState state = map_.get(block);
+    if (holding_ && state.has_slot() && slots_->is_held(state.slot())) in_place = false;
     if (state.has_slot() && in_place && (!durable_ || is_fresh(state.slot())))
         return {Refusal::none, state.slot(), true};
     if (!state.has_slot() && used_blocks_ >= quota_blocks_) return {Refusal::space, 0, false};
+    if (holding_ && has_quota_ &&
+        slots_->taken() - freed_.size() - freed_before_flush_.size() >= quota_blocks_)
+        return {Refusal::space, 0, false};
     if (const auto slot = slots_->take()) {
         if (!state.has_slot()) ++used_blocks_;
         return {Refusal::none, *slot, false};
@@ -311,10 +316,29 @@ void Overlay::make_not_fresh(std::uint32_t slot) {
 }
 
 void Overlay::free_slot(std::uint32_t slot) {
-    if (!durable_ || replaying_marked_ || is_fresh(slot))
+    if (holding_ && slots_->is_held(slot))
+        held_back_.push_back(slot);
+    else if (!durable_ || replaying_marked_ || is_fresh(slot))
         slots_->release(slot);
     else
         freed_.push_back(slot);
+}
+
+const FrozenMap& Overlay::hold() {
+    CHECK(!holding_, "an overlay is held once at a time");
+    holding_ = true;
+    slots_->hold();
+    return map_.freeze();
+}
+
+// What was held back is free like all that was given up: under durable policies when a flush that
+// begins from now on has ended.
+void Overlay::let_go() {
+    CHECK(holding_, "an overlay that nobody holds is let go");
+    holding_ = false;
+    slots_->let_go();
+    map_.thaw();
+    for (const std::uint32_t slot : std::exchange(held_back_, {})) free_slot(slot);
 }
 
 bool Overlay::wants_flush() const {

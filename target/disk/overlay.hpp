@@ -42,7 +42,8 @@ class Overlay {
     const OverlayMap& map() const { return map_; }
     const Slots& slots() const { return *slots_; }
     bool durable() const { return durable_; }
-    std::uint64_t used_blocks() const { return used_blocks_; }
+    // Slots in use: of the client's blocks, and those that a snapshot holds back.
+    std::uint64_t used_blocks() const { return used_blocks_ + held_back_.size(); }
     std::uint64_t quota_blocks() const { return quota_blocks_; }
     std::uint64_t journal_bytes() const { return journal_->size_bytes(); }
 
@@ -71,6 +72,14 @@ class Overlay {
     Refusal zeroed(std::uint32_t block, std::uint32_t count);
     // Room for the records of a request that writes `blocks` blocks, before its data is moved.
     Refusal reserve(std::uint64_t blocks);
+
+    // From hold() to let_go() the blocks stay readable as they were at hold(), from any thread:
+    // their slots are not written to, and what the client gives up of them is held back, which
+    // counts as used. Nothing of it is in the journal. No write in place may be under way.
+    const FrozenMap& hold();
+    void let_go();
+    bool is_held(std::uint32_t slot) const { return slots_->is_held(slot); }
+    bool is_holding() const { return holding_; }
 
     // A flush, run by LinkDisk: begin_flush; sync of slots_fd() when slots_dirty; mark; sync of
     // journal_fds(); then, when checkpoint_ready(), install_checkpoint and sync of folder_fd();
@@ -134,6 +143,7 @@ class Overlay {
     const Policy policy_;
     const bool durable_;
     const std::uint64_t quota_blocks_;
+    const bool has_quota_;  // that somebody chose; else no block of the disk is without a slot
     const std::uint64_t reserve_bytes_;
     std::uint32_t ram_slots_;
 
@@ -147,6 +157,8 @@ class Overlay {
     std::vector<std::uint32_t> fresh_;       // the slots whose bit is set
     std::vector<std::uint32_t> freed_;  // since the last flush began: free at the next one's end
     std::vector<std::uint32_t> freed_before_flush_;  // free when the running one ends
+    bool holding_ = false;
+    std::vector<std::uint32_t> held_back_;  // given up, but held
     std::uint64_t flushed_records_ = 0;
     bool slots_dirty_ = false;
     bool sync_failed_ = false;

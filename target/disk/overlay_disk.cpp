@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "common/check.hpp"
+#include "target/disk/disk_snapshot.hpp"
 #include "target/disk/overlay_disk_pending.hpp"
 
 namespace goldlink::disk {
@@ -399,6 +400,7 @@ void OverlayDisk::retire(PendingRequest& pending, Outcome outcome) noexcept {
         request.next = nullptr;
         finished = &request;
     }
+    give_wanted_snapshot();  // what waited and begins now is after it
     run_waiting(finished);
     maybe_flush();
     complete_all(finished);  // may destroy this disk
@@ -442,32 +444,28 @@ OverlayUsage OverlayDisk::usage() const {
             overlay_->slots().ram_bytes(), overlay_->journal_bytes()};
 }
 
-std::vector<std::uint64_t> OverlayDisk::changed_chunks() const {
-    constexpr std::uint32_t kChunkBlocks = kChunkBytes / kBlockBytes;
-    const OverlayMap& map = overlay_->map();
-    std::vector<std::uint64_t> changed;
-    for (std::uint32_t block = 0; block < map.block_count();) {
-        if (map.leaf_is_base(block / OverlayMap::kLeafBlocks)) {
-            const std::uint64_t next =
-                std::uint64_t{block / OverlayMap::kLeafBlocks + 1} * OverlayMap::kLeafBlocks;
-            if (next >= map.block_count()) break;
-            block = static_cast<std::uint32_t>(next);
-            continue;
-        }
-        const std::uint64_t chunk = block / kChunkBlocks;
-        const std::uint64_t end =
-            std::min<std::uint64_t>((chunk + 1) * kChunkBlocks, map.block_count());
-        const bool base_zero = options_.version->location(chunk) == store::kZeroChunk;
-        for (std::uint32_t at = block; at < end; ++at) {
-            const BlockState state = map.get(at);
-            if (state.is_base() || (state.is_zero() && base_zero)) continue;
-            changed.push_back(chunk);
-            break;
-        }
-        if (end >= map.block_count()) break;
-        block = static_cast<std::uint32_t>(end);
+// ---- Snapshots
+
+void OverlayDisk::take_snapshot(SnapshotTaken taken) {
+    if (snapshot_wanted_ || overlay_->is_holding())
+        return taken(failure(ErrorKind::conflict,
+                             "this disk is being saved already; wait for that task or cancel it"));
+    snapshot_wanted_ = std::move(taken);
+    give_wanted_snapshot();
+}
+
+// A transfer that overwrites a slot would change it under the snapshot's reader. While one is
+// wanted no new ones begin.
+void OverlayDisk::give_wanted_snapshot() noexcept {
+    if (!snapshot_wanted_) return;
+    for (const PendingRequest* pending : active_) {
+        if (pending->phase != PendingRequest::Phase::write) continue;
+        for (std::size_t i = 0; i < pending->used; ++i)
+            for (const BlockWrite& write : pending->transfers[i]->blocks)
+                if (write.target.in_place) return;
     }
-    return changed;
+    std::exchange(snapshot_wanted_, nullptr)(
+        std::make_unique<const DiskSnapshot>(*overlay_, options_.version));
 }
 
 // ---- Opening

@@ -27,7 +27,7 @@ class OverlayDisk final : public LinkDisk {
     std::optional<ThinSpace> space() const override;
     OverlayUsage usage() const override;
     ReadCounters counters() const override { return counters_; }
-    std::vector<std::uint64_t> changed_chunks() const override;
+    void take_snapshot(SnapshotTaken taken) override;
     void close() override;
     // Storage failed to make data durable: no more writes are taken until it is opened again.
     bool storage_failed() const { return overlay_->sync_failed(); }
@@ -107,6 +107,8 @@ class OverlayDisk final : public LinkDisk {
     void end_flush(Outcome outcome) noexcept;
     void maybe_flush() noexcept;
 
+    void give_wanted_snapshot() noexcept;
+
     void check_space() noexcept;
 
     static void complete_all(Request* finished) noexcept;
@@ -135,6 +137,8 @@ class OverlayDisk final : public LinkDisk {
     std::vector<PendingRequest*> idle_;
     Request* waiting_head_ = nullptr;
     Request* waiting_tail_ = nullptr;
+
+    SnapshotTaken snapshot_wanted_;  // waits for writes in place to end
 
     // Flush state
     bool flushing_ = false;

@@ -23,6 +23,7 @@ void OverlayDisk::close() {
     CHECK(active_.empty() && waiting_head_ == nullptr && flush_running_ == nullptr &&
               flush_queued_ == nullptr,
           "a disk is closed under its requests");
+    CHECK(!overlay_->is_holding() && !snapshot_wanted_, "a disk is closed under its snapshot");
     closed_ = true;
 }
 

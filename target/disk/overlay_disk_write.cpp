@@ -61,7 +61,7 @@ Outcome OverlayDisk::outcome_of(Overlay::Refusal refusal) noexcept {
 bool OverlayDisk::write_part_in_place(std::uint32_t block, std::uint64_t in_block,
                                       const std::uint8_t* data, std::uint64_t length) noexcept {
     const BlockState state = overlay_->map().get(block);
-    if (overlay_->durable() || !state.has_slot()) return false;
+    if (overlay_->durable() || !state.has_slot() || overlay_->is_held(state.slot())) return false;
     const SlotPlace place = overlay_->slots().place(state.slot());
     if (place.mapped == nullptr) return false;
     if (data != nullptr)
@@ -235,7 +235,7 @@ Outcome OverlayDisk::gather_blocks(Request& request, std::uint8_t* edge_blocks, 
             continue;
         }
         if (state.is_base() && same_as_base(block, data)) continue;
-        const Overlay::Target target = overlay_->choose(block, !async || !overlay_->durable());
+        const Overlay::Target target = overlay_->choose(block, !async || (!overlay_->durable() && !snapshot_wanted_));
         if (target.refusal != Overlay::Refusal::none) {
             outcome = outcome_of(target.refusal);
             break;

@@ -7,6 +7,7 @@
 
 #include <array>
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 namespace goldlink::disk {
@@ -33,6 +34,8 @@ class BlockState {
 
 inline constexpr std::uint32_t kMaxSlots = 0xfffffffeu;
 
+class FrozenMap;
+
 class OverlayMap {
   public:
     static constexpr std::uint32_t kLeafBlocks = 1024;
@@ -57,12 +60,36 @@ class OverlayMap {
     void set_leaf_base(std::uint32_t leaf) { drop(leaf, nullptr); }
     void set_leaf_zero(std::uint32_t leaf) { drop(leaf, &kZeroLeaf); }
 
+    // The map as it is now, however it goes on: leaves are shared until they change, so this costs
+    // a pointer a leaf. One at a time, until thaw(); any thread may read it.
+    const FrozenMap& freeze();
+    void thaw();
+
   private:
+    friend class FrozenMap;
     static Leaf kZeroLeaf;
     void drop(std::uint32_t leaf, Leaf* replacement);
+    bool is_frozen(std::uint32_t leaf) const;
 
     std::uint32_t block_count_;
     std::vector<Leaf*> leaves_;  // null: all base; &kZeroLeaf: all zero; else owned
+    std::unique_ptr<FrozenMap> frozen_;
+};
+
+// Owned by its OverlayMap, and with it the leaves that the map has no more.
+class FrozenMap {
+  public:
+    std::uint32_t block_count() const { return block_count_; }
+    BlockState get(std::uint32_t block) const {
+        const OverlayMap::Leaf* leaf = leaves_[block / OverlayMap::kLeafBlocks];
+        return leaf == nullptr ? BlockState::base() : (*leaf)[block % OverlayMap::kLeafBlocks];
+    }
+    bool leaf_is_base(std::uint32_t leaf) const { return leaves_[leaf] == nullptr; }
+
+  private:
+    friend class OverlayMap;
+    std::uint32_t block_count_ = 0;
+    std::vector<OverlayMap::Leaf*> leaves_;
 };
 
 }  // namespace goldlink::disk

@@ -44,6 +44,13 @@ bool SlotAllocator::mark_taken(std::uint32_t slot) {
     return true;
 }
 
+std::vector<std::uint64_t> SlotAllocator::taken_bits() const {
+    std::vector<std::uint64_t> bits = free_bits_;
+    for (std::uint64_t& word : bits) word = ~word;
+    if (top_ % 64 != 0) bits.back() &= bit_of(top_) - 1;
+    return bits;
+}
+
 bool SlotAllocator::is_taken(std::uint32_t slot) const {
     return slot < top_ && (free_bits_[slot / 64] & bit_of(slot)) == 0;
 }

@@ -18,6 +18,8 @@ class SlotAllocator {
     bool is_taken(std::uint32_t slot) const;
 
     std::uint32_t taken() const { return top_ - free_count_; }
+    // A bit a slot, of those below top().
+    std::vector<std::uint64_t> taken_bits() const;
     std::uint32_t top() const { return top_; }  // no slot at or above was ever handed out
     // No slot at or above will be handed out that was not before.
     void lower_limit(std::uint32_t limit) { limit_ = limit < top_ ? top_ : limit; }

@@ -117,11 +117,31 @@ SlotPlace Slots::place(std::uint32_t slot) const {
             file.memory_backed};
 }
 
-Result<> Slots::read(std::uint32_t slot, std::uint8_t* data) const {
+void Slots::hold() {
+    holding_ = true;
+    held_ram_ = ram_free_.taken_bits();
+    held_disk_ = disk_free_.taken_bits();
+}
+
+void Slots::let_go() {
+    holding_ = false;
+    held_ram_.clear();
+    held_disk_.clear();
+}
+
+bool Slots::is_held(std::uint32_t slot) const {
+    if (!holding_) return false;
+    const auto& bits = slot < ram_slots_ ? held_ram_ : held_disk_;
+    const std::uint32_t number = slot < ram_slots_ ? slot : slot - ram_slots_;
+    return number / 64 < bits.size() && (bits[number / 64] >> (number % 64) & 1) != 0;
+}
+
+Result<> Slots::read(std::uint32_t slot, std::uint8_t* data, std::uint32_t count) const {
     const SlotPlace where = place(slot);
-    for (std::size_t done = 0; done < kBlockBytes;) {
+    const std::size_t length = std::size_t{count} * kBlockBytes;
+    for (std::size_t done = 0; done < length;) {
         const std::int64_t n =
-            storage_.read(where.fd, data + done, kBlockBytes - done, where.offset_bytes + done);
+            storage_.read(where.fd, data + done, length - done, where.offset_bytes + done);
         if (n < 0) return system_failure("cannot read an overlay's slot", static_cast<int>(-n));
         if (n == 0) return failure(ErrorKind::corrupt, "an overlay's slots file is cut short");
         done += static_cast<std::size_t>(n);

@@ -38,10 +38,21 @@ class Slots {
     std::optional<std::uint32_t> take();
     void release(std::uint32_t slot);
     bool mark_taken(std::uint32_t slot);
-    SlotPlace place(std::uint32_t slot) const;
+    SlotPlace place(std::uint32_t slot) const;  // any thread
 
-    // Reads or writes a whole slot, blocking; for replay.
-    Result<> read(std::uint32_t slot, std::uint8_t* data) const;
+    // From hold() to let_go() the slots that were taken then are held: what is in them has a
+    // reader beside the client, so their owner neither writes to them nor releases them.
+    void hold();
+    void let_go();
+    bool is_held(std::uint32_t slot) const;
+    std::uint64_t taken() const { return std::uint64_t{ram_free_.taken()} + disk_free_.taken(); }
+
+    // `count` slots one after the other, in one file; blocks. Any thread.
+    Result<> read(std::uint32_t slot, std::uint8_t* data, std::uint32_t count = 1) const;
+    bool in_one_file(std::uint32_t slot, std::uint32_t other) const {
+        return (slot < ram_slots_) == (other < ram_slots_);
+    }
+    // Writes a whole slot, blocking; for replay.
     Result<> write(std::uint32_t slot, std::uint8_t* data);
 
     std::uint64_t ram_bytes() const;
@@ -73,6 +84,8 @@ class Slots {
     const std::uint32_t ram_slots_;
     File ram_, disk_;
     SlotAllocator ram_free_, disk_free_;
+    bool holding_ = false;
+    std::vector<std::uint64_t> held_ram_, held_disk_;  // a bit a slot
     std::uint64_t spare_bytes_ = ~std::uint64_t{0};
 };
 

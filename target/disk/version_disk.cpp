@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "common/check.hpp"
+#include "target/disk/disk_snapshot.hpp"
 
 namespace goldlink::disk {
 
@@ -33,6 +34,10 @@ VersionDisk::VersionDisk(std::shared_ptr<const store::Version> version, std::uin
         in_memory_ = storage_.memory_backed(version_->pack_fd(location));
         break;
     }
+}
+
+void VersionDisk::take_snapshot(SnapshotTaken taken) {
+    taken(failure(ErrorKind::invalid, "nobody writes to this disk: it is the version itself"));
 }
 
 VersionDisk::~VersionDisk() { CHECK(in_flight_ == 0, "a disk ends after its requests"); }

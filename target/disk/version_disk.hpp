@@ -25,7 +25,7 @@ class VersionDisk final : public LinkDisk {
     Extent extent_at(std::uint64_t offset_bytes, std::uint64_t max_bytes) const override;
     OverlayUsage usage() const override { return {}; }
     ReadCounters counters() const override { return counters_; }
-    std::vector<std::uint64_t> changed_chunks() const override { return {}; }
+    void take_snapshot(SnapshotTaken taken) override;  // refused: it is its version
     void close() override { closed_ = true; }
 
   private:

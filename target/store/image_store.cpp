@@ -16,6 +16,7 @@
 #include "target/store/raw_export.hpp"
 #include "target/store/raw_import.hpp"
 #include "target/store/verify.hpp"
+#include "target/store/version_reader.hpp"
 
 namespace goldlink::store {
 
@@ -38,6 +39,7 @@ class FolderStore final : public ImageStore {
     Result<> tidy();
 
     Result<std::shared_ptr<const Version>> open_version(std::string_view digest) override;
+    Result<std::unique_ptr<const VersionReader>> read_version(std::string_view digest) override;
     Result<std::vector<VersionInfo>> list() const override;
     Result<VersionInfo> import(const ImportRequest& request, Progress& progress) override;
     Result<VersionInfo> make_blank(std::uint64_t size_bytes) override;
@@ -144,6 +146,13 @@ Result<std::shared_ptr<const Version>> FolderStore::open_version(std::string_vie
     GOLDLINK_TRY_ASSIGN(auto version, OpenVersion::make(*chunks_, digest, manifest));
     open_[digest] = version;
     return version;
+}
+
+Result<std::unique_ptr<const VersionReader>> FolderStore::read_version(std::string_view hex) {
+    GOLDLINK_TRY_ASSIGN(const Digest digest, parse_digest(hex));
+    GOLDLINK_TRY_ASSIGN(auto version, open_version(hex));
+    GOLDLINK_TRY_ASSIGN(Manifest manifest, read_manifest(digest));
+    return std::make_unique<const VersionReader>(*chunks_, std::move(version), std::move(manifest));
 }
 
 Result<std::vector<VersionInfo>> FolderStore::list() const {

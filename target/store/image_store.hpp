@@ -77,6 +77,8 @@ struct VerifyFinding {  // a chunk whose bytes do not match its digest
     std::vector<Use> uses;  // at most 100
 };
 
+class VersionReader;
+
 class ImageStore {
   public:
     // Opens or creates. Refuses a folder in use by another process (flock) or of a later format.
@@ -88,6 +90,8 @@ class ImageStore {
     virtual ~ImageStore() = default;
 
     virtual Result<std::shared_ptr<const Version>> open_version(std::string_view digest) = 0;
+    // Its chunks as checked bytes (version_reader.hpp); the store must outlive it.
+    virtual Result<std::unique_ptr<const VersionReader>> read_version(std::string_view digest) = 0;
     virtual Result<std::vector<VersionInfo>> list() const = 0;
     // Chunks, hashes and stores a disk image; the version is durable when it returns. Formats other
     // than raw are read through a sandboxed qemu-img child. An aborted or failed import leaves

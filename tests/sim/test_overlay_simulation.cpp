@@ -8,6 +8,7 @@
 #include "common/log.hpp"
 #include "disk_model.hpp"
 #include "sim_storage.hpp"
+#include "target/disk/disk_snapshot.hpp"
 #include "target/disk/overlay_disk.hpp"
 #include "tests/sim/seeds.hpp"
 #include "tests/sim/sim_version.hpp"
@@ -27,7 +28,17 @@ struct InFlight {
     bool done = false;
 };
 
+// What a disk held at a moment, and what it must read as.
+struct Saved {
+    std::unique_ptr<const DiskSnapshot> snapshot;
+    std::unique_ptr<DiskModel> model;
+};
+
 // Disks of killed processes: nothing of theirs may run, so they are kept as they were.
+std::vector<Saved>& snapshot_graveyard() {
+    static auto* const snapshots = new std::vector<Saved>;
+    return *snapshots;
+}
 std::vector<std::unique_ptr<LinkDisk>>& graveyard() {
     static auto* const disks = new std::vector<std::unique_ptr<LinkDisk>>;
     return *disks;
@@ -47,6 +58,7 @@ class Simulation {
             }
         }
         model_ = std::make_unique<DiskModel>(base);
+        base_ = base;
         version_ = std::make_shared<SimVersion>(storage_, base);
         options_.version = version_;
         options_.policy = random_() % 3 == 0   ? Policy::discard
@@ -80,6 +92,10 @@ class Simulation {
         const unsigned steps = 200 + static_cast<unsigned>(random_() % 600);
         for (unsigned step = 0; step < steps; ++step) {
             const auto dice = random_() % 100;
+            if (random_() % 100 == 0)
+                save();
+            else if (random_() % 200 == 0)
+                check_saved();
             if (dice < 50)
                 submit();
             else if (dice < 90)
@@ -95,6 +111,8 @@ class Simulation {
             reap();
         }
         settle();
+        check_all();
+        check_saved();
         check_all();
         note_failed_storage();
         disk_->close();
@@ -316,6 +334,50 @@ class Simulation {
         }
     }
 
+    // Takes a snapshot; what is in flight then may be in it or not.
+    void save() {
+        if (saved_.snapshot || saving_) return;
+        saving_ = true;
+        disk_->take_snapshot([this](Result<std::unique_ptr<const DiskSnapshot>> taken) {
+            if (!taken) FAIL(taken.error().message);
+            saving_ = false;
+            saved_ = {std::move(*taken), std::make_unique<DiskModel>(*model_)};
+            for (const auto& entry : in_flight_) {
+                const Request& request = entry->request;
+                if (mutating(request))
+                    saved_.model->wrote(request.offset_bytes, request.length_bytes, request.data,
+                                        DiskModel::Certainty::maybe);
+            }
+        });
+        disk_->take_snapshot([](Result<std::unique_ptr<const DiskSnapshot>> second) {
+            CHECK(second.error().kind == ErrorKind::conflict);
+        });
+    }
+
+    // However the client went on since.
+    void check_saved() {
+        if (!saved_.snapshot) return;
+        storage_.faults = {};
+        std::vector<std::uint8_t> disk((model_->size() + store::kChunkBytes - 1) /
+                                       store::kChunkBytes * store::kChunkBytes);
+        std::copy(base_.begin(), base_.end(), disk.begin());
+        const auto read_base = [&](std::uint64_t chunk, std::uint8_t* data) -> Result<> {
+            const auto from = base_.begin() + static_cast<std::ptrdiff_t>(chunk * store::kChunkBytes);
+            const auto length =
+                std::min<std::size_t>(store::kChunkBytes, static_cast<std::size_t>(base_.end() - from));
+            std::fill_n(data, store::kChunkBytes, std::uint8_t{0});
+            std::copy_n(from, length, data);
+            return {};
+        };
+        for (const ChunkBlocks& each : saved_.snapshot->changed())
+            REQUIRE(saved_.snapshot->read_chunk(
+                each.chunk, disk.data() + each.chunk * store::kChunkBytes, read_base));
+        const auto wrong = saved_.model->check(0, model_->size(), disk.data());
+        if (!wrong.empty()) FAIL("what was saved: " << wrong);
+        saved_ = {};
+        storage_.faults = faults_;
+    }
+
     // SIGKILL, or the power goes: requests in flight may have happened or not.
     void kill(bool power) {
         ring_.abandon_all();
@@ -332,6 +394,9 @@ class Simulation {
         }
         in_flight_.clear();
         note_failed_storage();
+        saving_ = false;  // what waited waits for ever
+        if (saved_.snapshot) snapshot_graveyard().push_back(std::move(saved_));
+        saved_ = {};
         graveyard().push_back(std::move(disk_));
         if (power) {
             storage_.lose_power();
@@ -367,7 +432,8 @@ class Simulation {
         const auto wrong = model_->check(0, data.size(), data.data());
         if (!wrong.empty()) FAIL(wrong);
         check_together(data);
-        CHECK(disk_->usage().used_bytes <= disk_->usage().quota_bytes);
+        if (options_.quota_bytes > 0 || !saved_.snapshot)
+            CHECK(disk_->usage().used_bytes <= disk_->usage().quota_bytes);
         storage_.faults = faults_;
     }
 
@@ -375,6 +441,7 @@ class Simulation {
     SimStorage storage_;
     SimRing ring_;
     std::unique_ptr<DiskModel> model_;
+    std::vector<std::uint8_t> base_;
     std::shared_ptr<SimVersion> version_;
     LinkDiskOptions options_;
     OverlayTuning tuning_;
@@ -383,6 +450,8 @@ class Simulation {
     std::vector<std::unique_ptr<InFlight>> in_flight_;
     std::vector<std::unique_ptr<InFlight>> lost_;
     std::vector<Together> together_;
+    Saved saved_;
+    bool saving_ = false;
 };
 
 }  // namespace

@@ -297,19 +297,6 @@ TEST_CASE("destroyed overlays leave nothing, and none is no error") {
     REQUIRE(LinkDisk::destroy(room.options.folder, room.options.ram_folder));
 }
 
-TEST_CASE("changed chunks are those the overlay differs in") {
-    Room room(Policy::super);
-    auto disk = room.open();
-    CHECK(disk->changed_chunks().empty());
-    room.write(*disk, 3 * store::kChunkBytes + 512, random_bytes(512, 1));
-    room.write(*disk, room.base.size() - 512, random_bytes(512, 2));
-    REQUIRE(perform(room.loop, *disk, Operation::unmap, 5 * store::kChunkBytes, kBlock) ==
-            Outcome::ok);
-    REQUIRE(perform(room.loop, *disk, Operation::unmap, kMiB, kMiB) ==
-            Outcome::ok);  // zero already
-    CHECK(disk->changed_chunks() == std::vector<std::uint64_t>{3, 5, 48});
-}
-
 TEST_CASE("flush and FUA are free under discard and synced under keep") {
     Room room(Policy::keep);
     auto disk = room.open();

@@ -1,0 +1,48 @@
+// DiskSnapshot: what a link's disk held at one moment, while its client goes on writing: as after a
+// power cut at that moment, except that nothing acknowledged is missing. Taken by
+// LinkDisk::take_snapshot.
+//
+// Made and destroyed on the disk's reactor, the disk must outlive it; read on any one thread that
+// may block. Until it is destroyed, blocks that the client overwrites or gives up keep their slots,
+// which counts as used space. It is not persisted: with the process it is gone.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+#include "target/disk/overlay.hpp"
+
+namespace goldlink::disk {
+
+// Blocks of one chunk: bit n is its block n of 4 KiB.
+struct ChunkBlocks {
+    std::uint64_t chunk = 0;
+    std::uint16_t blocks = 0;
+};
+
+class DiskSnapshot {
+  public:
+    DiskSnapshot(Overlay& overlay, std::shared_ptr<const store::Version> version);
+    ~DiskSnapshot();
+    DiskSnapshot(const DiskSnapshot&) = delete;
+    DiskSnapshot& operator=(const DiskSnapshot&) = delete;
+
+    const store::Version& version() const { return *version_; }
+
+    // Blocks that are not the version's, by ascending chunk: written, or zeroed where the version
+    // is not zero.
+    std::vector<ChunkBlocks> changed() const;
+
+    // Fills a chunk (kChunkBytes; zeros past the disk's end). `read_base` fills the version's, and
+    // is asked only when a block of it is needed.
+    using ReadBase = std::function<Result<>(std::uint64_t chunk, std::uint8_t* data)>;
+    Result<> read_chunk(std::uint64_t chunk, std::uint8_t* data, const ReadBase& read_base) const;
+
+  private:
+    Overlay& overlay_;
+    const std::shared_ptr<const store::Version> version_;
+    const FrozenMap& map_;
+};
+
+}  // namespace goldlink::disk
