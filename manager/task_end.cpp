@@ -30,8 +30,7 @@ Result<> end_task_without_result(db::Connection& c, const db::Task& task, const 
     GOLDLINK_TRY_ASSIGN(const bool ended,
                         db::end_task(c, task.id, state, state, error, std::nullopt));
     if (!ended) return {};
-    const bool makes_version = task.kind == "import" || task.kind == "commit";
-    if (makes_version && task.version_id)
+    if (task.kind != "verify" && task.kind != "export" && task.version_id)
         GOLDLINK_TRY(db::set_version_failed(c, *task.version_id, error));
     return tell(c, task, state, {{"error", error}});
 }
@@ -48,7 +47,12 @@ Result<> end_task_with_version(db::Connection& c, const db::Task& task, const Ma
         result["image"] = version->image;
         result["version"] = version->number;
     }
-    GOLDLINK_TRY_ASSIGN(const bool ended, db::end_task(c, task.id, "done", "done", std::nullopt,
+    std::string message = "done";
+    if (task.kind == "save") {
+        result["live"] = made.live;
+        if (made.live) message = "saved while its client ran: as after a power cut at that moment";
+    }
+    GOLDLINK_TRY_ASSIGN(const bool ended, db::end_task(c, task.id, "done", message, std::nullopt,
                                                        json::serialize(result)));
     if (!ended) return {};
     if (!version) {
@@ -59,6 +63,7 @@ Result<> end_task_with_version(db::Connection& c, const db::Task& task, const Ma
     const std::int64_t image_id = version->image_id;
     GOLDLINK_TRY(
         db::set_version_ready(c, version->id, made.digest, made.size_bytes, made.stored_bytes));
+    if (made.base) GOLDLINK_TRY(db::set_parent_digest(c, version->id, *made.base));
     // The target runs the committed disk on over what it made of it.
     if (task.kind == "commit" && task.link_id)
         GOLDLINK_TRY(db::set_disk_version(c, *task.link_id, task.lun.value_or(0), version->id));

@@ -11,6 +11,8 @@ namespace goldlink::manager {
 struct MadeVersion {
     std::string digest;
     std::int64_t size_bytes = 0, stored_bytes = 0;
+    std::optional<std::string> base;  // of a link's disk: the version it ran on
+    bool live = false;                // and its client was running
 };
 
 // state: failed or cancelled. The version that was to come is marked failed with the error.

@@ -148,6 +148,25 @@ Maybe<db::LinkDisk> needed_disk(const db::Link& link, std::int64_t lun) {
     return Refused(std::move(refusal));
 }
 
+Maybe<db::LinkDisk> disk_to_save(const db::Link& link, std::optional<std::int64_t> lun) {
+    std::vector<db::LinkDisk> candidates;
+    if (lun) {
+        GOLDLINK_TRY_CALL(candidates.emplace_back(), needed_disk(link, *lun));
+    } else {
+        candidates = link.disks;
+    }
+    std::erase_if(candidates, [](const db::LinkDisk& disk) { return disk.kind == "iso"; });
+    if (candidates.empty())
+        return refuse(409, "nothing-to-save", "A CD-ROM cannot be saved",
+                      "nobody writes to a CD-ROM: it is its image's version already");
+    if (candidates.size() == 1) return candidates.front();
+    std::vector<std::string> names;
+    for (const db::LinkDisk& disk : candidates)
+        names.push_back(fmt::format("lun {} {}", disk.lun, disk.image));
+    return refuse(409, "several-disks", "The link has several disks",
+                  fmt::format("say by lun which one to save: {}", fmt::join(names, ", ")));
+}
+
 Maybe<db::LinkDisk> disk_to_commit(const db::Link& link, std::optional<std::int64_t> lun) {
     std::vector<db::LinkDisk> candidates;
     std::vector<std::string> policies;

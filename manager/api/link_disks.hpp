@@ -1,5 +1,5 @@
 // The disks of a link as callers name them: those POST /links adds beside LUN 0, and the one that a
-// reset or a commit is of. Pure but for resolve_disks.
+// reset, a commit or a save is of. Pure but for resolve_disks.
 // Include only from .cpp files (Boost.JSON).
 #pragma once
 
@@ -37,6 +37,8 @@ Maybe<void> check_can_install(const std::vector<std::string>& kinds);
 // Field "lun"; nullopt when it is absent.
 Maybe<std::optional<std::int64_t>> lun_field(const json::object& body);
 Maybe<db::LinkDisk> needed_disk(const db::Link& link, std::int64_t lun);
+// The disk to save: the named one, or the only one that is no CD-ROM.
+Maybe<db::LinkDisk> disk_to_save(const db::Link& link, std::optional<std::int64_t> lun);
 // The disk whose edits a commit makes a version: the named one, or the only one of policy super.
 Maybe<db::LinkDisk> disk_to_commit(const db::Link& link, std::optional<std::int64_t> lun);
 

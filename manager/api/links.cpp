@@ -1,6 +1,5 @@
-// Links: made for a client or as a lease, shown with what the target says of them, reset,
-// committed.
-#include "manager/db/links.hpp"
+// Links: made for a client or as a lease, shown with what the target says of them, reset.
+#include "manager/api/links.hpp"
 
 #include <fmt/format.h>
 
@@ -65,15 +64,6 @@ http::Response shown(Call& call, int status, const db::Link& link) {
     http::Response response = json_response(status, view(link, context));
     if (status == 201) response.headers.emplace_back("Location", "/api/v1/links/" + link.id);
     return response;
-}
-
-// A ci token knows only the leases it made itself.
-Maybe<db::Link> needed_link(db::Connection& c, const Call& call) {
-    GOLDLINK_TRY_CALL(const std::string id, uuid_param(call, "link_id", "link"));
-    GOLDLINK_TRY_ASSIGN(auto link, db::find_link(c, id));
-    if (!link || (call.is_ci() && link->created_by != call.token.id))
-        return refuse_missing(fmt::format("link {}", id));
-    return std::move(*link);
 }
 
 Maybe<db::Link> needed_link(Call& call) {
@@ -301,6 +291,7 @@ Answer reset(Call& call) {
             // A kept overlay held the link on its version; now that it is empty it follows its
             // channel again.
             GOLDLINK_TRY(db::follow_channel(c, link.id, lun));
+            GOLDLINK_TRY(db::forget_saved_from(c, link.id));
             GOLDLINK_TRY(db::add_event(
                 c, {{}, "link_reset", link.client, link.id, {}, json::serialize(told)}));
             return needed_link(c, call);
@@ -308,38 +299,15 @@ Answer reset(Call& call) {
     return shown(call, 200, now);
 }
 
-Answer commit(Call& call) {
-    GOLDLINK_TRY_CALL(const auto body, body_object(call, {"note", "channel", "lun"}, true));
-    GOLDLINK_TRY_CALL(const auto lun, lun_field(body));
-    GOLDLINK_TRY_CALL(const auto note, note_field(body));
-    const auto channel = json::optional_string(body, "channel", 63);
-    if (!channel) return refuse_field("channel", channel.error().message);
-    if (*channel && !is_channel_name(**channel))
-        return refuse_field("channel", fmt::format("\"{}\" is no channel name", **channel));
-    return call.services.pool.transact([&](db::Connection& c) -> Answer {
-        GOLDLINK_TRY_CALL(const db::Link link, needed_link(c, call));
-        GOLDLINK_TRY_CALL(const db::LinkDisk disk, disk_to_commit(link, lun));
-        GOLDLINK_TRY_ASSIGN(const auto image, db::find_image(c, disk.image));
-        if (!image) return refuse_missing(fmt::format("image {}", disk.image));
-        GOLDLINK_TRY_ASSIGN(const auto version,
-                            db::insert_version(c, image->id, note.value_or("")));
-        db::NewTask task;
-        task.id = random_uuid();
-        task.kind = "commit";
-        task.subject = fmt::format("{}@{}", image->name, version.number);
-        task.phase = "start";
-        task.version_id = version.id;
-        task.link_id = link.id;
-        task.lun = disk.lun;
-        task.channel = *channel;
-        task.created_by = call.token.id;
-        GOLDLINK_TRY(db::insert_task(c, task));
-        GOLDLINK_TRY_ASSIGN(const auto made, db::find_task(c, task.id));
-        return json_response(202, view(*made));
-    });
-}
-
 }  // namespace
+
+Maybe<db::Link> needed_link(db::Connection& c, const Call& call) {
+    GOLDLINK_TRY_CALL(const std::string id, uuid_param(call, "link_id", "link"));
+    GOLDLINK_TRY_ASSIGN(auto link, db::find_link(c, id));
+    if (!link || (call.is_ci() && link->created_by != call.token.id))
+        return refuse_missing(fmt::format("link {}", id));
+    return std::move(*link);
+}
 
 void add_link_routes(Table& table) {
     table.push_back({"GET", "/links", kRead | kCi, {"limit", "cursor", "client", "image"}, list});
@@ -348,7 +316,7 @@ void add_link_routes(Table& table) {
     table.push_back({"PATCH", "/links/{link_id}", kWrite, {}, update});
     table.push_back({"DELETE", "/links/{link_id}", kWrite | kCi, {}, remove});
     table.push_back({"POST", "/links/{link_id}/reset", kWrite | kCi, {}, reset});
-    table.push_back({"POST", "/links/{link_id}/commit", kWrite, {}, commit});
+    add_link_version_routes(table);
 }
 
 }  // namespace goldlink::manager::api

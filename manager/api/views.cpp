@@ -51,15 +51,18 @@ json::object view(const db::Token& token) {
 
 json::object view(const db::Version& version) {
     const bool ready = version.state == "ready";
-    return {{"image", version.image},
-            {"number", version.number},
-            {"digest", nullable(version.digest)},
-            {"size_bytes", ready ? json::value(version.size_bytes) : json::value(nullptr)},
-            {"stored_bytes", ready ? json::value(version.stored_bytes) : json::value(nullptr)},
-            {"note", version.note},
-            {"state", version.state},
-            {"error", nullable(version.error)},
-            {"created_at", version.created_at}};
+    return {
+        {"image", version.image},
+        {"number", version.number},
+        {"digest", nullable(version.digest)},
+        {"size_bytes", ready ? json::value(version.size_bytes) : json::value(nullptr)},
+        {"stored_bytes", ready ? json::value(version.stored_bytes) : json::value(nullptr)},
+        {"note", version.note},
+        {"state", version.state},
+        {"error", nullable(version.error)},
+        {"parent", nullable(version.parent)},
+        {"made_by", version.made_by.empty() ? json::value(nullptr) : json::value(version.made_by)},
+        {"created_at", version.created_at}};
 }
 
 json::object view(const db::Image& image, const std::vector<db::Version>& versions,

@@ -23,6 +23,7 @@ struct Arguments {
     std::string policy;
     std::string note;
     std::string channel;
+    std::string new_image;
     std::vector<std::string> disks;
     std::optional<std::int64_t> lun;
     bool force = false;
@@ -210,6 +211,29 @@ Result<> commit_link(const Session& session, const Arguments& arguments) {
     return {};
 }
 
+Result<> save_link(const Session& session, const Arguments& arguments) {
+    GOLDLINK_TRY_ASSIGN(auto api, connect(session));
+    json::object body;
+    if (!arguments.note.empty()) body["note"] = arguments.note;
+    if (!arguments.channel.empty()) body["channel"] = arguments.channel;
+    if (!arguments.new_image.empty()) body["image"] = arguments.new_image;
+    if (arguments.lun) body["lun"] = *arguments.lun;
+    GOLDLINK_TRY_ASSIGN(auto task, api.post(link_path(arguments.id) + "/save", body));
+    GOLDLINK_TRY_ASSIGN(auto done, follow_task(api, std::move(task), "saving"));
+    if (session.json) {
+        print_json(done);
+        return {};
+    }
+    print(fmt::format("{} is ready\n", printable(text_of(done, "subject"))));
+    const auto* result = member(done, "result");
+    const auto* live = result == nullptr ? nullptr : member(*result, "live");
+    if (live != nullptr && *live == true)
+        print_note(
+            "its client was running: the version is what a power cut at that moment would have "
+            "left,\nand its file systems are repaired when they are first started\n");
+    return {};
+}
+
 Result<> remove_link(const Session& session, const Arguments& arguments) {
     GOLDLINK_TRY_ASSIGN(auto api, connect(session));
     GOLDLINK_TRY(api.remove(link_path(arguments.id)));
@@ -304,6 +328,23 @@ void add_link_verbs(CLI::App& root, Session& session) {
     commit->add_option("--channel", arguments->channel, "Point this channel at it")
         ->type_name("NAME");
     add_lun(commit, "Which disk, when the link has several super ones");
+    auto* save = by_id(
+        verb({"save", "Make a version of what a client's disk holds now",
+              "Of any policy, and while the client runs: the version is then what a power cut at "
+              "that moment\n"
+              "would have left. The link and its client go on as they are. Without --as it becomes "
+              "the next\n"
+              "version of its image.",
+              "goldlink link save 3f0c... --version-note 'as the teacher left it'\n"
+              "goldlink link save 3f0c... --as exam-2026\n"
+              "goldlink link save 3f0c... --lun 1 --channel test"},
+             save_link));
+    save->add_option("--as", arguments->new_image, "Make a new image of it")->type_name("NAME");
+    save->add_option("--version-note", arguments->note, "What the new version is")
+        ->type_name("TEXT");
+    save->add_option("--channel", arguments->channel, "Point this channel at it")
+        ->type_name("NAME");
+    add_lun(save, "Which disk, when the link has several");
     by_id(verb({"rm", "End a link and drop its overlay", "", "goldlink link rm 3f0c..."},
                remove_link));
 }

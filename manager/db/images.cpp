@@ -21,12 +21,16 @@ Version read_version(const Row& row) {
     version.error = row.optional_text(8);
     version.size_bytes = row.integer(9);
     version.stored_bytes = row.integer(10);
+    version.parent = row.optional_text(11);
+    version.made_by = row.text(12);
     return version;
 }
 #define SELECT_VERSION                                                                          \
     "SELECT v.id, v.image_id, v.number, i.name, v.state, v.note, iso(v.created_at), v.digest, " \
     "v.error,"                                                                                  \
-    " v.size_bytes, v.stored_bytes FROM versions v JOIN images i ON i.id = v.image_id "
+    " v.size_bytes, v.stored_bytes, (SELECT pi.name || '@' || p.number FROM versions p"         \
+    " JOIN images pi ON pi.id = p.image_id WHERE p.id = v.parent_version_id), v.made_by"        \
+    " FROM versions v JOIN images i ON i.id = v.image_id "
 
 ImageTarget read_target(const Row& row) {
     return {row.integer(0), row.text(1),    row.optional_text(2), row.integer(3),
@@ -126,10 +130,36 @@ Result<Version> insert_version(Connection& c, std::int64_t image_id, const std::
                 " RETURNING id, name, next_version - 1 AS number)"
                 " INSERT INTO versions (image_id, number, note) SELECT id, number, $2 FROM taken"
                 " RETURNING id, image_id, number, (SELECT name FROM taken), state, note,"
-                " iso(created_at), digest, error, size_bytes, stored_bytes",
+                " iso(created_at), digest, error, size_bytes, stored_bytes, NULL, made_by",
                 {image_id, note}));
     if (rows.empty()) return failure(ErrorKind::conflict, "the image was deleted meanwhile");
     return read_version(rows[0]);
+}
+
+Result<> set_origin(Connection& c, std::int64_t version_id, const std::string& link_id,
+                    std::int64_t lun, const std::string& made_by, bool saved) {
+    GOLDLINK_TRY(c.query(
+        "UPDATE versions SET made_by = $4, saved_from = CASE WHEN $5 THEN $2::uuid END,"
+        " parent_version_id = (SELECT version_id FROM link_disks WHERE link_id = $2 AND lun = $3)"
+        " WHERE id = $1",
+        {version_id, link_id, lun, made_by, saved}));
+    return {};
+}
+
+Result<> set_parent_digest(Connection& c, std::int64_t version_id, const std::string& digest) {
+    GOLDLINK_TRY(
+        c.query("UPDATE versions v SET parent_version_id = (SELECT p.id FROM versions p"
+                " WHERE p.digest = $2 AND p.state = 'ready' AND p.id <> v.id"
+                " ORDER BY p.id = v.parent_version_id DESC NULLS LAST,"
+                " p.image_id = v.image_id DESC, p.id DESC LIMIT 1)"
+                " WHERE v.id = $1",
+                {version_id, digest}));
+    return {};
+}
+
+Result<> forget_saved_from(Connection& c, const std::string& link_id) {
+    GOLDLINK_TRY(c.query("UPDATE versions SET saved_from = NULL WHERE saved_from = $1", {link_id}));
+    return {};
 }
 
 Result<> set_version_ready(Connection& c, std::int64_t version_id, const std::string& digest,

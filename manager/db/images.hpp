@@ -25,6 +25,14 @@ Result<std::optional<Version>> find_version(Connection& c, std::int64_t image_id
 Result<std::optional<Version>> find_version_by_id(Connection& c, std::int64_t version_id);
 // Takes the image's next number, state `importing`.
 Result<Version> insert_version(Connection& c, std::int64_t image_id, const std::string& note);
+// What a version that a link's disk becomes is made of: the version the disk is on in the registry,
+// until the target has said what it ran on.
+Result<> set_origin(Connection& c, std::int64_t version_id, const std::string& link_id,
+                    std::int64_t lun, const std::string& made_by, bool saved);
+// The version with that digest, of the same image or the parent's where several have it.
+Result<> set_parent_digest(Connection& c, std::int64_t version_id, const std::string& digest);
+// The link gives up what it was saved with.
+Result<> forget_saved_from(Connection& c, const std::string& link_id);
 Result<> set_version_ready(Connection& c, std::int64_t version_id, const std::string& digest,
                            std::int64_t size_bytes, std::int64_t stored_bytes);
 Result<> set_version_failed(Connection& c, std::int64_t version_id, const std::string& error);

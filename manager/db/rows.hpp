@@ -25,6 +25,8 @@ struct Version {
     std::string image, state, note, created_at;
     std::optional<std::string> digest, error;
     std::int64_t size_bytes = 0, stored_bytes = 0;
+    std::optional<std::string> parent;  // "win11@7": what it was made of
+    std::string made_by;                // whose disk it was; "" when no link made it
 };
 
 struct Channel {

@@ -25,6 +25,8 @@ struct Progress {
     std::int64_t done_bytes = 0, total_bytes = 0;
     std::string error;
     json::object version;
+    std::optional<std::string> base;
+    bool live = false;
     json::value findings;
 };
 
@@ -47,6 +49,9 @@ Result<Progress> parse_progress(const std::string& body) {
     if (const json::value* version = object.if_contains("version");
         version != nullptr && version->is_object())
         progress.version = version->as_object();
+    if (const auto base = json::optional_string(object, "base", 64); base) progress.base = *base;
+    if (const auto live = json::optional_bool(object, "live"); live)
+        progress.live = live->value_or(false);
     if (const json::value* findings = object.if_contains("findings")) progress.findings = *findings;
     return progress;
 }
@@ -95,9 +100,9 @@ Result<> TaskSync::start(db::Connection& c, const db::Task& task) {
         }
     } else if (task.kind == "verify") {
         path = "/versions/" + task.digest.value_or("") + "/verify";
-    } else if (task.kind == "commit") {
+    } else if (task.kind == "commit" || task.kind == "save") {
         if (!task.link_id) return give_up(c, task, "failed", "its link was removed");
-        path = "/links/" + *task.link_id + "/commit";
+        path = "/links/" + *task.link_id + "/" + task.kind;
         if (task.lun) body["lun"] = *task.lun;
     } else {
         return give_up(c, task, "failed",
@@ -171,7 +176,7 @@ Result<> TaskSync::ended(db::Connection& c, const db::Task& task, const std::str
         const auto stored = json::optional_int(progress.version, "stored_bytes", 0, INT64_MAX);
         if (!digest || !size || !stored)
             return give_up(c, task, "failed", "the target named no version when it was done");
-        made = {*digest, *size, stored->value_or(0)};
+        made = {*digest, *size, stored->value_or(0), progress.base, progress.live};
         noted = db::Pool::in_transaction(c, [&](db::Connection& t) -> Result<> {
             GOLDLINK_TRY(db::set_task_progress(t, task.id, progress.total_bytes,
                                                progress.total_bytes, task.message));

@@ -48,8 +48,9 @@ class HeldDisk {
 Result<HeldDisk> hold_disk(reactor::Reactor& reactor, std::shared_ptr<OpenDisk> disk) {
     std::promise<Result<HeldDisk::Snapshot>> taken;
     reactor.post([&] {
-        disk->disk->take_snapshot(
-            [&taken](Result<HeldDisk::Snapshot> snapshot) { taken.set_value(std::move(snapshot)); });
+        disk->disk->take_snapshot([&taken](Result<HeldDisk::Snapshot> snapshot) {
+            taken.set_value(std::move(snapshot));
+        });
     });
     auto snapshot = taken.get_future().get();
     HeldDisk held(reactor, std::move(disk), snapshot ? std::move(*snapshot) : nullptr);
@@ -173,8 +174,9 @@ OperationResult<MadeVersion> LinkTable::commit(std::string_view id,
     return std::move(*made);
 }
 
-OperationResult<std::shared_ptr<OpenDisk>> LinkTable::disk_to_save(
-    const LinkPointer& link, std::optional<std::uint16_t> lun, bool& live) {
+OperationResult<std::shared_ptr<OpenDisk>> LinkTable::disk_to_save(const LinkPointer& link,
+                                                                   std::optional<std::uint16_t> lun,
+                                                                   bool& live) {
     const std::lock_guard operation(link->operation);
     if (auto usable = check_usable(link); !usable) return tl::unexpected(std::move(usable).error());
     LinkReport report;

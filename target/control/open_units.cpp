@@ -122,13 +122,10 @@ std::shared_ptr<OpenDisk> shared_disk(const std::shared_ptr<OpenUnits>& running,
 
 }  // namespace
 
-Result<std::shared_ptr<OpenUnits>> OpenUnits::open(const UnitsPlan& plan,
-                                                   const OverlaySettings& settings,
-                                                   reactor::Reactor& reactor,
-                                                   const std::shared_ptr<OpenUnits>& running,
-                                                   const std::vector<std::weak_ptr<OpenDisk>>& held,
-                                                   const SpaceWarning& on_space_warning,
-                                                   const RunBehind& run_behind) {
+Result<std::shared_ptr<OpenUnits>> OpenUnits::open(
+    const UnitsPlan& plan, const OverlaySettings& settings, reactor::Reactor& reactor,
+    const std::shared_ptr<OpenUnits>& running, const std::vector<std::weak_ptr<OpenDisk>>& held,
+    const SpaceWarning& on_space_warning, const RunBehind& run_behind) {
     auto units = std::make_shared<OpenUnits>();
     std::size_t shared = 0;
     for (std::size_t i = 0; i < plan.generation.disks.size(); ++i) {

@@ -58,13 +58,10 @@ class OpenUnits : public std::enable_shared_from_this<OpenUnits> {
     // Disks whose overlay `running` has open already (keep, super) are shared with it; when all
     // are, so is the device, unless the target's name changed. Null `running`: none. `held`: disks
     // that are open for somebody else, shared likewise.
-    static Result<std::shared_ptr<OpenUnits>> open(const UnitsPlan& plan,
-                                                   const OverlaySettings& settings,
-                                                   reactor::Reactor& reactor,
-                                                   const std::shared_ptr<OpenUnits>& running,
-                                                   const std::vector<std::weak_ptr<OpenDisk>>& held,
-                                                   const SpaceWarning& on_space_warning,
-                                                   const RunBehind& run_behind);
+    static Result<std::shared_ptr<OpenUnits>> open(
+        const UnitsPlan& plan, const OverlaySettings& settings, reactor::Reactor& reactor,
+        const std::shared_ptr<OpenUnits>& running, const std::vector<std::weak_ptr<OpenDisk>>& held,
+        const SpaceWarning& on_space_warning, const RunBehind& run_behind);
 
     scsi::Device& device() { return *device_; }
     const std::vector<std::shared_ptr<OpenDisk>>& disks() const { return disks_; }

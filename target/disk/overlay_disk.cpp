@@ -464,8 +464,8 @@ void OverlayDisk::give_wanted_snapshot() noexcept {
             for (const BlockWrite& write : pending->transfers[i]->blocks)
                 if (write.target.in_place) return;
     }
-    std::exchange(snapshot_wanted_, nullptr)(
-        std::make_unique<const DiskSnapshot>(*overlay_, options_.version));
+    std::exchange(snapshot_wanted_,
+                  nullptr)(std::make_unique<const DiskSnapshot>(*overlay_, options_.version));
 }
 
 // ---- Opening

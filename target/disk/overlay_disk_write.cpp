@@ -235,7 +235,8 @@ Outcome OverlayDisk::gather_blocks(Request& request, std::uint8_t* edge_blocks, 
             continue;
         }
         if (state.is_base() && same_as_base(block, data)) continue;
-        const Overlay::Target target = overlay_->choose(block, !async || (!overlay_->durable() && !snapshot_wanted_));
+        const Overlay::Target target =
+            overlay_->choose(block, !async || (!overlay_->durable() && !snapshot_wanted_));
         if (target.refusal != Overlay::Refusal::none) {
             outcome = outcome_of(target.refusal);
             break;

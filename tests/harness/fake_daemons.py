@@ -161,6 +161,7 @@ class FakeTarget(FakeDaemon):
             ("GET", "/links", self.get_links), ("GET", f"/links/{uuid}", self.get_link),
             ("PUT", f"/links/{uuid}", self.put_link), ("DELETE", f"/links/{uuid}", self.delete_link),
             ("POST", f"/links/{uuid}/reset", self.reset_link), ("POST", f"/links/{uuid}/commit", self.commit_link),
+            ("POST", f"/links/{uuid}/save", self.save_link),
             ("PUT", f"/uploads/{name}", self.put_upload), ("DELETE", f"/uploads/{name}", self.delete_upload),
             ("POST", "/imports", self.post_import), ("GET", f"/imports/{uuid}", self.get_import),
             ("DELETE", f"/imports/{uuid}", self.delete_import),
@@ -269,6 +270,19 @@ class FakeTarget(FakeDaemon):
             digest = hashlib.sha256(f"{link_id}{time.time()}".encode()).hexdigest()
             self.imports.setdefault(body["id"], {"id": body["id"], "state": "running", "done_bytes": 0,
                                                  "total_bytes": 1 << 20, "error": None, "version": None,
+                                                 "_digest": digest})
+            return 202, {"id": body["id"]}
+
+    def save_link(self, link_id, query, request):
+        body = request.body_json()
+        with self.lock:
+            link = self._link(link_id)
+            lun = body.get("lun", 0)
+            base = next(disk["version"] for disk in link["disks"] if disk["lun"] == lun)
+            digest = hashlib.sha256(f"{link_id}{time.time()}".encode()).hexdigest()
+            self.imports.setdefault(body["id"], {"id": body["id"], "state": "running", "done_bytes": 0,
+                                                 "total_bytes": 1 << 20, "error": None, "version": None,
+                                                 "base": link.get("runs_on", base), "live": bool(link.get("sessions")),
                                                  "_digest": digest})
             return 202, {"id": body["id"]}
 

@@ -295,6 +295,26 @@ class Links(CliTestCase):
                          [(disk["lun"], disk["image"], disk["policy"], disk["channel"]) for disk in link["disks"]])
 
 
+    def test_a_running_disk_is_saved_as_a_version_and_as_an_image(self):
+        self.image("classroom")
+        link = self.ok("link", "create", "--lease", "10m", "--image", "classroom", "--json").json
+        self.iscsi("qemu-io", "-f", "raw", "-c", "write -P 7 128k 64k", link["url"])
+        host, port = link["portal"].rsplit(":", 1)
+        initiator = iscsi.Initiator(f"{host}:{port}", isid=iscsi.random_isid())
+        self.addCleanup(initiator.close)
+        initiator.login(link["iqn"], link["username"], link["secret"])
+        saved = self.ok("link", "save", link["id"], "--as", "classroom-exam", "--version-note", "before the exam")
+        self.assertIn("classroom-exam@1 is ready", saved.out)
+        self.assertIn("power cut", saved.err)
+        initiator.logout()
+        wait_until(lambda: not self.ok("link", "show", link["id"], "--json").json["sessions"], "nobody is logged in")
+        task = self.ok("link", "save", link["id"], "--channel", "test", "--json").json
+        self.assertEqual((task["subject"], task["result"]["live"]), ("classroom@2", False))
+        self.assertEqual(self.ok("image", "show", "classroom@2", "--json").json["parent"], "classroom@1")
+        self.refused("link", "save", link["id"], "--as", "classroom-exam", says=["there is an image classroom-exam already"])
+        copy = self.ok("link", "create", "--lease", "10m", "--image", "classroom-exam", "--json").json
+        self.iscsi("qemu-io", "-f", "raw", "-c", "read -P 7 128k 64k", copy["url"])
+
     def test_an_installer_beside_a_blank_disk(self):
         disc = bytearray(os.urandom(300 * 2048))
         disc[16 * 2048:16 * 2048 + 7] = b"\x01CD001\x01"

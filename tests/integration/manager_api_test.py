@@ -695,6 +695,41 @@ class EveryOperation(ManagerCase):
         self.check(self.api.post(f"/links/{uuid.uuid4()}/commit"), 404, "not-found")
         self.refuses_roles("POST", f"/links/{lease['id']}/commit")
 
+    def test_saveLink(self):
+        self.ready_image()
+        lease = self.add_lease(self.name)
+        task = self.check(self.operator.post(f"/links/{lease['id']}/save", {"note": "before the exam", "channel": "exam"}), 202)
+        self.assertEqual((task["kind"], task["subject"]), ("save", f"{self.name}@2"))
+        done = self.wait_task(task)
+        self.assertEqual((done["result"]["live"], done["message"]), (False, "done"))
+        image = self.api.get(f"/images/{self.name}").json
+        self.assertEqual(image["channels"], {"production": 1, "latest": 2, "exam": 2})
+        made = image["versions"][0]
+        self.assertEqual((made["note"], made["parent"], made["made_by"]),
+                         ("before the exam", f"{self.name}@1", f"lease {lease['id']}"))
+        self.assertEqual((image["versions"][1]["parent"], image["versions"][1]["made_by"]), (None, None))
+        self.assertEqual(self.api.get(f"/links/{lease['id']}").json["version"], 1, "the link stays what it is")
+
+        # As a new image, while a client runs on an older version than the next boot's.
+        self.target.links[lease["id"]]["sessions"] = [{"initiator_name": "i", "address": "a", "since": "2026-11-21T09:00:00Z", "isid": "400027230001"}]
+        self.target.links[lease["id"]]["runs_on"] = made["digest"]
+        task = self.check(self.api.post(f"/links/{lease['id']}/save", {"image": f"{self.name}-new"}), 202)
+        done = self.wait_task(task)
+        self.assertTrue(done["result"]["live"])
+        self.assertIn("as after a power cut", done["message"])
+        image = self.api.get(f"/images/{self.name}-new").json
+        self.assertEqual((image["channels"], image["versions"][0]["parent"]), ({"production": 1}, f"{self.name}@2"))
+        taken = self.check(self.api.post(f"/links/{lease['id']}/save", {"image": f"{self.name}-new"}), 409, "name-taken")
+        self.assertEqual(taken["field"], "image")
+        for bad in ({"channel": "X"}, {"image": "a/b"}, {"lun": 256}, {"force": True}):
+            self.check(self.api.post(f"/links/{lease['id']}/save", bad), 400, "invalid")
+        self.check(self.api.post(f"/links/{lease['id']}/save", {"lun": 1}), 404, "no-such-lun")
+        two = self.add_lease(self.name, disks=[{"lun": 1, "image": self.name, "policy": "keep"}])
+        self.assertIn("lun 1", self.check(self.api.post(f"/links/{two['id']}/save"), 409, "several-disks")["detail"])
+        self.wait_task(self.check(self.api.post(f"/links/{two['id']}/save", {"lun": 1}), 202))
+        self.check(self.api.post(f"/links/{uuid.uuid4()}/save"), 404, "not-found")
+        self.refuses_roles("POST", f"/links/{lease['id']}/save")
+
     def test_listTasks(self):
         self.ready_image()
         tasks = self.viewer.get_all("/tasks?state=done")

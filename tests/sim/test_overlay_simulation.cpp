@@ -362,9 +362,10 @@ class Simulation {
                                        store::kChunkBytes * store::kChunkBytes);
         std::copy(base_.begin(), base_.end(), disk.begin());
         const auto read_base = [&](std::uint64_t chunk, std::uint8_t* data) -> Result<> {
-            const auto from = base_.begin() + static_cast<std::ptrdiff_t>(chunk * store::kChunkBytes);
-            const auto length =
-                std::min<std::size_t>(store::kChunkBytes, static_cast<std::size_t>(base_.end() - from));
+            const auto from =
+                base_.begin() + static_cast<std::ptrdiff_t>(chunk * store::kChunkBytes);
+            const auto length = std::min<std::size_t>(store::kChunkBytes,
+                                                      static_cast<std::size_t>(base_.end() - from));
             std::fill_n(data, store::kChunkBytes, std::uint8_t{0});
             std::copy_n(from, length, data);
             return {};

@@ -72,8 +72,10 @@ Snapshot snapshot_of(LinkDisk& disk) {
     return taken;
 }
 
-const std::pair<Policy, bool> kOverlays[] = {
-    {Policy::discard, false}, {Policy::discard, true}, {Policy::keep, false}, {Policy::super, false}};
+const std::pair<Policy, bool> kOverlays[] = {{Policy::discard, false},
+                                             {Policy::discard, true},
+                                             {Policy::keep, false},
+                                             {Policy::super, false}};
 
 }  // namespace
 
@@ -132,7 +134,8 @@ TEST_CASE("a snapshot names the blocks that are not the version's") {
     std::vector<std::pair<std::uint64_t, unsigned>> found;
     for (const ChunkBlocks& each : snapshot_of(*disk)->changed())
         found.emplace_back(each.chunk, each.blocks);
-    CHECK(found == std::vector<std::pair<std::uint64_t, unsigned>>{{3, 0x8001}, {5, 0x0003}, {48, 1}});
+    CHECK(found ==
+          std::vector<std::pair<std::uint64_t, unsigned>>{{3, 0x8001}, {5, 0x0003}, {48, 1}});
 }
 
 TEST_CASE("what a snapshot holds back counts as used, and is free after it") {

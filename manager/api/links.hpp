@@ -1,0 +1,15 @@
+// What the calls on links share. Include only from .cpp files (Boost.JSON).
+#pragma once
+
+#include "manager/api/input.hpp"
+#include "manager/db/links.hpp"
+
+namespace goldlink::manager::api {
+
+// The link of the path; a ci token knows only the leases it made itself.
+Maybe<db::Link> needed_link(db::Connection& c, const Call& call);
+
+// Commit, save (link_versions.cpp).
+void add_link_version_routes(Table& table);
+
+}  // namespace goldlink::manager::api
