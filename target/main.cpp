@@ -34,6 +34,7 @@ struct Options {
     unsigned login_seconds = 15;
     unsigned stall_seconds = 30;
     unsigned stop_grace_seconds = 1;
+    unsigned boot_trace_seconds = 180;
     std::string log_level = "info";
 };
 
@@ -105,6 +106,10 @@ Result<> serve(const Options& options) {
     GOLDLINK_TRY_ASSIGN(const auto store,
                         store::ImageStore::open(state_dir / "store", options.locked_memory_bytes));
     GOLDLINK_TRY_ASSIGN(const auto events, EventLog::open(state_dir / "events.jsonl"));
+    // Before the reactors, whose timers end what is recorded.
+    control::BootTraces traces(state_dir / "boot-traces", *store,
+                               std::chrono::seconds(options.boot_trace_seconds));
+    GOLDLINK_TRY(traces.load());
     const Reactors reactors(options.reactors);
 
     control::OverlaySettings overlays;
@@ -114,13 +119,13 @@ Result<> serve(const Options& options) {
         overlays.ram_root = options.ram_dir;
         overlays.ram_budget_bytes = options.ram_budget_bytes;
     }
-    control::LinkTable links(state_dir, overlays, *store, *events, reactors.pointers());
+    control::LinkTable links(state_dir, overlays, *store, *events, reactors.pointers(), traces);
     control::UploadSpool uploads(state_dir / "uploads", options.reserve_bytes);
     GOLDLINK_TRY(uploads.open());
     control::TaskQueue tasks(
         state_dir / "tasks.json",
         [&](const control::TaskRequest& request, store::Progress& progress) {
-            return control::run_task(request, progress, links, *store, uploads);
+            return control::run_task(request, progress, links, *store, uploads, traces);
         },
         *events);
     GOLDLINK_TRY(tasks.load());
@@ -136,6 +141,7 @@ Result<> serve(const Options& options) {
                                     tasks,
                                     uploads,
                                     *events,
+                                    traces,
                                     portals,
                                     overlays.root,
                                     options.advertise,
@@ -223,6 +229,11 @@ int run(int argc, char** argv) {
     app.add_option("--stop-grace", options.stop_grace_seconds,
                    "Seconds that initiators get to log out when the target stops")
         ->check(CLI::Range(0U, 600U))
+        ->capture_default_str();
+    app.add_option("--boot-trace", options.boot_trace_seconds,
+                   "Seconds of a version's first boot that are recorded, to be read ahead of later "
+                   "boots; 0: none")
+        ->check(CLI::Range(0U, 3600U))
         ->capture_default_str();
     app.add_option("--log-level", options.log_level, "debug, info, warn or error")
         ->check(CLI::IsMember({"debug", "info", "warn", "error"}))

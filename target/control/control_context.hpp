@@ -24,6 +24,7 @@ struct ControlContext {
     TaskQueue& tasks;
     UploadSpool& uploads;
     EventLog& events;
+    BootTraces& traces;
     iscsi::PortalSet& portals;
     std::filesystem::path overlay_folder;
     std::string advertised_portal;  // "": chosen from the portals' addresses
@@ -37,7 +38,8 @@ void add_status_routes(std::vector<http::Route>& routes, ControlContext& context
 
 // Does a task of the queue (import, commit, verify, export).
 Result<std::string> run_task(const TaskRequest& request, store::Progress& progress,
-                             LinkTable& links, store::ImageStore& store, UploadSpool& uploads);
+                             LinkTable& links, store::ImageStore& store, UploadSpool& uploads,
+                             BootTraces& traces);
 
 http::Response respond_json(int status, const boost::json::value& body);
 http::Response respond_text(int status, std::string json_text);

@@ -102,6 +102,7 @@ Result<> LinkTable::load() {
     if (host_restarted)
         for (LinkState& state : states) end_lost_generation(state);
     std::vector<LinkPointer> links;
+    std::set<std::string> in_use;
     {
         const std::lock_guard lock(mutex_);
         for (LinkState& state : states) {
@@ -127,6 +128,10 @@ Result<> LinkTable::load() {
         link->state.pending.reset();
         list(link);
     }
+    for (const LinkPointer& link : links)
+        for (const DiskDefinition& disk : state_of(link).definition.disks)
+            in_use.insert(disk.version);
+    for (const std::string& version : in_use) traces_.prewarm_behind(version);
     if (host_restarted) GOLDLINK_TRY(file_.save());
     if (!links.empty()) log::info("{} links at revision {}", links.size(), revision_);
     return {};

@@ -224,6 +224,11 @@ OperationResult<> LinkTable::apply(const LinkPointer& link, const LinkDefinition
         return {};
     }
     if (auto usable = check_usable(link); !usable) return usable;
+    for (const DiskDefinition& disk : wanted.disks) {
+        const DiskDefinition* const before = find_disk(old.definition, disk.lun);
+        if (before != nullptr && before->version != disk.version)
+            traces_.follow(disk.version, before->version);
+    }
     LinkReport report;
     link->live->reactor().run_and_wait([&] { report = link->live->report(); });
     const bool structure = changes_structure(old.definition, wanted);

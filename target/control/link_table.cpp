@@ -28,13 +28,14 @@ std::string read_host_boot_id() {
 
 LinkTable::LinkTable(std::filesystem::path state_folder, OverlaySettings settings,
                      store::ImageStore& store, EventLog& events,
-                     std::vector<reactor::Reactor*> reactors)
+                     std::vector<reactor::Reactor*> reactors, BootTraces& traces)
     : path_(state_folder / "links.json"),
       host_boot_id_(read_host_boot_id()),
       settings_(std::move(settings)),
       store_(store),
       events_(events),
       reactors_(std::move(reactors)),
+      traces_(traces),
       links_per_reactor_(reactors_.size()),
       file_(path_, [this] { return snapshot(); }) {
     CHECK(!reactors_.empty(), "links need a reactor");
@@ -82,6 +83,23 @@ LiveLinkListener LinkTable::make_listener(const std::string& id) {
         login_refused(link ? state_of(link).definition.iqn : id, info.initiator_name, info.address,
                       why);
     };
+    if (traces_.length().count() > 0) {
+        listener.trace_time = traces_.length();
+        listener.begin_trace = [&traces = traces_](const std::string& version,
+                                                   std::uint64_t size_bytes) {
+            return traces.begin(version, size_bytes);
+        };
+        listener.end_trace = [&traces = traces_](const std::string& version,
+                                                 std::shared_ptr<const disk::ReadTrace> trace) {
+            traces.end(version, std::move(trace));
+        };
+    }
+    listener.reads_ended = [this](const std::string& version, const disk::ReadCounters& reads) {
+        const std::lock_guard lock(mutex_);
+        disk::ReadCounters& total = ended_reads_[version];
+        total.cache_hits += reads.cache_hits;
+        total.cache_misses += reads.cache_misses;
+    };
     listener.overlays_released = [this, id](const std::vector<std::string>& overlays) {
         destroy_overlays(id, overlays);
     };
@@ -123,6 +141,27 @@ std::vector<LinkView> LinkTable::view_all() {
                 if (links[i]->reactor == index) views[i].report = links[i]->live->report();
         });
     return views;
+}
+
+std::map<std::string, disk::ReadCounters> LinkTable::reads_by_version() {
+    const std::vector<LinkView> views = view_all();
+    std::map<std::string, disk::ReadCounters> reads;
+    {
+        const std::lock_guard lock(mutex_);
+        reads = ended_reads_;
+    }
+    for (const LinkView& view : views)
+        for (const LinkReport::Disk& disk : view.report.disks) {
+            reads[disk.state.version].cache_hits += disk.reads.cache_hits;
+            reads[disk.state.version].cache_misses += disk.reads.cache_misses;
+        }
+    return reads;
+}
+
+void LinkTable::version_removed(const std::string& digest) {
+    traces_.forget(digest);
+    const std::lock_guard lock(mutex_);
+    ended_reads_.erase(digest);
 }
 
 std::vector<std::string> LinkTable::users_of_version(std::string_view digest) const {

@@ -22,6 +22,7 @@
 
 #include "common/event_log.hpp"
 #include "target/control/background.hpp"
+#include "target/control/boot_traces.hpp"
 #include "target/control/live_link.hpp"
 #include "target/control/refusal_filter.hpp"
 #include "target/control/state_file.hpp"
@@ -62,7 +63,8 @@ struct MadeVersion {
 class LinkTable final : public iscsi::Directory {
   public:
     LinkTable(std::filesystem::path state_folder, OverlaySettings settings,
-              store::ImageStore& store, EventLog& events, std::vector<reactor::Reactor*> reactors);
+              store::ImageStore& store, EventLog& events, std::vector<reactor::Reactor*> reactors,
+              BootTraces& traces);
     ~LinkTable() override;
 
     // Loads the persisted state and opens every link. A link that cannot be opened is listed with
@@ -99,6 +101,9 @@ class LinkTable final : public iscsi::Directory {
 
     std::optional<LinkView> view(std::string_view id);
     std::vector<LinkView> view_all();
+    // What clients have read of each version since this target started, overlays not counted.
+    std::map<std::string, disk::ReadCounters> reads_by_version();
+    void version_removed(const std::string& digest);
     std::vector<std::string> users_of_version(std::string_view digest) const;
     // Opens again what waited for a version that an import has now brought.
     void retry_problems();
@@ -166,12 +171,14 @@ class LinkTable final : public iscsi::Directory {
     store::ImageStore& store_;
     EventLog& events_;
     std::vector<reactor::Reactor*> reactors_;
+    BootTraces& traces_;
 
     mutable std::mutex mutex_;
     std::map<std::string, LinkPointer, std::less<>> links_;
     std::shared_ptr<const Listing> listing_ = std::make_shared<Listing>();
     std::uint64_t revision_ = 0;
     std::vector<std::size_t> links_per_reactor_;
+    std::map<std::string, disk::ReadCounters> ended_reads_;  // of disks that are closed
 
     std::mutex refusals_mutex_;
     RefusalFilter refusals_;

@@ -136,6 +136,7 @@ void LiveLink::close_retired() {
             continue;
         }
         const Generation ended = std::move(generation);
+        if (last_user) note_reads(*ended.units);
         retired_.erase(retired_.begin() + static_cast<std::ptrdiff_t>(i));
         for (const DiskState& disk : ended.state.disks)
             if (!disk.overlay.empty() && !is_used(disk.overlay)) released.push_back(disk.overlay);
@@ -191,7 +192,7 @@ LinkReport LiveLink::report() const {
         report.overlay = current_.units->usage();
         report.reads = current_.units->counters();
         for (const auto& disk : current_.units->disks())
-            report.disks.push_back({disk->state, disk->disk->usage()});
+            report.disks.push_back({disk->state, disk->disk->usage(), disk->disk->counters()});
     }
     report.open = current_.units != nullptr;
     report.ready = current_.units != nullptr && !held_ && !closed_;
@@ -227,6 +228,7 @@ void LiveLink::note_login(Generation& generation, const iscsi::SessionInfo& info
     if (!state.logged_in) {
         kind = "login";
         state.logged_in = true;
+        if (!state.boot_id.empty()) trace_boot(generation);
     } else if (is_ipxe(info.isid)) {
         kind = "ipxe_login";
     } else if (!state.os_logged_in) {
@@ -235,6 +237,32 @@ void LiveLink::note_login(Generation& generation, const iscsi::SessionInfo& info
     }
     listener_.stage_reached(state);
     listener_.event(kind, state, session_data(info));
+}
+
+// What a boot reads first, of each version that nobody has recorded yet.
+void LiveLink::trace_boot(Generation& generation) {
+    if (!listener_.begin_trace || !generation.units) return;
+    for (const auto& disk : generation.units->disks()) {
+        if (disk->state.type != DiskType::disk || disk->disk->read_trace) continue;
+        auto trace = listener_.begin_trace(disk->state.version, disk->disk->geometry().size_bytes);
+        if (!trace) continue;
+        disk->disk->read_trace = trace;
+        auto timer =
+            std::make_shared<boost::asio::steady_timer>(reactor_.context(), listener_.trace_time);
+        timer->async_wait([end = listener_.end_trace, timer, trace, version = disk->state.version,
+                           disk = std::weak_ptr(disk)](const boost::system::error_code&) {
+            if (const auto open = disk.lock()) open->disk->read_trace.reset();
+            end(version, trace);
+        });
+    }
+}
+
+// Before `units` go, and with them the disks that nobody shares.
+void LiveLink::note_reads(const OpenUnits& units) {
+    if (!listener_.reads_ended) return;
+    for (const auto& disk : units.disks())
+        if (disk.use_count() == 1)
+            listener_.reads_ended(disk->state.version, disk->disk->counters());
 }
 
 LiveLink::Generation* LiveLink::generation_of(const iscsi::SessionControl& control) {

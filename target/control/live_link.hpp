@@ -6,6 +6,7 @@
 // then is their overlay given up for deletion.
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -35,6 +36,16 @@ struct LiveLinkListener {
     OpenUnits::RunBehind run_behind;
     // A login came this far, but no further.
     std::function<void(const iscsi::SessionInfo& info, std::string_view why)> refused;
+    // A boot of this version begins: where to record what it reads, or null. Every trace that was
+    // begun is ended after trace_time.
+    std::chrono::seconds trace_time{0};
+    std::function<std::shared_ptr<disk::ReadTrace>(const std::string& version,
+                                                   std::uint64_t size_bytes)>
+        begin_trace;
+    std::function<void(const std::string& version, std::shared_ptr<const disk::ReadTrace> trace)>
+        end_trace;
+    // A disk is closed that had read this much of its version.
+    std::function<void(const std::string& version, const disk::ReadCounters& reads)> reads_ended;
     // Nothing refers to these overlays any more; their files can go.
     std::function<void(std::vector<std::string> overlays)> overlays_released;
 };
@@ -55,6 +66,7 @@ struct LinkReport {
     struct Disk {
         DiskState state;
         disk::OverlayUsage overlay;
+        disk::ReadCounters reads;
     };
     std::vector<Disk> disks;  // of the current generation; empty while it is not open
     bool open = false;        // the current generation has its units
@@ -114,6 +126,8 @@ class LiveLink final : public iscsi::LinkEndpoint, public std::enable_shared_fro
     bool is_used(std::string_view overlay) const;
     bool has_sessions() const;
     Generation* generation_of(const iscsi::SessionControl& control);
+    void trace_boot(Generation& generation);
+    void note_reads(const OpenUnits& units);
     void note_login(Generation& generation, const iscsi::SessionInfo& info);
 
     reactor::Reactor& reactor_;

@@ -126,14 +126,11 @@ std::string render_metrics(ControlContext& context) {
                kDrops, counters);
     std::uint64_t ready = 0;
     disk::OverlayUsage overlay;
-    disk::ReadCounters reads;
     const std::vector<LinkView> views = context.links.view_all();
     for (const LinkView& view : views) {
         ready += view.report.ready ? 1 : 0;
         overlay.used_bytes += view.report.overlay.used_bytes;
         overlay.ram_bytes += view.report.overlay.ram_bytes;
-        reads.cache_hits += view.report.reads.cache_hits;
-        reads.cache_misses += view.report.reads.cache_misses;
     }
     Family(out, "goldlink_links", "gauge", "Links this target knows").add("", views.size());
     Family(out, "goldlink_links_ready", "gauge", "Links that take logins").add("", ready);
@@ -142,9 +139,11 @@ std::string render_metrics(ControlContext& context) {
     Family(out, "goldlink_overlay_ram_bytes", "gauge", "Of which in memory")
         .add("", overlay.ram_bytes);
     Family image(out, "goldlink_image_reads_total", "counter",
-                 "Image reads of running generations, by page cache");
-    image.add("{cache=\"hit\"}", reads.cache_hits);
-    image.add("{cache=\"miss\"}", reads.cache_misses);
+                 "Reads of a version by its links, by page cache");
+    for (const auto& [version, reads] : context.links.reads_by_version()) {
+        image.add(fmt::format("{{version=\"{}\",cache=\"hit\"}}", version), reads.cache_hits);
+        image.add(fmt::format("{{version=\"{}\",cache=\"miss\"}}", version), reads.cache_misses);
+    }
     Family(out, "goldlink_image_resident_bytes", "gauge",
            "Image chunks kept in locked memory because they are read most")
         .add("", context.store.resident_bytes());

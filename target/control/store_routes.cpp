@@ -109,9 +109,26 @@ json::object version_json(const store::VersionInfo& info) {
             {"unique_bytes", info.unique_bytes}};
 }
 
-json::object version_json(ControlContext& context, const store::VersionInfo& info) {
+using ReadsByVersion = std::map<std::string, disk::ReadCounters>;
+
+json::object version_json(ControlContext& context, const ReadsByVersion& reads,
+                          const store::VersionInfo& info) {
     json::object o = version_json(info);
     o["open"] = !context.links.users_of_version(info.digest).empty();
+    const auto found = reads.find(info.digest);
+    const disk::ReadCounters counted = found == reads.end() ? disk::ReadCounters{} : found->second;
+    o["reads"] =
+        json::object{{"cache_hits", counted.cache_hits}, {"cache_misses", counted.cache_misses}};
+    o["boot_trace"] = nullptr;
+    if (const auto trace = context.traces.info(info.digest)) {
+        json::object shown{{"bytes", trace->chunks * store::kChunkBytes},
+                           {"recorded_at", trace->recorded_at},
+                           {"inherited", trace->inherited},
+                           {"prewarmed_at", nullptr},
+                           {"prewarmed_bytes", trace->prewarmed_bytes}};
+        if (!trace->prewarmed_at.empty()) shown["prewarmed_at"] = trace->prewarmed_at;
+        o["boot_trace"] = std::move(shown);
+    }
     return o;
 }
 
@@ -127,14 +144,15 @@ http::Response get_versions(ControlContext& context) {
     const auto versions = context.store.list();
     if (!versions) return http::problem(versions.error());
     json::array array;
-    for (const auto& info : *versions) array.push_back(version_json(context, info));
+    const ReadsByVersion reads = context.links.reads_by_version();
+    for (const auto& info : *versions) array.push_back(version_json(context, reads, info));
     return respond_json(200, array);
 }
 
 http::Response get_version(ControlContext& context, const http::Request& request) {
     const auto info = find_version(context, request.params.at("digest"));
     if (!info) return http::problem(info.error());
-    return respond_json(200, version_json(context, *info));
+    return respond_json(200, version_json(context, context.links.reads_by_version(), *info));
 }
 
 http::Response delete_version(ControlContext& context, const http::Request& request) {
@@ -150,6 +168,7 @@ http::Response delete_version(ControlContext& context, const http::Request& requ
         return respond(OperationError{std::move(error), "version-in-use", std::move(users)});
     }
     const auto removed = context.store.remove(digest);
+    if (removed) context.links.version_removed(digest);
     if (removed || removed.error().kind == ErrorKind::not_found) return respond_text(204, "");
     if (removed.error().kind == ErrorKind::conflict)
         return respond(OperationError{removed.error(), "version-in-use", {}});
@@ -165,7 +184,7 @@ http::Response post_version_task(ControlContext& context, const http::Request& r
         task.kind = kind;
         task.arguments["digest"] = digest;
         GOLDLINK_TRY_ASSIGN(task.id, json::string_field(body, "id", 1, 64));
-        if (kind == "verify") {
+        if (kind == "verify" || kind == "prewarm") {
             GOLDLINK_TRY(json::only_fields(body, {"id"}));
             return task;
         }
@@ -246,7 +265,8 @@ Result<std::optional<std::uint16_t>> named_lun(const TaskRequest& request) {
 }  // namespace
 
 Result<std::string> run_task(const TaskRequest& request, store::Progress& progress,
-                             LinkTable& links, store::ImageStore& store, UploadSpool& uploads) {
+                             LinkTable& links, store::ImageStore& store, UploadSpool& uploads,
+                             BootTraces& traces) {
     if (request.kind == "import") return run_import(request, progress, links, store, uploads);
     if (request.kind == "commit" || request.kind == "save") {
         GOLDLINK_TRY_ASSIGN(const auto lun, named_lun(request));
@@ -261,6 +281,11 @@ Result<std::string> run_task(const TaskRequest& request, store::Progress& progre
         GOLDLINK_TRY_ASSIGN(const auto findings,
                             store.verify(request.arguments.at("digest"), progress));
         return findings_member(findings);
+    }
+    if (request.kind == "prewarm") {
+        GOLDLINK_TRY_ASSIGN(const std::uint64_t bytes,
+                            traces.prewarm(request.arguments.at("digest"), progress));
+        return fmt::format("\"prewarmed_bytes\":{}", bytes);
     }
     if (request.kind == "export") {
         GOLDLINK_TRY(store.export_version(request.arguments.at("digest"),
@@ -288,6 +313,8 @@ void add_store_routes(std::vector<http::Route>& routes, ControlContext& c) {
         {"DELETE", "/versions/{digest}", [&c](Request& r) { return delete_version(c, r); }});
     routes.push_back({"POST", "/versions/{digest}/verify",
                       [&c](Request& r) { return post_version_task(c, r, "verify"); }});
+    routes.push_back({"POST", "/versions/{digest}/prewarm",
+                      [&c](Request& r) { return post_version_task(c, r, "prewarm"); }});
     routes.push_back({"POST", "/versions/{digest}/export",
                       [&c](Request& r) { return post_version_task(c, r, "export"); }});
 }

@@ -12,6 +12,7 @@
 
 #include "common/result.hpp"
 #include "target/disk/disk.hpp"
+#include "target/disk/read_trace.hpp"
 #include "target/reactor/io_ring.hpp"
 #include "target/store/image_store.hpp"
 
@@ -68,6 +69,8 @@ class LinkDisk : public Disk {
     // Set once by the owner: called on the reactor at 80 % of quota or of free space, and when
     // full.
     std::function<void(int percent)> on_space_warning;
+    // Set by the owner while a boot is recorded: notes every read. A CD-ROM records none.
+    std::shared_ptr<ReadTrace> read_trace;
     // Waits for nothing: no request may be in flight. Keeps the files.
     virtual void close() = 0;
     // Removes an overlay's files; O(1) for the caller as far as the filesystem allows.

@@ -212,6 +212,8 @@ OverlayDisk::Progress OverlayDisk::read_all(std::uint64_t offset, std::uint8_t* 
 }
 
 Submit OverlayDisk::start_read(Request& request) noexcept {
+    if (read_trace) [[unlikely]]
+        read_trace->note(request.offset_bytes, request.length_bytes);
     if (request.may_lend && lend(request)) return finish(request, Outcome::ok);
     PendingRequest* pending = nullptr;
     switch (read_all(request.offset_bytes, request.data, request.length_bytes, request, pending)) {
