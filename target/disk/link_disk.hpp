@@ -66,8 +66,8 @@ class LinkDisk : public Disk {
     // changes a slot in place has ended. conflict while there is one already (also one that waits).
     using SnapshotTaken = std::function<void(Result<std::unique_ptr<const DiskSnapshot>>)>;
     virtual void take_snapshot(SnapshotTaken taken) = 0;
-    // Set once by the owner: called on the reactor at 80 % of quota or of free space, and when
-    // full.
+    // Set once by the owner: called on the reactor at 80 and 95 % of quota or of free space,
+    // and when full.
     std::function<void(int percent)> on_space_warning;
     // Set by the owner while a boot is recorded: notes every read. A CD-ROM records none.
     std::shared_ptr<ReadTrace> read_trace;

@@ -148,7 +148,8 @@ class OverlayDisk final : public LinkDisk {
     struct SyncOperation;
     std::unique_ptr<SyncOperation> sync_;
     std::uint64_t checked_blocks_ = 0;  // used_blocks at the last look at the space
-    int warned_percent_ = 0;
+    static constexpr int kFillingPercent = 80, kFullSoonPercent = 95;
+    int warned_percent_ = 0;  // one of these, 0 or 100: what was warned of last
 };
 
 // The simulation's way in: `storage` stands for the kernel.

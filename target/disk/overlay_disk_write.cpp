@@ -369,9 +369,15 @@ void OverlayDisk::check_space() noexcept {
     if (spare < limit) limit = std::min(limit, used + spare);
     const int percent =
         limit == 0 ? 100 : static_cast<int>(std::min<std::uint64_t>(used * 100 / limit, 100));
-    if (percent < 75) warned_percent_ = 0;
-    if (percent < 80 || warned_percent_ >= 80) return;
-    warned_percent_ = percent;
+    // Space that was given up is warned of again when it fills again.
+    for (const int level : {kFullSoonPercent, kFillingPercent})
+        if (percent < level - 5 && warned_percent_ >= level)
+            warned_percent_ = level == kFillingPercent ? 0 : kFillingPercent;
+    const int level = percent >= kFullSoonPercent  ? kFullSoonPercent
+                      : percent >= kFillingPercent ? kFillingPercent
+                                                   : 0;
+    if (level <= warned_percent_) return;
+    warned_percent_ = level;
     if (on_space_warning) on_space_warning(percent);
 }
 

@@ -191,19 +191,48 @@ TEST_CASE("a quota ends in out of space, warns before, and never in corruption")
     auto disk = room.open();
     std::vector<int> warnings;
     disk->on_space_warning = [&warnings](int percent) { warnings.push_back(percent); };
-    for (std::uint64_t i = 0; i < 10; ++i)
+    for (std::uint64_t i = 0; i < 9; ++i)
         room.write(*disk, i * 2 * kBlock, random_bytes(kBlock, i));
     CHECK(warnings == std::vector<int>{80});
+    room.write(*disk, 18 * kBlock, random_bytes(kBlock, 9));
+    CHECK(warnings == std::vector<int>{80, 100});
     auto data = random_bytes(kBlock, 50);
     CHECK(perform(room.loop, *disk, Operation::write, 100 * kBlock, kBlock, data.data()) ==
           Outcome::out_of_space);
-    CHECK(warnings == std::vector<int>{80, 100});
+    CHECK(warnings == std::vector<int>{80, 100, 100});  // now it is refused
     CHECK(room.whole(*disk) == room.base);
     room.write(*disk, 0, random_bytes(kBlock, 51));  // an overwrite needs no space
     REQUIRE(perform(room.loop, *disk, Operation::unmap, 0, kBlock) == Outcome::ok);
     std::fill_n(room.base.begin(), kBlock, std::uint8_t{0});
     room.write(*disk, 100 * kBlock, data);
     CHECK(room.whole(*disk) == room.base);
+}
+
+TEST_CASE("an overlay warns at 80 and 95 percent, and again when it was emptied between") {
+    Room room(Policy::keep);
+    room.options.quota_bytes = 100 * kBlock;
+    auto disk = room.open();
+    std::vector<int> warnings;
+    disk->on_space_warning = [&warnings](int percent) { warnings.push_back(percent); };
+    const auto fill = [&](std::uint64_t from, std::uint64_t to) {
+        for (std::uint64_t i = from; i < to; ++i)
+            room.write(*disk, i * kBlock, random_bytes(kBlock, i));
+    };
+    const auto clear = [&](std::uint64_t from, std::uint64_t to) {
+        REQUIRE(perform(room.loop, *disk, Operation::unmap, from * kBlock, (to - from) * kBlock) ==
+                Outcome::ok);
+    };
+    fill(0, 98);
+    CHECK(warnings == std::vector<int>{80, 95});
+    clear(93, 98);  // 93 %: not yet low enough to be told again
+    fill(93, 98);
+    CHECK(warnings == std::vector<int>{80, 95});
+    clear(85, 98);
+    fill(85, 98);
+    CHECK(warnings == std::vector<int>{80, 95, 95});
+    clear(50, 98);
+    fill(50, 98);
+    CHECK(warnings == std::vector<int>{80, 95, 95, 80, 95});
 }
 
 TEST_CASE("the reserve of the node is left free") {
