@@ -10,6 +10,8 @@
 #include <vector>
 
 #include "common/bytes.hpp"
+#include "common/vmdk_descriptor.hpp"
+#include "target/store/manifest.hpp"
 
 namespace goldlink::store {
 
@@ -54,6 +56,16 @@ Failure refuse(const ImageFile& file, std::string_view why) {
     return failure(ErrorKind::invalid, fmt::format("{} {}", file.name, why));
 }
 
+Result<ImageFile> examine(int fd, const std::string& name) {
+    struct stat status {};
+    if (::fstat(fd, &status) != 0) return system_failure(fmt::format("cannot examine {}", name));
+    if (!S_ISREG(status.st_mode))
+        return failure(ErrorKind::invalid, fmt::format("{} is not a file", name));
+    const ImageFile file{fd, name, static_cast<std::uint64_t>(status.st_size)};
+    if (file.size_bytes == 0) return refuse(file, "is empty");
+    return file;
+}
+
 // ---- VHD: "Virtual Hard Disk Image Format Specification", 2006. Footer 512 bytes, big endian.
 constexpr std::string_view kVhdCookie = "conectix";
 constexpr std::uint32_t kVhdFixed = 2, kVhdDynamic = 3, kVhdDifferencing = 4;
@@ -65,21 +77,45 @@ bool vhd_checksum_ok(const std::vector<std::uint8_t>& footer) {
     return ~sum == load_be32(footer.data() + 64);
 }
 
-// The parent's name as the dynamic disk header has it (UTF-16, big endian), printable part only.
-Result<std::string> vhd_parent_name(const ImageFile& file, std::uint64_t header_offset) {
+VhdId vhd_id_at(const std::vector<std::uint8_t>& bytes, std::size_t offset) {
+    VhdId id;
+    std::copy_n(bytes.begin() + static_cast<std::ptrdiff_t>(offset), id.size(), id.begin());
+    return id;
+}
+
+// The parent's name as the dynamic disk header has it (UTF-16, big endian), printable part only;
+// the parent is known by its identifier.
+Result<> read_vhd_difference(const ImageFile& file, std::uint64_t header_offset, ImageKind& kind) {
     GOLDLINK_TRY_ASSIGN(const auto header, file.read(header_offset, 1024));
+    if (!begins(header, "cxsparse"))
+        return refuse(file, "is a differencing VHD whose header is damaged");
     std::string name;
-    if (!begins(header, "cxsparse")) return name;
     for (std::size_t i = 64; i + 1 < 64 + 512; i += 2) {
         const std::uint16_t unit = load_be16(header.data() + i);
         if (unit == 0) break;
         name.push_back(unit >= 0x20 && unit < 0x7f ? static_cast<char>(unit) : '?');
     }
-    return name;
+    VhdDifference difference;
+    difference.table_offset_bytes = load_be64(header.data() + 16);
+    difference.table_entries = load_be32(header.data() + 28);
+    difference.block_bytes = load_be32(header.data() + 32);
+    difference.parent_id = vhd_id_at(header, 40);
+    constexpr std::uint32_t kMinBlockBytes = 4096, kMaxBlockBytes = 64 << 20;
+    const std::uint64_t table_bytes = std::uint64_t{difference.table_entries} * 4;
+    if (difference.block_bytes < kMinBlockBytes || difference.block_bytes > kMaxBlockBytes ||
+        (difference.block_bytes & (difference.block_bytes - 1)) != 0 ||
+        kind.disk_bytes > std::uint64_t{difference.table_entries} * difference.block_bytes ||
+        difference.table_offset_bytes > file.size_bytes ||
+        table_bytes > file.size_bytes - difference.table_offset_bytes)
+        return refuse(file, "is a differencing VHD whose block table does not fit its disk");
+    kind.parent = std::move(name);
+    kind.parent_format = "vhd";
+    kind.vhd_difference = difference;
+    return {};
 }
 
-Result<> check_vhd(const ImageFile& file, const std::vector<std::uint8_t>& first,
-                   const std::vector<std::uint8_t>& last) {
+Result<> read_vhd(const ImageFile& file, const std::vector<std::uint8_t>& first,
+                  const std::vector<std::uint8_t>& last, ImageKind& kind) {
     const bool copy = begins(first, kVhdCookie), footer = begins(last, kVhdCookie);
     if (!footer && copy)
         return refuse(file,
@@ -92,15 +128,13 @@ Result<> check_vhd(const ImageFile& file, const std::vector<std::uint8_t>& first
     if (!vhd_checksum_ok(last)) return refuse(file, "is a VHD whose footer has a wrong checksum");
     const std::uint32_t type = load_be32(last.data() + 60);
     const std::uint64_t current_size = load_be64(last.data() + 48);
-    if (type == kVhdDifferencing) {
-        GOLDLINK_TRY_ASSIGN(const std::string parent,
-                            vhd_parent_name(file, load_be64(last.data() + 16)));
-        return refuse(file,
-                      fmt::format("is a differencing VHD: it holds only what changed since its "
-                                  "parent \"{}\". Merge it into its parent first (Hyper-V: "
-                                  "Merge-VHD; diskpart: merge vdisk), then import the merged file",
-                                  parent));
-    }
+    if (current_size == 0 || current_size > kMaxDiskBytes)
+        return refuse(file, fmt::format("is a VHD of {} bytes, a disk has 1 to {}", current_size,
+                                        kMaxDiskBytes));
+    kind.disk_bytes = current_size;
+    kind.vhd_id = vhd_id_at(last, 68);
+    if (type == kVhdDifferencing)
+        return read_vhd_difference(file, load_be64(last.data() + 16), kind);
     if (type != kVhdFixed && type != kVhdDynamic)
         return refuse(file, fmt::format("is a VHD of the unknown type {}", type));
     if (type == kVhdFixed && file.size_bytes < current_size + kSectorBytes)
@@ -114,7 +148,31 @@ Result<> check_vhd(const ImageFile& file, const std::vector<std::uint8_t>& first
 }
 
 // ---- qcow2: docs/interop/qcow2.txt of QEMU; big endian.
-Result<> check_qcow2(const ImageFile& file, const std::vector<std::uint8_t>& first) {
+// The backing file's format, where a header extension names one that we know; else "".
+Result<std::string> qcow2_backing_format(const ImageFile& file,
+                                         const std::vector<std::uint8_t>& first,
+                                         std::uint32_t version) {
+    constexpr std::uint32_t kBackingFormat = 0xe2792aca, kEnd = 0;
+    const std::uint32_t header_bytes = version == 2 ? 72 : load_be32(first.data() + 100);
+    // Extensions lie within the first cluster; what is past the bytes looked at is not ours.
+    GOLDLINK_TRY_ASSIGN(const auto bytes, file.read(0, 64 * 1024));
+    for (std::uint64_t at = header_bytes; at + 8 <= bytes.size();) {
+        const std::uint32_t type = load_be32(bytes.data() + at);
+        const std::uint64_t length = load_be32(bytes.data() + at + 4);
+        if (type == kEnd || length > bytes.size() - at - 8) break;
+        if (type == kBackingFormat) {
+            const std::string format(
+                as_text(Bytes(bytes).subspan(static_cast<std::size_t>(at) + 8, length)));
+            if (format == "vpc") return std::string("vhd");
+            return check_format_name(format) ? format : std::string();
+        }
+        at += 8 + (length + 7) / 8 * 8;
+    }
+    return std::string();
+}
+
+Result<> read_qcow2(const ImageFile& file, const std::vector<std::uint8_t>& first,
+                    ImageKind& kind) {
     const std::uint32_t version = load_be32(first.data() + 4);
     if (version != 2 && version != 3)
         return refuse(file,
@@ -122,13 +180,8 @@ Result<> check_qcow2(const ImageFile& file, const std::vector<std::uint8_t>& fir
     if (const std::uint64_t offset = load_be64(first.data() + 8); offset != 0) {
         const std::uint32_t length = std::min<std::uint32_t>(load_be32(first.data() + 16), 1023);
         GOLDLINK_TRY_ASSIGN(const auto backing, file.read(offset, length));
-        std::string name(as_text(backing));
-        for (char& c : name)
-            if (c < 0x20 || c > 0x7e) c = '?';
-        return refuse(
-            file, fmt::format("needs the backing file \"{}\", which an import never opens. Make "
-                              "it whole first: qemu-img convert -O qcow2 <file> <new file>",
-                              name));
+        kind.parent = std::string(as_text(backing));
+        GOLDLINK_TRY_ASSIGN(kind.parent_format, qcow2_backing_format(file, first, version));
     }
     if (load_be32(first.data() + 32) != 0)
         return refuse(file, "is encrypted; decrypt it first with qemu-img convert");
@@ -157,6 +210,31 @@ std::string magic_of(const std::vector<std::uint8_t>& first, const std::vector<s
     return "";
 }
 
+// ---- VMDK: a text that names the files with the data, or one file with its descriptor inside.
+Result<> read_vmdk(const ImageFile& file, const std::vector<std::uint8_t>& first, ImageKind& kind) {
+    if (begins(first, kVmdkDescriptorMagic)) {
+        if (file.size_bytes > kMaxVmdkDescriptorBytes)
+            return refuse(file, "is a VMDK descriptor that is longer than any real one");
+        GOLDLINK_TRY_ASSIGN(const auto text,
+                            file.read(0, static_cast<std::size_t>(file.size_bytes)));
+        GOLDLINK_TRY_ASSIGN(const auto extents, parse_vmdk_descriptor(as_text(text), file.name));
+        for (const VmdkExtent& extent : extents) kind.extents.push_back(extent.file);
+        return {};
+    }
+    // SparseExtentHeader: where the embedded descriptor lies; there is none where another file
+    // describes this one.
+    const std::uint64_t sector = begins(first, "KDMV") ? load_le64(first.data() + 28) : 0;
+    std::vector<std::uint8_t> descriptor;
+    if (sector != 0 && sector < file.size_bytes / kSectorBytes) {
+        GOLDLINK_TRY_ASSIGN(descriptor, file.read(sector * kSectorBytes, kSectorBytes));
+    }
+    if (!begins(descriptor, kVmdkDescriptorMagic))
+        return refuse(file,
+                      "is one of the files of a split VMDK. Import the small .vmdk that names "
+                      "them all, with its files beside it");
+    return {};
+}
+
 // The volume descriptors begin in sector 16 of 2,048 bytes: ECMA-119 8.1 and, where UDF stands
 // alone, ECMA-167 2/9.
 Result<> check_iso(const ImageFile& file) {
@@ -180,18 +258,24 @@ Result<> check_format_name(std::string_view format) {
 
 std::string_view qemu_format(std::string_view format) { return format == "vhd" ? "vpc" : format; }
 
-Result<std::string> detect_format(int fd, const std::string& name, std::string_view format) {
+Result<std::string> detect_compression(int fd, const std::string& name) {
+    GOLDLINK_TRY_ASSIGN(const ImageFile file, examine(fd, name));
+    GOLDLINK_TRY_ASSIGN(const auto first, file.read(0, 8));
+    if (begins(first, "\x1f\x8b\x08")) return std::string("gzip");      // RFC 1952 2.3.1
+    if (begins(first, "\x28\xb5\x2f\xfd")) return std::string("zstd");  // RFC 8878 3.1.1
+    if (begins(first, {"\xfd\x37zXZ\0", 6})) return std::string("xz");  // .xz format 2.1.1.1
+    return std::string();
+}
+
+Result<ImageKind> detect_format(int fd, const std::string& name, std::string_view format) {
     GOLDLINK_TRY(check_format_name(format));
-    struct stat status {};
-    if (::fstat(fd, &status) != 0) return system_failure(fmt::format("cannot examine {}", name));
-    if (!S_ISREG(status.st_mode))
-        return failure(ErrorKind::invalid, fmt::format("{} is not a file", name));
-    const ImageFile file{fd, name, static_cast<std::uint64_t>(status.st_size)};
-    if (file.size_bytes == 0) return refuse(file, "is empty");
-    if (format == "raw") return std::string("raw");
+    GOLDLINK_TRY_ASSIGN(const ImageFile file, examine(fd, name));
+    ImageKind kind;
+    kind.format = format;
+    if (format == "raw") return kind;
     if (format == "iso") {
         GOLDLINK_TRY(check_iso(file));
-        return std::string("iso");
+        return kind;
     }
 
     GOLDLINK_TRY_ASSIGN(const auto first, file.read(0, 8192));
@@ -203,22 +287,19 @@ Result<std::string> detect_format(int fd, const std::string& name, std::string_v
         return refuse(file, fmt::format("is not {}: {}", format,
                                         found.empty() ? "it does not begin as one"
                                                       : "it is " + found + " by its magic"));
-    const std::string chosen = format.empty() ? found : std::string(format);
-    if (chosen.empty()) {
-        if (looks_like_a_disk(first)) return std::string("raw");
+    if (format.empty()) kind.format = found;
+    if (kind.format.empty()) {
+        kind.format = "raw";
+        if (looks_like_a_disk(first)) return kind;
         return refuse(file,
                       "is no disk image: it has no VHD, VHDX, VMDK or qcow2 header and no "
                       "partition table (MBR or GPT). If it is a raw disk all the same, say so with "
                       "format raw");
     }
-    if (chosen == "vhd") GOLDLINK_TRY(check_vhd(file, first, last));
-    if (chosen == "qcow2") GOLDLINK_TRY(check_qcow2(file, first));
-    if (chosen == "vmdk" && !begins(first, "KDMV"))
-        return refuse(
-            file,
-            "is a VMDK whose data lies in other files. Make one file of it first: qemu-img "
-            "convert -O vmdk <file> <new file>");
-    return chosen;
+    if (kind.format == "vhd") GOLDLINK_TRY(read_vhd(file, first, last, kind));
+    if (kind.format == "qcow2") GOLDLINK_TRY(read_qcow2(file, first, kind));
+    if (kind.format == "vmdk") GOLDLINK_TRY(read_vmdk(file, first, kind));
+    return kind;
 }
 
 }  // namespace goldlink::store

@@ -3,9 +3,12 @@
 // Threads: any.
 #pragma once
 
+#include <array>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "common/result.hpp"
 
@@ -14,15 +17,41 @@ namespace goldlink::store {
 // Refuses a name that is not "", "raw", "iso", "vhd", "vhdx", "vmdk" or "qcow2".
 Result<> check_format_name(std::string_view format);
 
-// Returns the format of the open file: `format` itself after a check of its magic, or, when that
+using VhdId = std::array<std::uint8_t, 16>;
+
+// A differencing VHD, read from its footer and header: what it changes of its parent.
+struct VhdDifference {
+    std::uint64_t table_offset_bytes = 0;
+    std::uint32_t table_entries = 0;
+    std::uint32_t block_bytes = 0;  // a power of two, 4 KiB to 64 MiB
+    VhdId parent_id{};
+};
+
+// What the headers of an image file say.
+struct ImageKind {
+    std::string format;  // "raw", "iso", "vhd", "vhdx", "vmdk" or "qcow2"
+    // Set when the file holds only changes: the parent's name as it stands in the file, unchecked,
+    // and its format where the file says that ("" else).
+    std::optional<std::string> parent;
+    std::string parent_format;
+    std::vector<std::string> extents;  // of a VMDK descriptor: the files beside it with the data
+    std::uint64_t disk_bytes = 0;      // of a VHD
+    VhdId vhd_id{};
+    std::optional<VhdDifference> vhd_difference;
+};
+
+// Returns what the open file is: `format` itself after a check of its magic, or, when that
 // is "", what the magic says. Refused, with the reason and the way out:
 // - a file that is no disk image: no known magic and no MBR or GPT signature
-// - a VHD that is cut short; a differencing VHD, whose parent is not in the file
-// - qcow2 with a backing file, an external data file or encryption
-// - VMDK descriptors, whose data lies in other files
+// - a VHD that is cut short or whose tables do not fit its disk
+// - qcow2 with an external data file or encryption
+// - a VMDK that is one of several extents, or whose descriptor is malformed
 // - with "iso", a file without the volume descriptors of ISO 9660 or UDF; never detected by itself
 // `name` is for messages; its ending matters only to recognise a VHD that lost its footer.
-Result<std::string> detect_format(int fd, const std::string& name, std::string_view format);
+Result<ImageKind> detect_format(int fd, const std::string& name, std::string_view format);
+
+// "gzip", "zstd" or "xz" by the file's magic; "" for anything else.
+Result<std::string> detect_compression(int fd, const std::string& name);
 
 // The name qemu-img gives a format: "vpc" for "vhd".
 std::string_view qemu_format(std::string_view format);

@@ -1,6 +1,6 @@
 // ImageSource: a disk image file of any known format, opened as the raw disk it holds.
-// Raw files are read in place; other formats go through qemu-img into a sparse file
-// in the spool, removed when this object goes. Used by one thread.
+// Raw files are read in place; compressed ones are unpacked, other formats converted, into sparse
+// files in the spool, removed when this object goes. Used by one thread.
 #pragma once
 
 #include <optional>
@@ -23,7 +23,7 @@ class ImageSource {
   private:
     FileDescriptor fd_;
     std::string name_;
-    std::optional<SpoolFile> spooled_;
+    std::optional<SpoolFile> unpacked_, spooled_;
 };
 
 }  // namespace goldlink::store

@@ -66,6 +66,10 @@ struct ImportRequest {
     // "raw", "vhd", "vhdx", "vmdk", "qcow2" or "" to detect; "iso": raw bytes that must be those of
     // an ISO 9660 or UDF disc.
     std::string format;
+    // The only other files an import may open: a parent, a backing file, the extents of a split
+    // VMDK. Found by their names, never by a path that stands in an image.
+    std::vector<std::filesystem::path> companions{};
+    bool beside = false;  // files in the folder of `file` count as companions too
 };
 
 struct VerifyFinding {  // a chunk whose bytes do not match its digest

@@ -3,10 +3,13 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <unistd.h>
+#include <zstd.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <functional>
 
+#include "common/check.hpp"
 #include "common/file.hpp"
 #include "target/store/image_convert.hpp"
 #include "target/store/spool_file.hpp"
@@ -27,10 +30,9 @@ Result<> write_at(int fd, const std::uint8_t* bytes, std::uint64_t length, std::
     return {};
 }
 
-Result<> write_raw(const Manifest& manifest, ChunkStore& store, int fd, const std::string& name,
-                   Progress& progress) {
-    if (::ftruncate(fd, static_cast<off_t>(manifest.size_bytes)) != 0)
-        return system_failure(fmt::format("cannot size {}", name));
+// Each chunk that is not zero, checked, in order; `put` gets its bytes within the disk.
+Result<> read_chunks(const Manifest& manifest, ChunkStore& store, Progress& progress,
+                     const std::function<Result<>(std::uint64_t offset, Bytes bytes)>& put) {
     std::vector<std::uint8_t> chunk(kChunkBytes);
     Hasher hasher;
     for (std::size_t i = 0; i < manifest.chunks.size(); ++i) {
@@ -53,10 +55,83 @@ Result<> write_raw(const Manifest& manifest, ChunkStore& store, int fd, const st
                            fmt::format("the chunk at byte {} of the disk is corrupt in the store; "
                                        "verify the version and import the image again",
                                        offset));
-        GOLDLINK_TRY(write_at(fd, chunk.data(), length, offset, name));
+        GOLDLINK_TRY(put(offset, Bytes(chunk).first(length)));
     }
+    return {};
+}
+
+Result<> write_raw(const Manifest& manifest, ChunkStore& store, int fd, const std::string& name,
+                   Progress& progress) {
+    if (::ftruncate(fd, static_cast<off_t>(manifest.size_bytes)) != 0)
+        return system_failure(fmt::format("cannot size {}", name));
+    GOLDLINK_TRY(
+        read_chunks(manifest, store, progress, [&](std::uint64_t offset, Bytes bytes) -> Result<> {
+            return write_at(fd, bytes.data(), bytes.size(), offset, name);
+        }));
     if (::fsync(fd) != 0) return system_failure(fmt::format("cannot sync {}", name));
     return {};
+}
+
+// One zstd frame that says its length and ends with a checksum (RFC 8878 3.1.1).
+class ZstdFile {
+  public:
+    ZstdFile(int fd, const std::string& name, std::uint64_t length)
+        : fd_(fd), name_(name), stream_(ZSTD_createCCtx()), out_(ZSTD_CStreamOutSize()) {
+        CHECK(stream_ != nullptr, "memory for a zstd stream");
+        ZSTD_CCtx_setParameter(stream_.get(), ZSTD_c_checksumFlag, 1);
+        ZSTD_CCtx_setPledgedSrcSize(stream_.get(), length);
+    }
+
+    // What lies between the last bytes and these is zeros.
+    Result<> put(std::uint64_t offset, Bytes bytes) {
+        static const std::vector<std::uint8_t> zeros(kChunkBytes);
+        while (at_ < offset)
+            GOLDLINK_TRY(feed(
+                Bytes(zeros).first(static_cast<std::size_t>(std::min(kChunkBytes, offset - at_))),
+                ZSTD_e_continue));
+        return feed(bytes, ZSTD_e_continue);
+    }
+    Result<> finish(std::uint64_t length) {
+        GOLDLINK_TRY(put(length, {}));
+        GOLDLINK_TRY(feed({}, ZSTD_e_end));
+        if (::fsync(fd_) != 0) return system_failure(fmt::format("cannot sync {}", name_));
+        return {};
+    }
+
+  private:
+    Result<> feed(Bytes bytes, ZSTD_EndDirective directive) {
+        ZSTD_inBuffer in{bytes.data(), bytes.size(), 0};
+        for (bool more = true; more;) {
+            ZSTD_outBuffer out{out_.data(), out_.size(), 0};
+            const std::size_t left = ZSTD_compressStream2(stream_.get(), &out, &in, directive);
+            if (ZSTD_isError(left) != 0)
+                return failure(ErrorKind::io, fmt::format("cannot compress {}: {}", name_,
+                                                          ZSTD_getErrorName(left)));
+            GOLDLINK_TRY(write_at(fd_, out_.data(), out.pos, written_, name_));
+            written_ += out.pos;
+            more = directive == ZSTD_e_end ? left != 0 : in.pos < in.size;
+        }
+        at_ += bytes.size();
+        return {};
+    }
+
+    struct Free {
+        void operator()(ZSTD_CCtx* stream) const { ZSTD_freeCCtx(stream); }
+    };
+    const int fd_;
+    const std::string& name_;
+    const std::unique_ptr<ZSTD_CCtx, Free> stream_;
+    std::vector<std::uint8_t> out_;
+    std::uint64_t at_ = 0, written_ = 0;
+};
+
+Result<> write_zstd(const Manifest& manifest, ChunkStore& store, int fd, const std::string& name,
+                    Progress& progress) {
+    ZstdFile file(fd, name, manifest.size_bytes);
+    GOLDLINK_TRY(read_chunks(
+        manifest, store, progress,
+        [&](std::uint64_t offset, Bytes bytes) -> Result<> { return file.put(offset, bytes); }));
+    return file.finish(manifest.size_bytes);
 }
 
 }  // namespace
@@ -64,10 +139,12 @@ Result<> write_raw(const Manifest& manifest, ChunkStore& store, int fd, const st
 Result<> export_manifest(const Manifest& manifest, ChunkStore& store,
                          const std::filesystem::path& file, const std::string& format,
                          const std::filesystem::path& spool, Progress& progress) {
-    GOLDLINK_TRY(check_format_name(format));
-    if (format == "iso")
+    if (std::find(std::begin(kExportFormats), std::end(kExportFormats), format) ==
+        std::end(kExportFormats))
         return failure(ErrorKind::invalid,
-                       "an ISO image is exported as raw: its bytes as they are");
+                       fmt::format("\"{}\" is no format to export: it is {}; an ISO image is "
+                                   "exported as raw, its bytes as they are",
+                                   format, fmt::join(kExportFormats, ", ")));
     FileDescriptor fd(::open(file.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
     if (!fd) {
         if (errno == EEXIST)
@@ -76,9 +153,10 @@ Result<> export_manifest(const Manifest& manifest, ChunkStore& store,
         return system_failure(fmt::format("cannot create {}", file.string()));
     }
     SpoolFile unfinished(file);  // removes it unless kept
-    if (format == "raw" || format.empty()) {
+    if (format == "raw" || format == "raw.zst") {
         progress.total_bytes = manifest.size_bytes;
-        GOLDLINK_TRY(write_raw(manifest, store, fd.get(), file.string(), progress));
+        const auto write = format == "raw" ? write_raw : write_zstd;
+        GOLDLINK_TRY(write(manifest, store, fd.get(), file.string(), progress));
     } else {
         // qemu-img reads the spooled raw disk: half of the progress each.
         progress.total_bytes = manifest.size_bytes * 2;

@@ -2,13 +2,18 @@
 #pragma once
 
 #include <filesystem>
+#include <string_view>
 
 #include "target/store/chunk_store.hpp"
 #include "target/store/manifest.hpp"
 
 namespace goldlink::store {
 
-// Writes `file`, which must not exist yet, in `format` ("raw", "vhd", "vhdx", "vmdk", "qcow2").
+// "raw.zst" is the raw disk, compressed.
+inline constexpr std::string_view kExportFormats[] = {"raw",  "raw.zst", "vhd",
+                                                      "vhdx", "vmdk",    "qcow2"};
+
+// Writes `file`, which must not exist yet, in one of these formats.
 // Every chunk is checked against its digest on the way; on failure no file is left.
 Result<> export_manifest(const Manifest& manifest, ChunkStore& store,
                          const std::filesystem::path& file, const std::string& format,

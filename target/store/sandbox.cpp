@@ -46,7 +46,7 @@ Result<> allow(int ruleset, const std::filesystem::path& path, std::uint64_t acc
     return {};
 }
 
-Result<FileDescriptor> make_ruleset(const std::filesystem::path& readable,
+Result<FileDescriptor> make_ruleset(const std::vector<std::filesystem::path>& readable,
                                     const std::filesystem::path& writable) {
     landlock_ruleset_attr attributes{};
     attributes.handled_access_fs = kAllAccess;
@@ -59,7 +59,7 @@ Result<FileDescriptor> make_ruleset(const std::filesystem::path& readable,
         GOLDLINK_TRY(allow(ruleset.get(), system, kReadAccess, false));
     for (const char* device : {"/dev/null", "/dev/urandom", "/dev/random", "/dev/zero"})
         GOLDLINK_TRY(allow(ruleset.get(), device, kFileRead | kFileWrite, false));
-    GOLDLINK_TRY(allow(ruleset.get(), readable, kFileRead, true));
+    for (const auto& input : readable) GOLDLINK_TRY(allow(ruleset.get(), input, kFileRead, true));
     if (!writable.empty())
         GOLDLINK_TRY(allow(ruleset.get(), writable, kFileRead | kFileWrite, true));
     return ruleset;
@@ -160,7 +160,7 @@ bool limit(__rlimit_resource resource, std::uint64_t value) {
 void enter_or_die(const SandboxLimits& limits, int landlock, bool root) {
     bool held = limit(RLIMIT_AS, limits.memory_bytes) && limit(RLIMIT_CPU, limits.cpu_seconds) &&
                 limit(RLIMIT_FSIZE, limits.file_bytes) && limit(RLIMIT_CORE, 0) &&
-                limit(RLIMIT_NOFILE, 64);
+                limit(RLIMIT_NOFILE, limits.open_files);
     held = held && (!root || become_nobody());
     held = held && ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0;
     // A change of user forgets it.
@@ -175,11 +175,12 @@ void enter_or_die(const SandboxLimits& limits, int landlock, bool root) {
 
 }  // namespace
 
-Result<std::unique_ptr<Sandbox>> Sandbox::make(const std::filesystem::path& readable,
+Result<std::unique_ptr<Sandbox>> Sandbox::make(const std::vector<std::filesystem::path>& readable,
                                                const std::filesystem::path& writable,
                                                const SandboxLimits& limits) {
     std::unique_ptr<Sandbox> sandbox(new Sandbox);
     sandbox->limits_ = limits;
+    sandbox->limits_.open_files += readable.size();
     GOLDLINK_TRY_ASSIGN(sandbox->landlock_, make_ruleset(readable, writable));
     if (!writable.empty() && ::geteuid() == 0) {
         sandbox->lent_ = FileDescriptor(::open(writable.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW));

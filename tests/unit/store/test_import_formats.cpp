@@ -272,13 +272,15 @@ TEST_CASE("a conversion is cancelled while it runs, and reports progress") {
 TEST_CASE("exports in every format import again as the same version") {
     Images images;
     const auto info = import_ok(*images.store, images.folder / "disk.raw", "raw");
-    for (const std::string format : {"raw", "qcow2", "vhd", "vhdx", "vmdk"}) {
+    for (const std::string format : {"raw", "raw.zst", "qcow2", "vhd", "vhdx", "vmdk"}) {
         const auto file = images.folder / ("out." + format);
         Progress progress;
         const auto exported = images.store->export_version(info.digest, file, format, progress);
         if (!exported) FAIL(exported.error().message);
         CHECK(progress.done_bytes == progress.total_bytes);
-        const auto again = import_ok(*images.store, file, format);
+        // Compressed raw is detected; what is in it is raw by its partition table.
+        const auto again =
+            import_ok(*images.store, file, format == "raw.zst" ? std::string() : format);
         INFO(format);
         auto read = read_version(**images.store->open_version(again.digest));
         read.resize(images.disk.size());

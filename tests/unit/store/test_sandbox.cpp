@@ -31,7 +31,7 @@ struct Confined {
     // Exit code of a shell command, and what it printed.
     std::pair<int, std::string> run(const std::string& command,
                                     SandboxLimits limits = {4ull << 30, 10, 1 << 20}) {
-        auto sandbox = Sandbox::make(input, output, limits);
+        auto sandbox = Sandbox::make({input}, output, limits);
         REQUIRE(sandbox);
         std::string printed;
         ChildOptions options;
