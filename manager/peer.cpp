@@ -58,4 +58,16 @@ PeerResult<std::string> Peer::put_stream(std::string_view path, std::uint64_t le
     return send(*this, request);
 }
 
+PeerResult<void> Peer::get_stream(std::string_view path, std::uint64_t offset_bytes,
+                                  std::function<bool(std::string_view)> sink) const {
+    http::ClientRequest request;
+    request.target = path;
+    if (offset_bytes > 0)
+        request.headers.emplace_back("Range", fmt::format("bytes={}-", offset_bytes));
+    request.on_data = std::move(sink);
+    auto answer = send(*this, request);
+    if (!answer) return tl::unexpected(std::move(answer).error());
+    return {};
+}
+
 }  // namespace goldlink::manager

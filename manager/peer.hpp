@@ -41,6 +41,10 @@ class Peer {
     PeerResult<std::string> put_stream(std::string_view path, std::uint64_t length_bytes,
                                        Source source) const;
 
+    // The body of a GET from a byte on, as it comes; `sink` returns false to end it early.
+    PeerResult<void> get_stream(std::string_view path, std::uint64_t offset_bytes,
+                                std::function<bool(std::string_view bytes)> sink) const;
+
   private:
     const std::string name_;
     const std::string address_;

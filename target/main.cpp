@@ -25,6 +25,7 @@ struct Options {
     std::vector<std::string> control;
     std::vector<std::string> portals;
     std::string advertise;
+    std::vector<std::string> import_folders;
     unsigned reactors = 0;
     std::string ram_dir;
     std::uint64_t ram_budget_bytes = 0;
@@ -122,10 +123,15 @@ Result<> serve(const Options& options) {
     control::LinkTable links(state_dir, overlays, *store, *events, reactors.pointers(), traces);
     control::UploadSpool uploads(state_dir / "uploads", options.reserve_bytes);
     GOLDLINK_TRY(uploads.open());
+    control::ExportFiles exports(state_dir / "exports");
+    GOLDLINK_TRY(exports.open());
+    const control::ServerPaths server_paths(
+        {options.import_folders.begin(), options.import_folders.end()});
     control::TaskQueue tasks(
         state_dir / "tasks.json",
         [&](const control::TaskRequest& request, store::Progress& progress) {
-            return control::run_task(request, progress, links, *store, uploads, traces);
+            return control::run_task(request, progress, links, *store,
+                                     {uploads, exports, server_paths}, traces);
         },
         *events);
     GOLDLINK_TRY(tasks.load());
@@ -140,6 +146,8 @@ Result<> serve(const Options& options) {
                                     *store,
                                     tasks,
                                     uploads,
+                                    exports,
+                                    server_paths,
                                     *events,
                                     traces,
                                     portals,
@@ -187,6 +195,9 @@ int run(int argc, char** argv) {
                    "Address and port for initiators (repeatable) [0.0.0.0:3260]");
     app.add_option("--advertise", options.advertise,
                    "Address and port to tell booting machines, when it differs from the portal's");
+    app.add_option("--import-dir", options.import_folders,
+                   "Folder whose files may be imported by their path on this machine (repeatable) "
+                   "[none]");
     app.add_option("--reactors", options.reactors,
                    "Threads that serve, each on a core of its own [one per core]")
         ->check(CLI::Range(0U, 256U));

@@ -144,6 +144,8 @@ Table api_table() {
     add_token_routes(table);
     add_image_routes(table);
     add_upload_routes(table);
+    add_upload_set_routes(table);
+    add_export_routes(table);
     add_group_routes(table);
     add_client_routes(table);
     add_client_import_routes(table);

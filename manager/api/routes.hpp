@@ -49,6 +49,8 @@ void add_system_routes(Table& table);
 void add_token_routes(Table& table);
 void add_image_routes(Table& table);
 void add_upload_routes(Table& table);
+void add_upload_set_routes(Table& table);
+void add_export_routes(Table& table);
 void add_group_routes(Table& table);
 void add_client_routes(Table& table);
 void add_client_import_routes(Table& table);

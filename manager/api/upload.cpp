@@ -1,5 +1,7 @@
 // PUT /images/{image}/content: the body goes straight through to the target's spool, a buffer at a
 // time; the registry notes the version and the task first, so that a cut upload leaves a trace.
+#include "manager/api/upload.hpp"
+
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -16,7 +18,6 @@
 namespace goldlink::manager::api {
 namespace {
 
-constexpr std::uint64_t kMaxUploadBytes = std::uint64_t{64} << 40;
 constexpr std::chrono::seconds kProgressEvery{1};
 constexpr std::int64_t kBlankUnitBytes = 4096;  // so that it can be served in blocks of 4 KiB
 constexpr std::int64_t kMinBlankBytes = 1 << 20;
@@ -37,13 +38,7 @@ Maybe<Upload> upload_of(const Call& call) {
             "an image's name has letters, digits, '.', '_' and '-', starts with a letter or "
             "digit, and has at most 63 characters");
     upload.format = call.request.query_value("format");
-    constexpr std::string_view kFormats[] = {"", "raw", "iso", "vhd", "vhdx", "vmdk", "qcow2"};
-    if (std::find(std::begin(kFormats), std::end(kFormats), upload.format) == std::end(kFormats))
-        return refuse_field(
-            "format",
-            fmt::format("\"{}\" is no format: it is raw, iso, vhd, vhdx, vmdk or qcow2; leave it "
-                        "out to have it detected",
-                        upload.format.substr(0, 40)));
+    if (auto known = check_format(upload.format); !known) return Refused(std::move(known).error());
     GOLDLINK_TRY_CALL(upload.note, checked_note(call.request.query_value("note")));
     upload.filename = call.request.query_value("filename");
     if (upload.filename.size() > 255)
@@ -63,22 +58,6 @@ Maybe<Upload> upload_of(const Call& call) {
     if (upload.length_bytes > kMaxUploadBytes)
         return refuse_field("content-length", "an upload may have 64 TiB");
     return upload;
-}
-
-// The next version of the image, which is made when there is none.
-Maybe<db::Version> begin_version(db::Connection& c, const std::string& name,
-                                 const std::string& kind, const std::string& note) {
-    GOLDLINK_TRY(db::insert_image(c, name, ""));
-    GOLDLINK_TRY_ASSIGN(const auto image, db::find_image(c, name));
-    if (!image) return refuse_missing(fmt::format("image {}; it was deleted meanwhile", name));
-    GOLDLINK_TRY_ASSIGN(const bool taken, db::take_kind(c, image->id, kind));
-    if (!taken)
-        return refuse(409, "other-kind", "The image is of another kind",
-                      fmt::format("image {} has versions of kind {}; import this one, of kind {}, "
-                                  "under another name",
-                                  image->name, image->kind, kind));
-    GOLDLINK_TRY_ASSIGN(auto version, db::insert_version(c, image->id, note));
-    return version;
 }
 
 // The version and the task that say an upload is coming.
@@ -219,6 +198,32 @@ Answer make_blank(Call& call) {
 }
 
 }  // namespace
+
+Maybe<void> check_format(std::string_view format) {
+    constexpr std::string_view kFormats[] = {"", "raw", "iso", "vhd", "vhdx", "vmdk", "qcow2"};
+    if (std::find(std::begin(kFormats), std::end(kFormats), format) != std::end(kFormats))
+        return {};
+    return refuse_field(
+        "format",
+        fmt::format("\"{}\" is no format: it is raw, iso, vhd, vhdx, vmdk or qcow2; leave it "
+                    "out to have it detected",
+                    format.substr(0, 40)));
+}
+
+Maybe<db::Version> begin_version(db::Connection& c, const std::string& name,
+                                 const std::string& kind, const std::string& note) {
+    GOLDLINK_TRY(db::insert_image(c, name, ""));
+    GOLDLINK_TRY_ASSIGN(const auto image, db::find_image(c, name));
+    if (!image) return refuse_missing(fmt::format("image {}; it was deleted meanwhile", name));
+    GOLDLINK_TRY_ASSIGN(const bool taken, db::take_kind(c, image->id, kind));
+    if (!taken)
+        return refuse(409, "other-kind", "The image is of another kind",
+                      fmt::format("image {} has versions of kind {}; import this one, of kind {}, "
+                                  "under another name",
+                                  image->name, image->kind, kind));
+    GOLDLINK_TRY_ASSIGN(auto version, db::insert_version(c, image->id, note));
+    return version;
+}
 
 void add_upload_routes(Table& table) {
     table.push_back({"POST", "/images/{image}/blank", kWrite, {}, make_blank});

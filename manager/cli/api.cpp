@@ -149,6 +149,16 @@ Result<json::value> Api::upload(const std::string& path, std::uint64_t length,
     return call(std::move(r));
 }
 
+Result<> Api::download(const std::string& path, std::function<bool(std::string_view)> on_data) {
+    auto r = request("GET", path);
+    r.headers.back() = {"Accept", "*/*"};
+    r.on_data = std::move(on_data);
+    auto response = client_.send(r);
+    if (!response) return Failure(connection_error(std::move(response).error()));
+    if (response->status / 100 != 2) return Failure(problem_error(*response));
+    return {};
+}
+
 Result<> Api::stream(const std::string& path, std::int64_t last_event_id,
                      std::function<bool(std::string_view)> on_data) {
     auto r = request("GET", path);

@@ -1,17 +1,11 @@
 // goldlink image: golden images, their versions and channels.
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
-#include <filesystem>
 #include <memory>
 
-#include "common/file.hpp"
 #include "manager/cli/connect.hpp"
-#include "manager/cli/progress.hpp"
+#include "manager/cli/image_transfer.hpp"
 #include "manager/cli/text.hpp"
 
 namespace goldlink::cli {
@@ -22,15 +16,11 @@ constexpr const char* kDefaultChannel = "production";
 
 struct Arguments {
     std::string ref;
-    std::string file;
-    std::string format;
     std::string note;
     std::string channel;
     std::int64_t to_version = 0;
     std::uint64_t size_bytes = 0;
 };
-
-std::string image_path(const std::string& name) { return "/images/" + http::percent_encode(name); }
 
 std::string size_cell(const json::value& object, std::string_view name) {
     return has_value(object, name) ? format_bytes(static_cast<std::uint64_t>(
@@ -49,96 +39,6 @@ std::string channels_cell(const json::value& image) {
         out += fmt::format("{}@{}", std::string_view(name), version.as_int64());
     }
     return out;
-}
-
-// The number of the version that a reference means; a bare name means channel production.
-Result<std::int64_t> version_of(const json::value& image, const ImageRef& ref) {
-    if (ref.version) return *ref.version;
-    const std::string channel = ref.channel.empty() ? kDefaultChannel : ref.channel;
-    const auto* channels = member(image, "channels");
-    if (channels != nullptr && has_value(*channels, channel)) return int_of(*channels, channel);
-    return failure(ErrorKind::not_found,
-                   fmt::format("image {} has no channel {}\n  to do: name a version, for example "
-                               "{}@1; 'goldlink image show {}' lists them",
-                               ref.name, channel, ref.name, ref.name));
-}
-
-// A regular file of known length, read in order.
-class SourceFile {
-  public:
-    static Result<SourceFile> open(const std::string& path) {
-        SourceFile source;
-        source.fd_ = FileDescriptor(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-        if (!source.fd_) return system_failure(fmt::format("cannot open {}", path));
-        struct stat status {};
-        if (::fstat(source.fd_.get(), &status) != 0)
-            return system_failure(fmt::format("cannot look at {}", path));
-        if (!S_ISREG(status.st_mode))
-            return failure(ErrorKind::invalid, fmt::format("{} is not a regular file", path));
-        if (status.st_size == 0)
-            return failure(ErrorKind::invalid, fmt::format("{} is empty", path));
-        source.path_ = path;
-        source.size_ = static_cast<std::uint64_t>(status.st_size);
-        static_cast<void>(::posix_fadvise(source.fd_.get(), 0, 0, POSIX_FADV_SEQUENTIAL));
-        return source;
-    }
-
-    std::uint64_t size() const { return size_; }
-    std::uint64_t offset() const { return offset_; }
-
-    Result<std::size_t> read(char* buffer, std::size_t size) {
-        size = static_cast<std::size_t>(std::min<std::uint64_t>(size, size_ - offset_));
-        if (size == 0) return std::size_t{0};
-        for (;;) {
-            const ssize_t n = ::read(fd_.get(), buffer, size);
-            if (n < 0 && errno == EINTR) continue;
-            if (n < 0) return system_failure(fmt::format("cannot read {}", path_));
-            if (n == 0)
-                return failure(ErrorKind::io,
-                               fmt::format("{} became shorter while it was read", path_));
-            offset_ += static_cast<std::uint64_t>(n);
-            return static_cast<std::size_t>(n);
-        }
-    }
-
-  private:
-    FileDescriptor fd_;
-    std::string path_;
-    std::uint64_t size_ = 0;
-    std::uint64_t offset_ = 0;
-};
-
-std::string plain_name(const Arguments& arguments) { return arguments.ref; }
-
-Result<> import_image(const Session& session, const Arguments& arguments) {
-    GOLDLINK_TRY_ASSIGN(auto source, SourceFile::open(arguments.file));
-    GOLDLINK_TRY_ASSIGN(auto api, connect(session));
-    const auto name = plain_name(arguments);
-    const auto path =
-        image_path(name) + "/content" +
-        query({{"format", arguments.format},
-               {"note", arguments.note},
-               {"channel", arguments.channel},
-               {"filename", std::filesystem::path(arguments.file).filename().string()}});
-    Progress progress(fmt::format("sending {}", name), source.size());
-    auto task = api.upload(path, source.size(), [&](char* buffer, std::size_t size) {
-        auto count = source.read(buffer, size);
-        progress.update(source.offset(), source.size());
-        return count;
-    });
-    if (!task)
-        return Failure(
-            std::move(task).error().with_context(fmt::format("importing {}", arguments.file)));
-    progress.finish();
-    GOLDLINK_TRY_ASSIGN(auto done,
-                        follow_task(api, std::move(*task), fmt::format("importing {}", name)));
-    if (session.json) {
-        print_json(done);
-        return {};
-    }
-    const auto subject = text_of(done, "subject", name);
-    print(fmt::format("{} is ready\n", printable(subject)));
-    return {};
 }
 
 Result<> create_image(const Session& session, const Arguments& arguments) {
@@ -330,6 +230,26 @@ Result<> roll_back_image(const Session& session, const Arguments& arguments) {
 
 }  // namespace
 
+std::string image_path(const std::string& name) { return "/images/" + http::percent_encode(name); }
+
+Result<std::int64_t> version_of(const json::value& image, const ImageRef& ref) {
+    if (ref.version) return *ref.version;
+    const std::string channel = ref.channel.empty() ? kDefaultChannel : ref.channel;
+    const auto* channels = member(image, "channels");
+    if (channels != nullptr && has_value(*channels, channel)) return int_of(*channels, channel);
+    return failure(ErrorKind::not_found,
+                   fmt::format("image {} has no channel {}\n  to do: name a version, for example "
+                               "{}@1; 'goldlink image show {}' lists them",
+                               ref.name, channel, ref.name, ref.name));
+}
+
+std::string check_image_name(const std::string& text) {
+    const auto ref = parse_image_ref(text);
+    if (!ref) return ref.error().message;
+    return ref->version || !ref->channel.empty() ? std::string("give the image's name alone")
+                                                 : std::string();
+}
+
 void add_image_verbs(CLI::App& root, Session& session) {
     auto& noun = *add_noun(root, "image", "Golden images, their versions and channels");
     const auto arguments = std::make_shared<Arguments>();
@@ -341,31 +261,8 @@ void add_image_verbs(CLI::App& root, Session& session) {
             ->required()
             ->check(check_image_ref);
     };
-    const auto check_name = [](const std::string& text) {
-        const auto ref = parse_image_ref(text);
-        if (!ref) return ref.error().message;
-        return ref->version || !ref->channel.empty() ? std::string("give the image's name alone")
-                                                     : std::string();
-    };
-
-    auto* import = add_verb(
-        noun, session,
-        {"import", "Upload a disk image as the next version",
-         "Takes raw, VHD, VHDX, VMDK and qcow2; the format is detected. The image is made when it "
-         "does\n"
-         "not exist. Its first version becomes NAME:production, later ones NAME:latest: try a new\n"
-         "version on one client, then 'goldlink image promote NAME'.\n"
-         "With --format iso FILE is a disc, which links serve as a CD-ROM: 'goldlink link create\n"
-         "--install' boots an installer from it.",
-         "goldlink image import win11 win11.vhdx\n"
-         "goldlink image import lab lab.qcow2 --version-note 'with Office'\n"
-         "goldlink image import win11 new.vhdx --channel test\n"
-         "goldlink image import debian-netinst debian.iso --format iso"},
-        run(import_image));
-    import->add_option("NAME", arguments->ref, "The image's name")->required()->check(check_name);
-    import->add_option("FILE", arguments->file, "The disk image")->required();
-    import->add_option("--format", arguments->format, "Instead of detecting it")
-        ->check(CLI::IsMember({"raw", "iso", "vhd", "vhdx", "vmdk", "qcow2"}));
+    add_image_import(noun, session);
+    add_image_export(noun, session);
     const auto add_version_options = [&](CLI::App* verb) {
         verb->add_option("--version-note", arguments->note, "What this version is")
             ->type_name("TEXT");
@@ -373,7 +270,6 @@ void add_image_verbs(CLI::App& root, Session& session) {
                          "Also point this channel at the new version")
             ->type_name("NAME");
     };
-    add_version_options(import);
 
     auto* create = add_verb(
         noun, session,
@@ -384,7 +280,9 @@ void add_image_verbs(CLI::App& root, Session& session) {
          "goldlink link create --client PC-001 --image blank40 --policy super --disk "
          "1=debian-netinst --install"},
         run(create_image));
-    create->add_option("NAME", arguments->ref, "The image's name")->required()->check(check_name);
+    create->add_option("NAME", arguments->ref, "The image's name")
+        ->required()
+        ->check(check_image_name);
     create->add_option("--size", arguments->size_bytes, "How large the disk is: 40G, 512M")
         ->required()
         ->type_name("SIZE")

@@ -92,6 +92,12 @@ void add_up_verb(CLI::App& root, Session& session) {
                      "[a quarter of the memory]")
         ->type_name("BYTES")
         ->check(CLI::NonNegativeNumber);
+    verb->add_option("--import-dir", options->import_folders,
+                     "A folder of this machine whose files 'image import --server-path' may take, "
+                     "beside import/ of the state folder; repeat for several")
+        ->type_name("DIR")
+        ->take_all()
+        ->expected(1);
     verb->add_option("--log-level", options->log_level, "What the daemons say")
         ->check(CLI::IsMember({"debug", "info", "warn", "error"}))
         ->capture_default_str();

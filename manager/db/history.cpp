@@ -26,12 +26,13 @@ Task read_task(const Row& row) {
     task.cancel_requested = row.boolean(18);
     task.lun = row.optional_integer(19);
     task.blank_bytes = row.optional_integer(20);
+    task.source = row.optional_text(21);
     return task;
 }
 #define SELECT_TASK                                                                             \
     "SELECT id, kind, subject, state, phase, done_bytes, total_bytes, message, error, result,"  \
     " iso(created_at), iso(finished_at), version_id, link_id, channel, upload, digest, format," \
-    " cancel_requested, lun, blank_bytes FROM tasks "
+    " cancel_requested, lun, blank_bytes, source FROM tasks "
 
 OpenBoot read_boot(const Row& row) { return {row.text(0), row.text(1), row.text(2), row.text(3)}; }
 LinkClient read_link_client(const Row& row) { return {row.text(0), row.text(1), row.text(2)}; }
@@ -41,12 +42,12 @@ LinkClient read_link_client(const Row& row) { return {row.text(0), row.text(1), 
 Result<> insert_task(Connection& c, const NewTask& task) {
     GOLDLINK_TRY(c.query(
         "INSERT INTO tasks (id, kind, subject, state, phase, total_bytes, version_id, link_id,"
-        " channel, upload, digest, created_by, format, lun, blank_bytes)"
+        " channel, upload, digest, created_by, format, lun, blank_bytes, source)"
         " VALUES ($1, $2, $3, CASE WHEN $4 = 'upload' THEN 'running' ELSE 'queued' END, $4, $5, $6,"
-        " $7, $8, $9, $10, $11, $12, $13, $14)",
+        " $7, $8, $9, $10, $11, $12, $13, $14, $15)",
         {task.id, task.kind, task.subject, task.phase, task.total_bytes, task.version_id,
          task.link_id, task.channel, task.upload, task.digest, task.created_by, task.format,
-         task.lun, task.blank_bytes}));
+         task.lun, task.blank_bytes, task.source}));
     return {};
 }
 
@@ -111,10 +112,23 @@ Result<bool> request_cancel(Connection& c, const std::string& id) {
     return rows.affected() > 0;
 }
 
+Result<bool> finish_upload(Connection& c, const std::string& id, const std::string& digests_json) {
+    GOLDLINK_TRY_ASSIGN(
+        const Rows rows,
+        c.query("UPDATE tasks SET phase = 'start', state = 'queued', updated_at = now(),"
+                " message = 'arrived; waits to be imported',"
+                " source = source || jsonb_build_object('sha256', $2::jsonb)"
+                " WHERE id = $1 AND phase = 'upload' AND source IS NOT NULL",
+                {id, digests_json}));
+    return rows.affected() > 0;
+}
+
 Result<std::vector<Task>> stale_uploads(Connection& c) {
     GOLDLINK_TRY_ASSIGN(const Rows rows,
                         c.query(SELECT_TASK "WHERE phase = 'upload'"
-                                            " AND updated_at < now() - interval '1 minute'"));
+                                            " AND (updated_at < now() - CASE WHEN source IS NULL"
+                                            " THEN interval '1 minute' ELSE interval '1 day' END"
+                                            " OR (source IS NOT NULL AND cancel_requested))"));
     return rows.map(read_task);
 }
 

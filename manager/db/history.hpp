@@ -14,6 +14,7 @@ struct NewTask {
     std::optional<std::string> link_id, channel, upload, digest, created_by;
     std::string format;
     std::optional<std::int64_t> lun, blank_bytes;
+    std::optional<std::string> source;
 };
 
 Result<> insert_task(Connection& c, const NewTask& task);
@@ -31,7 +32,11 @@ Result<bool> end_task(Connection& c, const std::string& id, const std::string& s
                       const std::string& message, const std::optional<std::string>& error,
                       const std::optional<std::string>& result_json);
 Result<bool> request_cancel(Connection& c, const std::string& id);
-// Uploads whose progress was last noted over a minute ago: the request that fed them is gone.
+// The sender's digests join an upload's source, and the import may start: false when it is past
+// that already.
+Result<bool> finish_upload(Connection& c, const std::string& id, const std::string& digests_json);
+// Uploads whose progress was last noted over a minute ago: the request that fed them is gone. Those
+// in pieces may take a day between two, unless they were cancelled.
 Result<std::vector<Task>> stale_uploads(Connection& c);
 
 struct NewEvent {

@@ -28,6 +28,7 @@ struct Progress {
     std::optional<std::string> base;
     bool live = false;
     json::value findings;
+    json::value exported;
 };
 
 Result<Progress> parse_progress(const std::string& body) {
@@ -53,6 +54,7 @@ Result<Progress> parse_progress(const std::string& body) {
     if (const auto live = json::optional_bool(object, "live"); live)
         progress.live = live->value_or(false);
     if (const json::value* findings = object.if_contains("findings")) progress.findings = *findings;
+    if (const json::value* exported = object.if_contains("export")) progress.exported = *exported;
     return progress;
 }
 
@@ -65,15 +67,40 @@ std::string in_users_words(std::string text, const db::Task& task) {
     return text;
 }
 
+// What the target is to import of an upload in pieces, or of its own machine.
+Result<> add_source(const db::Task& task, json::object& body) {
+    GOLDLINK_TRY_ASSIGN(const auto source, json::parse_object(*task.source));
+    body["format"] = task.format;
+    if (const auto* path = source.if_contains("server_path")) {
+        body["server_path"] = *path;
+        if (const auto* parents = source.if_contains("parents")) body["parents"] = *parents;
+        return {};
+    }
+    GOLDLINK_TRY_ASSIGN(const auto files, json::array_field(source, "files", 10'000));
+    if (files.empty() || !files[0].is_object())
+        return failure(ErrorKind::corrupt, fmt::format("upload {} names no file", task.id));
+    body["upload"] = task.upload.value_or("");
+    body["file"] = files[0].get_object().at("name");
+    if (const auto* digests = source.if_contains("sha256")) body["sha256"] = *digests;
+    return {};
+}
+
 }  // namespace
 
 Result<> TaskSync::round(db::Connection& c) {
     if (Clock::now() < next_try_ && next_try_ - Clock::now() <= kPollEvery) return {};
     away_ = false;
     GOLDLINK_TRY_ASSIGN(const auto stale, db::stale_uploads(c));
-    for (const db::Task& task : stale)
-        GOLDLINK_TRY(give_up(c, task, "failed",
-                             "the upload was cut off: the manager that took it was stopped"));
+    for (const db::Task& task : stale) {
+        if (task.cancel_requested)
+            GOLDLINK_TRY(give_up(c, task, "cancelled", "cancelled"));
+        else
+            GOLDLINK_TRY(give_up(c, task, "failed",
+                                 task.source
+                                     ? "the upload was given up: nothing more came for a day"
+                                     : "the upload was cut off: the manager that took it was "
+                                       "stopped"));
+    }
     GOLDLINK_TRY_ASSIGN(const auto tasks, db::active_tasks(c));
     for (const db::Task& task : tasks) {
         if (away_) break;
@@ -94,12 +121,17 @@ Result<> TaskSync::start(db::Connection& c, const db::Task& task) {
         path = "/imports";
         if (task.blank_bytes) {
             body["blank_bytes"] = *task.blank_bytes;
+        } else if (task.source) {
+            GOLDLINK_TRY(add_source(task, body));
         } else {
             body["upload"] = task.upload.value_or("");
             body["format"] = task.format;
         }
     } else if (task.kind == "verify") {
         path = "/versions/" + task.digest.value_or("") + "/verify";
+    } else if (task.kind == "export") {
+        path = "/versions/" + task.digest.value_or("") + "/export";
+        body["format"] = task.format;
     } else if (task.kind == "commit" || task.kind == "save") {
         if (!task.link_id) return give_up(c, task, "failed", "its link was removed");
         path = "/links/" + *task.link_id + "/" + task.kind;
@@ -168,6 +200,13 @@ Result<> TaskSync::ended(db::Connection& c, const db::Task& task, const std::str
             return end_task_with_findings(
                 t, task, json::serialize(result),
                 bad == 0 ? "every chunk is as it was written" : fmt::format("{} findings", bad));
+        });
+    } else if (task.kind == "export") {
+        noted = db::Pool::in_transaction(c, [&](db::Connection& t) -> Result<> {
+            GOLDLINK_TRY(db::set_task_progress(t, task.id, progress.total_bytes,
+                                               progress.total_bytes, task.message));
+            return end_task_with_findings(t, task, json::serialize(progress.exported),
+                                          "written; fetch it within a day");
         });
     } else {
         MadeVersion made;

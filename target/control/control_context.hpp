@@ -7,7 +7,9 @@
 #include <vector>
 
 #include "common/http/server.hpp"
+#include "target/control/export_files.hpp"
 #include "target/control/link_table.hpp"
+#include "target/control/server_paths.hpp"
 #include "target/control/task_queue.hpp"
 #include "target/control/upload_spool.hpp"
 #include "target/iscsi/portal.hpp"
@@ -23,6 +25,8 @@ struct ControlContext {
     store::ImageStore& store;
     TaskQueue& tasks;
     UploadSpool& uploads;
+    ExportFiles& exports;
+    const ServerPaths& server_paths;
     EventLog& events;
     BootTraces& traces;
     iscsi::PortalSet& portals;
@@ -34,12 +38,20 @@ struct ControlContext {
 
 void add_link_routes(std::vector<http::Route>& routes, ControlContext& context);
 void add_store_routes(std::vector<http::Route>& routes, ControlContext& context);
+void add_transfer_routes(std::vector<http::Route>& routes, ControlContext& context);
 void add_status_routes(std::vector<http::Route>& routes, ControlContext& context);
+
+// Where the files of imports come from and those of exports go to.
+struct TransferFolders {
+    UploadSpool& uploads;
+    ExportFiles& exports;
+    const ServerPaths& server_paths;
+};
 
 // Does a task of the queue (import, commit, verify, export).
 Result<std::string> run_task(const TaskRequest& request, store::Progress& progress,
-                             LinkTable& links, store::ImageStore& store, UploadSpool& uploads,
-                             BootTraces& traces);
+                             LinkTable& links, store::ImageStore& store,
+                             const TransferFolders& folders, BootTraces& traces);
 
 http::Response respond_json(int status, const boost::json::value& body);
 http::Response respond_text(int status, std::string json_text);

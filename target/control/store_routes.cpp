@@ -7,6 +7,8 @@
 
 #include "common/json.hpp"
 #include "target/control/control_context.hpp"
+#include "target/control/import_files.hpp"
+#include "target/store/digest.hpp"
 
 namespace goldlink::control {
 namespace {
@@ -23,19 +25,55 @@ http::Response delete_upload(ControlContext& context, const http::Request& reque
     return respond_text(204, "");
 }
 
+// Of an upload set: the file to import, the others being what it may refer to, and what the files
+// must hash to.
+Result<> parse_set(const json::object& body, TaskRequest& task) {
+    GOLDLINK_TRY_ASSIGN(const auto file, json::optional_string(body, "file", 255));
+    if (!file) return {};
+    task.arguments["file"] = *file;
+    if (!body.contains("sha256")) return {};
+    GOLDLINK_TRY_ASSIGN(const json::object digests, json::object_field(body, "sha256"));
+    if (digests.size() > UploadSpool::kMaxSetFiles)
+        return failure(ErrorKind::invalid, "field 'sha256' names too many files");
+    for (const auto& [name, value] : digests) {
+        GOLDLINK_TRY_ASSIGN(const auto hex, json::string_field(digests, name, 64, 64));
+        GOLDLINK_TRY(store::parse_digest(hex));
+        task.arguments["sha256:" + std::string(name)] = hex;
+    }
+    return {};
+}
+
+// Files of a server path that it may refer to, beside those in its folder.
+Result<> parse_parents(const json::object& body, TaskRequest& task) {
+    if (!body.contains("parents")) return {};
+    GOLDLINK_TRY_ASSIGN(const json::array parents, json::array_field(body, "parents", kMaxParents));
+    for (std::size_t i = 0; i < parents.size(); ++i) {
+        const auto* path = parents[i].if_string();
+        if (path == nullptr || path->size() > 4096 || !path->starts_with('/'))
+            return failure(ErrorKind::invalid, "field 'parents' must name absolute paths");
+        task.arguments[fmt::format("parent:{:02}", i)] = std::string(*path);
+    }
+    return {};
+}
+
 Result<TaskRequest> parse_import(const http::Request& request) {
     GOLDLINK_TRY_ASSIGN(const json::object body, body_object(request));
-    GOLDLINK_TRY(json::only_fields(body, {"id", "upload", "path", "format", "blank_bytes"}));
+    GOLDLINK_TRY(json::only_fields(body, {"id", "upload", "file", "sha256", "path", "server_path",
+                                          "parents", "format", "blank_bytes"}));
     TaskRequest task;
     task.kind = "import";
     GOLDLINK_TRY_ASSIGN(task.id, json::string_field(body, "id", 1, 64));
     GOLDLINK_TRY_ASSIGN(const auto upload, json::optional_string(body, "upload", 128));
     GOLDLINK_TRY_ASSIGN(const auto path, json::optional_string(body, "path", 4096));
+    GOLDLINK_TRY_ASSIGN(const auto server_path, json::optional_string(body, "server_path", 4096));
     GOLDLINK_TRY_ASSIGN(const auto format, json::optional_string(body, "format", 16));
     GOLDLINK_TRY_ASSIGN(const auto blank, json::optional_int(body, "blank_bytes", 1, INT64_MAX));
-    if (int{upload.has_value()} + int{path.has_value()} + int{blank.has_value()} != 1)
-        return failure(ErrorKind::invalid,
-                       "exactly one of 'upload', 'path' and 'blank_bytes' must be given");
+    if (int{upload.has_value()} + int{path.has_value()} + int{server_path.has_value()} +
+            int{blank.has_value()} !=
+        1)
+        return failure(
+            ErrorKind::invalid,
+            "exactly one of 'upload', 'path', 'server_path' and 'blank_bytes' must be given");
     if (blank) {
         if (format) return failure(ErrorKind::invalid, "a blank disk has no field 'format'");
         task.arguments["blank_bytes"] = std::to_string(*blank);
@@ -43,10 +81,14 @@ Result<TaskRequest> parse_import(const http::Request& request) {
     }
     if (upload) {
         task.arguments["upload"] = *upload;
+        GOLDLINK_TRY(parse_set(body, task));
     } else {
-        if (!path->starts_with("/"))
-            return failure(ErrorKind::invalid, "field 'path' must be absolute");
-        task.arguments["path"] = *path;
+        const std::string_view field = path ? "path" : "server_path";
+        const std::string& given = path ? *path : *server_path;
+        if (!given.starts_with("/"))
+            return failure(ErrorKind::invalid, fmt::format("field '{}' must be absolute", field));
+        task.arguments[std::string(field)] = given;
+        if (server_path) GOLDLINK_TRY(parse_parents(body, task));
     }
     task.arguments["format"] = format.value_or("");
     if (!task.arguments["format"].empty()) {
@@ -71,8 +113,9 @@ http::Response post_import(ControlContext& context, const http::Request& request
     // already.
     if (!context.tasks.report(task->id)) {
         std::error_code error;
-        if (task->arguments.contains("upload")) {
-            if (auto found = context.uploads.find(task->arguments["upload"]); !found)
+        if (task->arguments.contains("upload") || task->arguments.contains("server_path")) {
+            const TransferFolders folders{context.uploads, context.exports, context.server_paths};
+            if (auto found = import_request(*task, folders); !found)
                 return http::problem(found.error());
         } else if (task->arguments.contains("path") &&
                    !std::filesystem::exists(task->arguments["path"], error)) {
@@ -189,9 +232,10 @@ http::Response post_version_task(ControlContext& context, const http::Request& r
             return task;
         }
         GOLDLINK_TRY(json::only_fields(body, {"id", "path", "format"}));
-        GOLDLINK_TRY_ASSIGN(task.arguments["path"], json::string_field(body, "path", 1, 4096));
-        if (!task.arguments["path"].starts_with("/"))
+        GOLDLINK_TRY_ASSIGN(const auto path, json::optional_string(body, "path", 4096));
+        if (path && !path->starts_with("/"))
             return failure(ErrorKind::invalid, "field 'path' must be absolute");
+        if (path) task.arguments["path"] = *path;
         GOLDLINK_TRY_ASSIGN(const auto format, json::optional_string(body, "format", 16));
         task.arguments["format"] = format.value_or("raw");
         return task;
@@ -231,7 +275,8 @@ Result<Number> parse_number(const std::string& text) {
 }
 
 Result<std::string> run_import(const TaskRequest& request, store::Progress& progress,
-                               LinkTable& links, store::ImageStore& store, UploadSpool& uploads) {
+                               LinkTable& links, store::ImageStore& store,
+                               const TransferFolders& folders) {
     if (const auto blank = request.arguments.find("blank_bytes");
         blank != request.arguments.end()) {
         GOLDLINK_TRY_ASSIGN(const auto size, parse_number<std::uint64_t>(blank->second));
@@ -239,19 +284,36 @@ Result<std::string> run_import(const TaskRequest& request, store::Progress& prog
         links.retry_problems();
         return version_member(made);
     }
-    store::ImportRequest import;
-    import.format = request.arguments.at("format");
-    const auto upload = request.arguments.find("upload");
-    if (upload != request.arguments.end()) {
-        GOLDLINK_TRY_ASSIGN(import.file, uploads.find(upload->second));
-    } else {
-        import.file = request.arguments.at("path");
-    }
+    GOLDLINK_TRY_ASSIGN(const store::ImportRequest import, import_request(request, folders));
+    GOLDLINK_TRY(check_digests(request, folders.uploads, progress));
     GOLDLINK_TRY_ASSIGN(const store::VersionInfo info, store.import(import, progress));
     // Cancelled or failed, the file stays for another try; imported, it is only in the way.
-    if (upload != request.arguments.end()) (void)uploads.remove(upload->second);
+    if (const auto upload = request.arguments.find("upload"); upload != request.arguments.end())
+        (void)folders.uploads.remove(upload->second);
     links.retry_problems();
     return version_member(info);
+}
+
+Result<std::string> run_export(const TaskRequest& request, store::Progress& progress,
+                               store::ImageStore& store, const TransferFolders& folders) {
+    const std::string& digest = request.arguments.at("digest");
+    const std::string& format = request.arguments.at("format");
+    if (const auto path = request.arguments.find("path"); path != request.arguments.end()) {
+        GOLDLINK_TRY(store.export_version(digest, path->second, format, progress));
+        return std::string();
+    }
+    GOLDLINK_TRY_ASSIGN(const auto versions, store.list());
+    // At most: the file itself, and beside it the raw disk that a conversion reads.
+    for (const store::VersionInfo& info : versions)
+        if (info.digest == digest)
+            GOLDLINK_TRY(folders.uploads.check_space(info.stored_bytes *
+                                                     (format.starts_with("raw") ? 1 : 2)));
+    GOLDLINK_TRY_ASSIGN(const auto file, folders.exports.begin(request.id));
+    GOLDLINK_TRY(store.export_version(digest, file, format, progress));
+    std::error_code error;
+    const auto bytes = std::filesystem::file_size(file, error);
+    if (error) return system_failure("cannot examine the exported file", error.value());
+    return "\"export\":" + json::serialize(json::object{{"bytes", bytes}, {"format", format}});
 }
 
 // The disk a commit or save is of; nullopt when its caller left that to the link.
@@ -265,9 +327,9 @@ Result<std::optional<std::uint16_t>> named_lun(const TaskRequest& request) {
 }  // namespace
 
 Result<std::string> run_task(const TaskRequest& request, store::Progress& progress,
-                             LinkTable& links, store::ImageStore& store, UploadSpool& uploads,
-                             BootTraces& traces) {
-    if (request.kind == "import") return run_import(request, progress, links, store, uploads);
+                             LinkTable& links, store::ImageStore& store,
+                             const TransferFolders& folders, BootTraces& traces) {
+    if (request.kind == "import") return run_import(request, progress, links, store, folders);
     if (request.kind == "commit" || request.kind == "save") {
         GOLDLINK_TRY_ASSIGN(const auto lun, named_lun(request));
         const std::string& link = request.arguments.at("link");
@@ -288,10 +350,7 @@ Result<std::string> run_task(const TaskRequest& request, store::Progress& progre
         return fmt::format("\"prewarmed_bytes\":{}", bytes);
     }
     if (request.kind == "export") {
-        GOLDLINK_TRY(store.export_version(request.arguments.at("digest"),
-                                          request.arguments.at("path"),
-                                          request.arguments.at("format"), progress));
-        return std::string();
+        return run_export(request, progress, store, folders);
     }
     return failure(ErrorKind::invalid,
                    fmt::format("tasks of kind '{}' are unknown to this version", request.kind));
@@ -299,6 +358,7 @@ Result<std::string> run_task(const TaskRequest& request, store::Progress& progre
 
 void add_store_routes(std::vector<http::Route>& routes, ControlContext& c) {
     using http::Request;
+    add_transfer_routes(routes, c);
     routes.push_back(
         {"PUT", "/uploads/{name}", [&c](Request& r) { return put_upload(c, r); }, 0, true});
     routes.push_back(

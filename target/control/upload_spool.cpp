@@ -2,6 +2,8 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/file.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -12,6 +14,7 @@
 
 #include "common/file.hpp"
 #include "common/hex.hpp"
+#include "common/log.hpp"
 
 namespace goldlink::control {
 namespace {
@@ -33,6 +36,18 @@ Result<> check_name(std::string_view name) {
                 "upload name '{}' must have 1 to 128 letters, digits, '-', '_' or '.', and not "
                 "start with a dot",
                 name.substr(0, 128)));
+    return {};
+}
+
+Result<> check_file_name(const std::string& name) {
+    const bool control = std::any_of(name.begin(), name.end(),
+                                     [](char c) { return static_cast<unsigned char>(c) < 0x20; });
+    if (name.empty() || name.size() > 255 || name.front() == '.' || control ||
+        name.find_first_of("/\\") != std::string::npos)
+        return failure(ErrorKind::invalid,
+                       fmt::format("'{}' is no name for a file of an upload: it is 1 to 255 bytes "
+                                   "without any '/' or '\\', and does not start with a dot",
+                                   control ? "" : name.substr(0, 100)));
     return {};
 }
 
@@ -82,7 +97,27 @@ Result<> UploadSpool::open() {
     for (const auto& entry : std::filesystem::directory_iterator(folder_, error))
         if (entry.path().filename().string().starts_with("."))
             std::filesystem::remove(entry.path(), error);
+    remove_left_overs();
     return {};
+}
+
+void UploadSpool::remove_left_overs() const {
+    std::error_code error;
+    const auto oldest = std::filesystem::file_time_type::clock::now() - kKeepLeftOvers;
+    const auto touched_since = [&](const std::filesystem::path& path) {
+        const auto when = std::filesystem::last_write_time(path, error);
+        return error || when > oldest;
+    };
+    for (const auto& entry : std::filesystem::directory_iterator(folder_, error)) {
+        bool wanted = touched_since(entry.path());
+        if (!wanted && entry.is_directory())
+            for (const auto& file : std::filesystem::directory_iterator(entry.path(), error))
+                wanted = wanted || touched_since(file.path());
+        if (wanted) continue;
+        log::info("removing {}: nothing was added to this upload for {} hours",
+                  entry.path().string(), kKeepLeftOvers.count());
+        std::filesystem::remove_all(entry.path(), error);
+    }
 }
 
 Result<> UploadSpool::check_space(std::uint64_t coming_bytes) const {
@@ -96,18 +131,26 @@ Result<> UploadSpool::check_space(std::uint64_t coming_bytes) const {
             folder_.string(), free, reserve_bytes_, coming_bytes));
 }
 
-Result<std::uint64_t> UploadSpool::copy(http::BodyReader& body, int fd) const {
+Result<std::uint64_t> UploadSpool::copy(http::BodyReader& body, int fd, std::uint64_t offset_bytes,
+                                        std::uint64_t at_most, Error* error) const {
     std::vector<char> buffer(kBufferBytes);
     std::uint64_t total = 0;
     std::uint64_t next_check = kCheckEveryBytes;
-    for (;;) {
+    for (bool more = true; more;) {
         std::size_t filled = 0;
         while (filled < buffer.size()) {
-            GOLDLINK_TRY_ASSIGN(const std::size_t n, body.read(std::span(buffer).subspan(filled)));
-            if (n == 0) break;
-            filled += n;
+            auto n = body.read(std::span(buffer).subspan(filled));
+            if (!n) {
+                *error = std::move(n).error();
+                more = false;
+                break;
+            }
+            if (*n == 0) break;
+            filled += *n;
         }
-        if (filled > 0) GOLDLINK_TRY(write_sparse(fd, buffer.data(), filled, total));
+        if (filled > at_most - total)
+            return failure(ErrorKind::invalid, "more bytes come than the upload is to have");
+        if (filled > 0) GOLDLINK_TRY(write_sparse(fd, buffer.data(), filled, offset_bytes + total));
         total += filled;
         if (filled < buffer.size()) break;
         if (total >= next_check) {
@@ -115,9 +158,8 @@ Result<std::uint64_t> UploadSpool::copy(http::BodyReader& body, int fd) const {
             next_check = total + kCheckEveryBytes;
         }
     }
-    if (::ftruncate(fd, static_cast<off_t>(total)) != 0)
+    if (::ftruncate(fd, static_cast<off_t>(offset_bytes + total)) != 0)
         return system_failure("cannot set the upload's length");
-    if (::fdatasync(fd) != 0) return system_failure("cannot sync the upload");
     return total;
 }
 
@@ -127,7 +169,10 @@ Result<std::uint64_t> UploadSpool::receive(std::string_view name, http::BodyRead
     const std::filesystem::path part = folder_ / ("." + std::string(name) + "." + random_uuid());
     FileDescriptor fd(::open(part.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
     if (!fd) return system_failure(fmt::format("cannot create {}", part.string()));
-    auto received = copy(body, fd.get());
+    Error broken;
+    auto received = copy(body, fd.get(), 0, ~std::uint64_t{0}, &broken);
+    if (received && !broken.message.empty()) received = Failure(std::move(broken));
+    if (received && ::fdatasync(fd.get()) != 0) received = system_failure("cannot sync the upload");
     std::error_code error;
     if (received) {
         std::filesystem::rename(part, folder_ / name, error);
@@ -147,7 +192,7 @@ Result<std::uint64_t> UploadSpool::receive(std::string_view name, http::BodyRead
 Result<> UploadSpool::remove(std::string_view name) {
     GOLDLINK_TRY(check_name(name));
     std::error_code error;
-    std::filesystem::remove(folder_ / name, error);
+    std::filesystem::remove_all(folder_ / name, error);
     if (error) return system_failure(fmt::format("cannot delete upload {}", name), error.value());
     return {};
 }
@@ -158,6 +203,68 @@ Result<std::filesystem::path> UploadSpool::find(std::string_view name) const {
     if (!std::filesystem::is_regular_file(folder_ / name, error))
         return failure(ErrorKind::not_found, fmt::format("there is no upload named {}", name));
     return folder_ / name;
+}
+
+Result<std::uint64_t> UploadSpool::append(std::string_view set, const std::string& file,
+                                          std::uint64_t offset_bytes, std::uint64_t total_bytes,
+                                          http::BodyReader& body) {
+    GOLDLINK_TRY(check_name(set));
+    GOLDLINK_TRY(check_file_name(file));
+    if (offset_bytes > total_bytes || body.declared_length() > total_bytes - offset_bytes)
+        return failure(ErrorKind::invalid,
+                       fmt::format("{} is to have {} bytes, and more come", file, total_bytes));
+    GOLDLINK_TRY(check_space(total_bytes - offset_bytes));
+    remove_left_overs();
+    GOLDLINK_TRY_ASSIGN(const auto present, files(set));
+    if (present.size() >= kMaxSetFiles)
+        return failure(ErrorKind::exhausted,
+                       fmt::format("an upload may have {} files", kMaxSetFiles));
+    GOLDLINK_TRY(make_directories(folder_ / set));
+    const FileDescriptor fd(
+        ::open((folder_ / set / file).c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
+    if (!fd) return system_failure(fmt::format("cannot open {} of upload {}", file, set));
+    if (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0)
+        return failure(
+            ErrorKind::conflict,
+            fmt::format("another request is still sending {}; try again in a moment", file));
+    struct stat status {};
+    if (::fstat(fd.get(), &status) != 0)
+        return system_failure(fmt::format("cannot examine {} of upload {}", file, set));
+    if (const auto there = static_cast<std::uint64_t>(status.st_size); there != offset_bytes)
+        return failure(ErrorKind::conflict,
+                       fmt::format("{} bytes of {} have arrived; go on from there, not from {}",
+                                   there, file, offset_bytes));
+    Error broken;
+    GOLDLINK_TRY_ASSIGN(const std::uint64_t added,
+                        copy(body, fd.get(), offset_bytes, total_bytes - offset_bytes, &broken));
+    if (!broken.message.empty())
+        return Failure(std::move(broken).with_context(
+            fmt::format("{} bytes of {} have arrived", offset_bytes + added, file)));
+    if (offset_bytes + added == total_bytes && ::fdatasync(fd.get()) != 0)
+        return system_failure("cannot sync the upload");
+    return offset_bytes + added;
+}
+
+Result<std::vector<SpooledFile>> UploadSpool::files(std::string_view set) const {
+    GOLDLINK_TRY(check_name(set));
+    std::vector<SpooledFile> found;
+    std::error_code error;
+    for (const auto& entry : std::filesystem::directory_iterator(folder_ / set, error))
+        found.push_back({entry.path().filename().string(), entry.file_size(error)});
+    std::sort(found.begin(), found.end(),
+              [](const SpooledFile& a, const SpooledFile& b) { return a.name < b.name; });
+    return found;
+}
+
+Result<std::filesystem::path> UploadSpool::find(std::string_view set,
+                                                const std::string& file) const {
+    GOLDLINK_TRY(check_name(set));
+    GOLDLINK_TRY(check_file_name(file));
+    std::error_code error;
+    if (!std::filesystem::is_regular_file(folder_ / set / file, error))
+        return failure(ErrorKind::not_found,
+                       fmt::format("there is no file {} in upload {}", file, set));
+    return folder_ / set / file;
 }
 
 }  // namespace goldlink::control

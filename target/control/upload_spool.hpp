@@ -1,20 +1,35 @@
 // UploadSpool: files on their way into the image store. A file is written beside its name and takes
 // it when whole; blocks of zeroes become holes. A part of the filesystem is left free for overlays
 // and the store's own index. Threads: any that may block.
+//
+// An upload set is a folder: files that belong together (a child and its parents, the extents of a
+// VMDK), each sent in as many pieces as it takes. What has arrived of a file is its length, so a
+// broken upload goes on where it was, after a restart too. What nobody touched for kKeepLeftOvers
+// is removed.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <filesystem>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "common/http/server.hpp"
 #include "common/result.hpp"
 
 namespace goldlink::control {
 
+struct SpooledFile {
+    std::string name;
+    std::uint64_t bytes = 0;  // that have arrived
+};
+
 class UploadSpool {
   public:
+    static constexpr std::size_t kMaxSetFiles = 1100;
+    static constexpr std::chrono::hours kKeepLeftOvers{7 * 24};
+
     UploadSpool(std::filesystem::path folder, std::uint64_t reserve_bytes)
         : folder_(std::move(folder)), reserve_bytes_(reserve_bytes) {}
 
@@ -22,12 +37,28 @@ class UploadSpool {
     // Returns the length. On an error nothing is left behind, an earlier file of the name is
     // intact.
     Result<std::uint64_t> receive(std::string_view name, http::BodyReader& body);
-    Result<> remove(std::string_view name);  // of a name that is not there: nothing to do
+    // Of a file or a set; of a name that is not there: nothing to do.
+    Result<> remove(std::string_view name);
     Result<std::filesystem::path> find(std::string_view name) const;
 
-  private:
+    // Adds `body` to a file of a set, both made when there are none, at `offset_bytes`, which must
+    // be how much of it there is (conflict else); it will have `total_bytes`. Returns how much
+    // there is now. On an error of the body what has arrived stays. One request a file at a time.
+    Result<std::uint64_t> append(std::string_view set, const std::string& file,
+                                 std::uint64_t offset_bytes, std::uint64_t total_bytes,
+                                 http::BodyReader& body);
+    Result<std::vector<SpooledFile>> files(std::string_view set) const;  // by name; none: empty
+    Result<std::filesystem::path> find(std::string_view set, const std::string& file) const;
+
+    // Refuses what would not leave the reserve free.
     Result<> check_space(std::uint64_t coming_bytes) const;
-    Result<std::uint64_t> copy(http::BodyReader& body, int fd) const;
+
+  private:
+    // Returns how many bytes of `body` were written from `offset_bytes` on; `error` is what ended
+    // it early.
+    Result<std::uint64_t> copy(http::BodyReader& body, int fd, std::uint64_t offset_bytes,
+                               std::uint64_t at_most, Error* error) const;
+    void remove_left_overs() const;
 
     std::filesystem::path folder_;
     std::uint64_t reserve_bytes_;

@@ -14,6 +14,7 @@ import socketserver
 import sys
 import threading
 import time
+import urllib.parse
 
 
 def now():
@@ -53,17 +54,18 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         except Refused as refused:
             status = refused.status
             body = {"type": refused.kind, "title": refused.kind, "status": status, "detail": refused.detail}
-        data = b"" if body is None else json.dumps(body).encode()
+        data = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
         try:
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
-            self.wfile.write(data)
+            if self.command != "HEAD":
+                self.wfile.write(data)
         except (BrokenPipeError, ConnectionResetError):
             self.close_connection = True
 
-    do_GET = do_PUT = do_POST = do_DELETE = _serve
+    do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _serve
 
     def body_json(self):
         length = int(self.headers.get("Content-Length") or 0)
@@ -146,6 +148,7 @@ class FakeTarget(FakeDaemon):
         super().__init__(socket_path)
         self.portal = portal
         self.links, self.uploads, self.imports, self.versions = {}, {}, {}, {}
+        self.sets, self.exports = {}, {}   # {upload: {file: bytearray}}, {task: bytes}
         self.revision = 0
         self.link_refusal = None       # (status, type, detail) for PUT /links/{id}
         self.import_error = None       # message: imports fail with it
@@ -162,7 +165,11 @@ class FakeTarget(FakeDaemon):
             ("PUT", f"/links/{uuid}", self.put_link), ("DELETE", f"/links/{uuid}", self.delete_link),
             ("POST", f"/links/{uuid}/reset", self.reset_link), ("POST", f"/links/{uuid}/commit", self.commit_link),
             ("POST", f"/links/{uuid}/save", self.save_link),
-            ("PUT", f"/uploads/{name}", self.put_upload), ("DELETE", f"/uploads/{name}", self.delete_upload),
+            ("PUT", f"/uploads/{name}", self.put_upload), ("PUT", f"/uploads/{name}/{name}", self.append_upload),
+            ("GET", f"/uploads/{name}", self.get_upload), ("GET", f"/exports/{uuid}", self.get_export),
+            ("HEAD", f"/exports/{uuid}", self.get_export), ("DELETE", f"/exports/{uuid}", self.delete_export),
+            ("POST", f"/versions/{digest}/export", self.export_version),
+            ("DELETE", f"/uploads/{name}", self.delete_upload),
             ("POST", "/imports", self.post_import), ("GET", f"/imports/{uuid}", self.get_import),
             ("DELETE", f"/imports/{uuid}", self.delete_import),
             ("POST", f"/versions/{digest}/verify", self.verify_version),
@@ -243,8 +250,50 @@ class FakeTarget(FakeDaemon):
             self.uploads[name] = (digest.hexdigest(), size)
         return 200, {"bytes": size}
 
+    def append_upload(self, name, file, query, request):
+        with self.lock:
+            content = self.sets.setdefault(name, {}).setdefault(urllib.parse.unquote(file), bytearray())
+        if len(content) != int(query["offset"]):
+            request.close_connection = True
+            raise Refused(409, "conflict", f"{len(content)} bytes have arrived")
+        try:
+            for data in request.body_chunks():
+                content += data
+        except ConnectionResetError:
+            request.close_connection = True
+            raise Refused(400, "upload-cut-off", "cut off") from None
+        return 200, {"bytes": len(content)}
+
+    def get_upload(self, name, query, request):
+        with self.lock:
+            return 200, {"files": [{"name": file, "bytes": len(content)}
+                                   for file, content in self.sets.get(name, {}).items()]}
+
+    def export_version(self, digest, query, request):
+        body = request.body_json()
+        with self.lock:
+            content = f"{digest} as {body['format']}".encode()
+            self.exports[body["id"]] = content
+            self.imports[body["id"]] = {"id": body["id"], "state": "running", "done_bytes": 0, "total_bytes": 10,
+                                        "error": None, "_export": {"bytes": len(content), "format": body["format"]}}
+            return 202, {"id": body["id"]}
+
+    def get_export(self, task_id, query, request):
+        with self.lock:
+            if task_id not in self.exports:
+                raise Refused(404, "not-found", f"no export {task_id}")
+            first = re.fullmatch("bytes=([0-9]+)-", request.headers.get("Range", "bytes=0-"))[1]
+            return 200, self.exports[task_id][int(first):]
+
+    def delete_export(self, task_id, query, request):
+        with self.lock:
+            self.exports.pop(task_id, None)
+        return 204, None
+
     def delete_upload(self, name, query, request):
         with self.lock:
+            if self.sets.pop(name, None) is not None:
+                return 204, None
             if self.uploads.pop(name, None) is None:
                 raise Refused(404, "not-found", f"no upload {name}")
         return 204, None
@@ -254,6 +303,14 @@ class FakeTarget(FakeDaemon):
         with self.lock:
             if "blank_bytes" in body:
                 digest, size = hashlib.sha256(b"blank %d" % body["blank_bytes"]).hexdigest(), body["blank_bytes"]
+            elif "server_path" in body:
+                digest, size = hashlib.sha256(json.dumps(body).encode()).hexdigest(), 10
+                self.server_imports = getattr(self, "server_imports", []) + [body]
+            elif "file" in body:
+                content = bytes(self.sets[body["upload"]][body["file"]])
+                digest, size = hashlib.sha256(content).hexdigest(), len(content)
+                if body.get("sha256", {}).get(body["file"], digest) != digest:
+                    raise Refused(500, "corrupt", "it did not arrive as it was sent")
             elif body["upload"] not in self.uploads:
                 raise Refused(404, "not-found", f"no upload {body['upload']}")
             else:
@@ -310,6 +367,9 @@ class FakeTarget(FakeDaemon):
             task.update(state="failed", error={"kind": "invalid", "message": self.import_error})
             return
         task.update(state="done", done_bytes=task["total_bytes"])
+        if "_export" in task:
+            task["export"] = task["_export"]
+            return
         if "_findings" in task:
             task["findings"] = task["_findings"]
             return

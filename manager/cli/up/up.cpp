@@ -142,6 +142,11 @@ Result<Service> target_service(const Options& options, const Plan& plan, const S
     if (!options.ram_budget.empty()) argv.insert(argv.end(), {"--ram-budget", options.ram_budget});
     if (!options.locked_memory.empty())
         argv.insert(argv.end(), {"--locked-memory", options.locked_memory});
+    const auto import_folder = state.path() / "import";
+    GOLDLINK_TRY(make_directories(import_folder));
+    argv.insert(argv.end(), {"--import-dir", import_folder});
+    for (const auto& folder : options.import_folders)
+        argv.insert(argv.end(), {"--import-dir", folder});
     service.stop_grace = std::chrono::seconds(20);
     return service;
 }

@@ -21,15 +21,17 @@ struct Options {
     std::vector<std::string> dhcp_dns;
     std::string ram_dir;
     std::string ram_budget;
-    std::string locked_memory;  // empty: the target's default
+    std::vector<std::string> import_folders;  // beside import/ of the state folder
+    std::string locked_memory;                // empty: the target's default
     std::string log_level = "info";
 };
 
 // Runs until told to stop. Prints "ready URL" on stdout when everything serves.
 Result<> run(const Options& options);
 
-// Where clients reach the portals that were asked for: 0.0.0.0 or [::] becomes the interface's (or, without
-// one, the machine's) address and loopback, the address for clients first. Exposed for its test.
+// Where clients reach the portals that were asked for: 0.0.0.0 or [::] becomes the interface's (or,
+// without one, the machine's) address and loopback, the address for clients first. Exposed for its
+// test.
 Result<std::vector<std::string>> concrete_portals(const std::vector<std::string>& asked,
                                                   const std::string& interface);
 

@@ -1,0 +1,172 @@
+// goldlink image export: a version as a disk image file.
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <thread>
+
+#include "common/file.hpp"
+#include "manager/cli/connect.hpp"
+#include "manager/cli/image_transfer.hpp"
+#include "manager/cli/progress.hpp"
+
+namespace goldlink::cli {
+
+namespace {
+
+using std::chrono::milliseconds;
+
+constexpr int kMaxTries = 8;  // without any byte getting through
+constexpr milliseconds kFirstPause{250}, kLongestPause{8000};
+
+struct Arguments {
+    std::string ref, file, format;
+};
+
+std::string format_of(const Arguments& arguments) {
+    if (!arguments.format.empty()) return arguments.format;
+    static constexpr std::pair<std::string_view, std::string_view> kEndings[] = {
+        {".vhd", "vhd"},     {".vhdx", "vhdx"},   {".vmdk", "vmdk"},
+        {".qcow2", "qcow2"}, {".zst", "raw.zst"},
+    };
+    for (const auto& [ending, format] : kEndings)
+        if (arguments.file.ends_with(ending)) return std::string(format);
+    return "raw";
+}
+
+// The file beside the wanted one while it comes; takes its name when it is whole.
+class Download {
+  public:
+    static Result<Download> begin(const std::string& file) {
+        if (::access(file.c_str(), F_OK) == 0)
+            return failure(ErrorKind::conflict,
+                           fmt::format("{} exists already; name a new file", file));
+        Download download;
+        download.file_ = file;
+        download.part_ = file + ".part";
+        download.fd_ = FileDescriptor(
+            ::open(download.part_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
+        if (!download.fd_) return system_failure(fmt::format("cannot create {}", download.part_));
+        return download;
+    }
+    Download(Download&&) noexcept = default;
+    Download& operator=(Download&&) = delete;
+    ~Download() {
+        if (fd_) ::unlink(part_.c_str());
+    }
+
+    std::uint64_t done_bytes() const { return done_; }
+
+    Result<> write(std::string_view bytes) {
+        while (!bytes.empty()) {
+            const ssize_t n =
+                ::pwrite(fd_.get(), bytes.data(), bytes.size(), static_cast<off_t>(done_));
+            if (n < 0 && errno == EINTR) continue;
+            if (n < 0) return system_failure(fmt::format("cannot write {}", part_));
+            done_ += static_cast<std::uint64_t>(n);
+            bytes.remove_prefix(static_cast<std::size_t>(n));
+        }
+        return {};
+    }
+
+    Result<> finish() {
+        if (::fsync(fd_.get()) != 0) return system_failure(fmt::format("cannot sync {}", part_));
+        // Does not replace what somebody else put there meanwhile.
+        if (::link(part_.c_str(), file_.c_str()) != 0 &&
+            (errno == EEXIST || ::rename(part_.c_str(), file_.c_str()) != 0))
+            return system_failure(fmt::format("cannot name {}", file_));
+        return {};
+    }
+
+  private:
+    Download() = default;
+
+    std::string file_, part_;
+    FileDescriptor fd_;
+    std::uint64_t done_ = 0;
+};
+
+Result<> fetch(Api& api, const std::string& path, std::uint64_t size_bytes, Download& download,
+               const std::string& title) {
+    Progress progress(title, size_bytes);
+    milliseconds pause = kFirstPause;
+    for (int tries = 0; download.done_bytes() < size_bytes;) {
+        const std::uint64_t before = download.done_bytes();
+        Result<> written;
+        const auto got =
+            api.download(fmt::format("{}?offset={}", path, before), [&](std::string_view bytes) {
+                if (bytes.size() > size_bytes - download.done_bytes()) return false;
+                written = download.write(bytes);
+                progress.update(download.done_bytes(), size_bytes);
+                return written.has_value();
+            });
+        if (!written) return written;
+        if (download.done_bytes() > before) {
+            tries = 0;
+            pause = kFirstPause;
+        }
+        if (download.done_bytes() == size_bytes) break;
+        const bool may_pass = got || got.error().kind == ErrorKind::unavailable ||
+                              got.error().kind == ErrorKind::timeout;
+        if (!may_pass || ++tries >= kMaxTries)
+            return got ? Result<>(failure(ErrorKind::unavailable, "the file does not come whole"))
+                       : Result<>(Failure(got.error()));
+        std::this_thread::sleep_for(pause);
+        pause = std::min(pause * 2, kLongestPause);
+    }
+    progress.finish();
+    return {};
+}
+
+Result<> export_image(const Session& session, const Arguments& arguments) {
+    GOLDLINK_TRY_ASSIGN(const auto ref, parse_image_ref(arguments.ref));
+    GOLDLINK_TRY_ASSIGN(auto api, connect(session));
+    GOLDLINK_TRY_ASSIGN(const auto image, api.get(image_path(ref.name)));
+    GOLDLINK_TRY_ASSIGN(const auto number, version_of(image, ref));
+    GOLDLINK_TRY_ASSIGN(auto download, Download::begin(arguments.file));
+    const auto subject = fmt::format("{}@{}", ref.name, number);
+    GOLDLINK_TRY_ASSIGN(auto task,
+                        api.post(fmt::format("{}/versions/{}/export", image_path(ref.name), number),
+                                 {{"format", format_of(arguments)}}));
+    GOLDLINK_TRY_ASSIGN(const auto done,
+                        follow_task(api, std::move(task), fmt::format("exporting {}", subject)));
+    const auto path = fmt::format("/tasks/{}/content", text_of(done, "id"));
+    const auto* result = member(done, "result");
+    const auto size = result == nullptr ? 0 : int_of(*result, "bytes");
+    if (size <= 0) return failure(ErrorKind::invalid, "the server names no size of the export");
+    GOLDLINK_TRY(fetch(api, path, static_cast<std::uint64_t>(size), download,
+                       fmt::format("fetching {}", subject)));
+    GOLDLINK_TRY(download.finish());
+    (void)api.remove(path);  // it goes by itself in a day
+    if (session.json)
+        print_json(done);
+    else
+        print(fmt::format("{} is {} as {}, {}\n", arguments.file, subject, format_of(arguments),
+                          format_bytes(static_cast<std::uint64_t>(size))));
+    return {};
+}
+
+}  // namespace
+
+void add_image_export(CLI::App& noun, Session& session) {
+    const auto arguments = std::make_shared<Arguments>();
+    auto* verb = add_verb(
+        noun, session,
+        {"export", "Write a version out as a disk image file",
+         "The format is that of the file's ending, else raw. raw.zst is the raw disk, compressed\n"
+         "with zstd. Importing the file again gives the same version.",
+         "goldlink image export win11 /backup/win11.vhdx\n"
+         "goldlink image export win11@7 /backup/win11-7.raw.zst\n"
+         "goldlink image export lab:test lab.img --format raw"},
+        [&session, arguments] { return export_image(session, *arguments); });
+    verb->add_option("IMAGE", arguments->ref, "NAME, NAME:channel or NAME@version")
+        ->required()
+        ->check(check_image_ref);
+    verb->add_option("FILE", arguments->file, "Where to write it; must not exist")->required();
+    verb->add_option("--format", arguments->format, "Instead of the ending's")
+        ->check(CLI::IsMember({"raw", "raw.zst", "vhd", "vhdx", "vmdk", "qcow2"}));
+}
+
+}  // namespace goldlink::cli

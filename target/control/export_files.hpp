@@ -1,0 +1,31 @@
+// ExportFiles: versions written out as disk image files, waiting to be fetched. Named by their
+// task; removed when asked, or a day after they were written. Threads: any that may block.
+#pragma once
+
+#include <chrono>
+#include <filesystem>
+#include <string>
+
+#include "common/result.hpp"
+
+namespace goldlink::control {
+
+class ExportFiles {
+  public:
+    static constexpr std::chrono::hours kKeep{24};
+
+    explicit ExportFiles(std::filesystem::path folder) : folder_(std::move(folder)) {}
+
+    Result<> open();  // makes the folder, removes what is old
+    // Where the export of a task goes. Whatever a stopped target left there is gone.
+    Result<std::filesystem::path> begin(const std::string& task_id);
+    Result<std::filesystem::path> find(const std::string& task_id) const;
+    Result<> remove(const std::string& task_id);
+
+  private:
+    void remove_old() const;
+
+    std::filesystem::path folder_;
+};
+
+}  // namespace goldlink::control

@@ -1,0 +1,70 @@
+// Upload sets and exported files: what goes in and out in pieces.
+#include <fmt/format.h>
+
+#include <boost/json.hpp>
+#include <charconv>
+
+#include "common/json.hpp"
+#include "target/control/control_context.hpp"
+
+namespace goldlink::control {
+namespace {
+
+Result<std::uint64_t> byte_count(const http::Request& request, std::string_view name) {
+    const std::string text = request.query_value(name);
+    std::uint64_t value = 0;
+    const char* const end = text.data() + text.size();
+    const auto [stop, error] = std::from_chars(text.data(), end, value);
+    if (text.empty() || stop != end || error != std::errc())
+        return failure(ErrorKind::invalid,
+                       fmt::format("query parameter '{}' must be a number of bytes", name));
+    return value;
+}
+
+http::Response put_upload_file(ControlContext& context, http::Request& request) {
+    const auto offset = byte_count(request, "offset");
+    if (!offset) return http::problem(offset.error());
+    const auto total = byte_count(request, "total");
+    if (!total) return http::problem(total.error());
+    const auto there = context.uploads.append(request.params.at("name"), request.params.at("file"),
+                                              *offset, *total, *request.body_reader);
+    if (!there) return http::problem(there.error());
+    return respond_json(200, json::object{{"bytes", *there}});
+}
+
+http::Response get_upload(ControlContext& context, const http::Request& request) {
+    const auto files = context.uploads.files(request.params.at("name"));
+    if (!files) return http::problem(files.error());
+    json::array array;
+    for (const SpooledFile& file : *files)
+        array.push_back(json::object{{"name", file.name}, {"bytes", file.bytes}});
+    return respond_json(200, json::object{{"files", std::move(array)}});
+}
+
+http::Response get_export(ControlContext& context, const http::Request& request) {
+    const auto file = context.exports.find(request.params.at("id"));
+    if (!file) return http::problem(file.error());
+    http::Response response;
+    response.content_type = "application/octet-stream";
+    response.file_path = file->string();
+    return response;
+}
+
+http::Response delete_export(ControlContext& context, const http::Request& request) {
+    const auto removed = context.exports.remove(request.params.at("id"));
+    if (!removed) return http::problem(removed.error());
+    return respond_text(204, "");
+}
+
+}  // namespace
+
+void add_transfer_routes(std::vector<http::Route>& routes, ControlContext& c) {
+    using http::Request;
+    routes.push_back({"PUT", "/uploads/{name}/{file}",
+                      [&c](Request& r) { return put_upload_file(c, r); }, 0, true});
+    routes.push_back({"GET", "/uploads/{name}", [&c](Request& r) { return get_upload(c, r); }});
+    routes.push_back({"GET", "/exports/{id}", [&c](Request& r) { return get_export(c, r); }});
+    routes.push_back({"DELETE", "/exports/{id}", [&c](Request& r) { return delete_export(c, r); }});
+}
+
+}  // namespace goldlink::control
