@@ -129,13 +129,49 @@ class Peers(unittest.TestCase):
         with tempfile.NamedTemporaryFile() as file:
             file.write(b"0123456789" * 100_000)
             file.flush()
-            peer = self.peer(lambda h: h.send(507, {"type": "store-full", "title": "Store full", "detail": "1 MB free"}))
+            name = file.name.rsplit("/", 1)[1]
+
+            def answer(handler):
+                if handler.path.endswith("/uploads"):
+                    handler.send(201, {"id": TASK["id"], "subject": "a@1", "files": [
+                        {"name": name, "size_bytes": 1_000_000, "received_bytes": 0}]})
+                elif handler.command == "PUT":
+                    handler.send(507, {"type": "store-full", "title": "Store full", "detail": "1 MB free"})
+                else:
+                    handler.send(202, TASK)
+            peer = self.peer(answer)
             done = run_cli("image", "import", "a", file.name, "--version-note", "x & y", url=peer.url, token="t")
         self.assertEqual(done.code, 1)
         self.assertIn("Store full\n  why: 1 MB free", done.err)
-        method, path, _, body = peer.requests[0]
-        self.assertEqual((method, body), ("PUT", b"0123456789" * 100_000))
-        self.assertIn("note=x%20%26%20y", path)
+        begun, piece, dropped = peer.requests
+        self.assertEqual(json.loads(begun[3]), {"files": [{"name": name, "size_bytes": 1_000_000}], "note": "x & y"})
+        self.assertEqual((piece[0], piece[3]), ("PUT", b"0123456789" * 100_000))
+        self.assertIn("offset=0", piece[1])
+        # What no repetition would mend is given up at once, and nothing of it is left on the server.
+        self.assertEqual((dropped[0], dropped[1]), ("DELETE", f"/api/v1/tasks/{TASK['id']}"))
+
+    def test_an_upload_is_not_tried_for_ever_and_says_how_to_go_on(self):
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(b"0123456789" * 100_000)
+            file.flush()
+            name = file.name.rsplit("/", 1)[1]
+
+            def answer(handler):  # takes a quarter each time, then nothing more
+                received = min(3, sum(request[0] == "PUT" for request in peer.requests)) * 250_000
+                if handler.command == "PUT":
+                    handler.close_connection = True
+                else:
+                    handler.send(201 if handler.command == "POST" else 200, {
+                        "id": TASK["id"], "subject": "a@1",
+                        "files": [{"name": name, "size_bytes": 1_000_000, "received_bytes": received}]})
+            peer = self.peer(answer)
+            done = run_cli("image", "import", "a", file.name, url=peer.url, token="t",
+                           environment={"GOLDLINK_RETRY_PAUSE_MS": "1"})
+        self.assertEqual(done.code, 1)
+        self.assertIn(f"--resume {TASK['id']}", done.err)
+        pieces = [(path.rpartition("offset=")[2], len(body)) for method, path, _, body in peer.requests if method == "PUT"]
+        self.assertEqual(pieces[:4], [("0", 1_000_000), ("250000", 750_000), ("500000", 500_000), ("750000", 250_000)])
+        self.assertEqual(len(pieces), 3 + 10)
 
     def test_damaged_places_are_printed_and_fail_the_verify(self):
         def answer(handler):

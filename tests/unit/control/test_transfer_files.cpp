@@ -83,7 +83,7 @@ TEST_CASE("what arrived of a piece that broke off stays, over a restart too") {
     CHECK_THAT(broken.error().message, Contains("400 bytes of a have arrived"));
     REQUIRE(made.spool.open());
     CHECK(made.spool.files("set")->at(0).bytes == 400);
-    for (const std::uint64_t offset : {0, 399, 401}) {
+    for (const std::uint64_t offset : {0U, 399U, 401U}) {
         const auto refused = made.append("a", offset, 1000, "y");
         REQUIRE_FALSE(refused);
         CHECK(refused.error().kind == ErrorKind::conflict);
