@@ -127,6 +127,7 @@ Result<> serve(const Options& options) {
     GOLDLINK_TRY(exports.open());
     const control::ServerPaths server_paths(
         {options.import_folders.begin(), options.import_folders.end()});
+    control::Transfers transfers(*store);
     control::TaskQueue tasks(
         state_dir / "tasks.json",
         [&](const control::TaskRequest& request, store::Progress& progress) {
@@ -148,6 +149,7 @@ Result<> serve(const Options& options) {
                                     uploads,
                                     exports,
                                     server_paths,
+                                    transfers,
                                     *events,
                                     traces,
                                     portals,

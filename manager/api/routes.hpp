@@ -51,6 +51,7 @@ void add_image_routes(Table& table);
 void add_upload_routes(Table& table);
 void add_upload_set_routes(Table& table);
 void add_export_routes(Table& table);
+void add_transfer_routes(Table& table);
 void add_group_routes(Table& table);
 void add_client_routes(Table& table);
 void add_client_import_routes(Table& table);

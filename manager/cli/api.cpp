@@ -149,6 +149,17 @@ Result<json::value> Api::upload(const std::string& path, std::uint64_t length,
     return call(std::move(r));
 }
 
+Result<std::string> Api::octets(std::string method, const std::string& path, std::string body) {
+    auto r = request(std::move(method), path);
+    r.content_type = "application/octet-stream";
+    r.body = std::move(body);
+    r.headers.back() = {"Accept", "*/*"};
+    auto response = client_.send(r);
+    if (!response) return Failure(connection_error(std::move(response).error()));
+    if (response->status / 100 != 2) return Failure(problem_error(*response));
+    return std::move(response->body);
+}
+
 Result<> Api::download(const std::string& path, std::function<bool(std::string_view)> on_data) {
     auto r = request("GET", path);
     r.headers.back() = {"Accept", "*/*"};

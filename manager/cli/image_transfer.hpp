@@ -16,5 +16,6 @@ std::string check_image_name(const std::string& text);  // a validator: no chann
 // goldlink image import and export, each in a file of its own.
 void add_image_import(CLI::App& noun, Session& session);
 void add_image_export(CLI::App& noun, Session& session);
+void add_image_copies(CLI::App& noun, Session& session);  // push and pull
 
 }  // namespace goldlink::cli

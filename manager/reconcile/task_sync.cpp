@@ -250,6 +250,8 @@ void TaskSync::clean_up(const db::Task& task) {
     // What stays because the target is away costs space only: it drops old uploads by itself.
     (void)services_.target.call("DELETE", "/imports/" + task.id);
     if (task.upload) (void)services_.target.call("DELETE", "/uploads/" + *task.upload);
+    if (task.upload && task.upload->starts_with("transfer-"))
+        (void)services_.target.call("DELETE", "/transfers/" + task.id);
 }
 
 Result<> TaskSync::delete_versions(db::Connection& c) {

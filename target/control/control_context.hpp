@@ -11,6 +11,7 @@
 #include "target/control/link_table.hpp"
 #include "target/control/server_paths.hpp"
 #include "target/control/task_queue.hpp"
+#include "target/control/transfers.hpp"
 #include "target/control/upload_spool.hpp"
 #include "target/iscsi/portal.hpp"
 
@@ -27,6 +28,7 @@ struct ControlContext {
     UploadSpool& uploads;
     ExportFiles& exports;
     const ServerPaths& server_paths;
+    Transfers& transfers;
     EventLog& events;
     BootTraces& traces;
     iscsi::PortalSet& portals;
@@ -39,6 +41,7 @@ struct ControlContext {
 void add_link_routes(std::vector<http::Route>& routes, ControlContext& context);
 void add_store_routes(std::vector<http::Route>& routes, ControlContext& context);
 void add_transfer_routes(std::vector<http::Route>& routes, ControlContext& context);
+void add_chunk_routes(std::vector<http::Route>& routes, ControlContext& context);
 void add_status_routes(std::vector<http::Route>& routes, ControlContext& context);
 
 // Where the files of imports come from and those of exports go to.

@@ -60,6 +60,7 @@ http::Response delete_export(ControlContext& context, const http::Request& reque
 
 void add_transfer_routes(std::vector<http::Route>& routes, ControlContext& c) {
     using http::Request;
+    add_chunk_routes(routes, c);
     routes.push_back({"PUT", "/uploads/{name}/{file}",
                       [&c](Request& r) { return put_upload_file(c, r); }, 0, true});
     routes.push_back({"GET", "/uploads/{name}", [&c](Request& r) { return get_upload(c, r); }});

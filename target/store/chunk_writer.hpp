@@ -22,6 +22,7 @@ class ChunkWriter {
     ~ChunkWriter();
 
     Result<Digest> store(const std::uint8_t* chunk, Hasher& hasher);  // kChunkBytes
+    Result<> flush() { return record_batch(); }  // what store() took so far is in the index
     // Makes the version of `manifest` durable, whose chunks all came from store() or from a version
     // that the caller holds open. A version that exists already is left as it is.
     Result<VersionRecord> finish(const Manifest& manifest, const Digest& digest,

@@ -17,6 +17,7 @@
 #include "target/store/raw_import.hpp"
 #include "target/store/verify.hpp"
 #include "target/store/version_reader.hpp"
+#include "target/store/version_transfer.hpp"
 
 namespace goldlink::store {
 
@@ -40,6 +41,11 @@ class FolderStore final : public ImageStore {
 
     Result<std::shared_ptr<const Version>> open_version(std::string_view digest) override;
     Result<std::unique_ptr<const VersionReader>> read_version(std::string_view digest) override;
+    Result<std::filesystem::path> manifest_file(std::string_view digest) const override;
+    Result<std::vector<std::uint8_t>> read_chunks(Bytes digests) override {
+        return store::read_chunks(*chunks_, digests);
+    }
+    Result<std::unique_ptr<VersionTransfer>> begin_transfer() override;
     Result<std::vector<VersionInfo>> list() const override;
     Result<VersionInfo> import(const ImportRequest& request, Progress& progress) override;
     Result<VersionInfo> make_blank(std::uint64_t size_bytes) override;
@@ -161,6 +167,21 @@ Result<std::vector<VersionInfo>> FolderStore::list() const {
     std::vector<VersionInfo> all;
     for (const auto& [digest, record] : versions) all.push_back(info_of(digest, record));
     return all;
+}
+
+Result<std::filesystem::path> FolderStore::manifest_file(std::string_view hex) const {
+    GOLDLINK_TRY_ASSIGN(const Digest digest, parse_digest(hex));
+    GOLDLINK_TRY_ASSIGN(const auto txn, chunks_->index().begin_read());
+    GOLDLINK_TRY_ASSIGN(const auto record, txn.version(digest));
+    if (!record) return no_such_version(digest);
+    return manifest_path(digest);
+}
+
+Result<std::unique_ptr<VersionTransfer>> FolderStore::begin_transfer() {
+    GOLDLINK_TRY_ASSIGN(auto writer, ChunkWriter::begin(*chunks_));
+    return std::make_unique<VersionTransfer>(
+        *chunks_, std::move(writer),
+        [this](ChunkWriter& all, const Manifest& manifest) { return finish(all, manifest); });
 }
 
 Result<VersionInfo> FolderStore::finish(ChunkWriter& writer, const Manifest& manifest) {

@@ -14,6 +14,7 @@
 #include <string_view>
 #include <vector>
 
+#include "common/bytes.hpp"
 #include "common/result.hpp"
 
 namespace goldlink::store {
@@ -82,6 +83,7 @@ struct VerifyFinding {  // a chunk whose bytes do not match its digest
 };
 
 class VersionReader;
+class VersionTransfer;
 
 class ImageStore {
   public:
@@ -96,6 +98,11 @@ class ImageStore {
     virtual Result<std::shared_ptr<const Version>> open_version(std::string_view digest) = 0;
     // Its chunks as checked bytes (version_reader.hpp); the store must outlive it.
     virtual Result<std::unique_ptr<const VersionReader>> read_version(std::string_view digest) = 0;
+    // Between stores: a version's manifest, its chunks by digest (whole, one after the other), and
+    // a version that comes in by what is missing of it (version_transfer.hpp).
+    virtual Result<std::filesystem::path> manifest_file(std::string_view digest) const = 0;
+    virtual Result<std::vector<std::uint8_t>> read_chunks(Bytes digests) = 0;
+    virtual Result<std::unique_ptr<VersionTransfer>> begin_transfer() = 0;
     virtual Result<std::vector<VersionInfo>> list() const = 0;
     // Chunks, hashes and stores a disk image; the version is durable when it returns. Formats other
     // than raw are read through a sandboxed qemu-img child. An aborted or failed import leaves

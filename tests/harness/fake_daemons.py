@@ -169,6 +169,11 @@ class FakeTarget(FakeDaemon):
             ("GET", f"/uploads/{name}", self.get_upload), ("GET", f"/exports/{uuid}", self.get_export),
             ("HEAD", f"/exports/{uuid}", self.get_export), ("DELETE", f"/exports/{uuid}", self.delete_export),
             ("POST", f"/versions/{digest}/export", self.export_version),
+            ("GET", f"/versions/{digest}/manifest", self.get_manifest),
+            ("HEAD", f"/versions/{digest}/manifest", self.get_manifest),
+            ("POST", f"/versions/{digest}/chunks", self.get_chunks),
+            ("POST", f"/transfers/{uuid}/missing", self.ask_missing), ("PUT", f"/transfers/{uuid}/chunks", self.put_chunks),
+            ("POST", f"/transfers/{uuid}/finish", self.finish_transfer), ("DELETE", f"/transfers/{uuid}", self.drop_transfer),
             ("DELETE", f"/uploads/{name}", self.delete_upload),
             ("POST", "/imports", self.post_import), ("GET", f"/imports/{uuid}", self.get_import),
             ("DELETE", f"/imports/{uuid}", self.delete_import),
@@ -277,6 +282,42 @@ class FakeTarget(FakeDaemon):
             self.imports[body["id"]] = {"id": body["id"], "state": "running", "done_bytes": 0, "total_bytes": 10,
                                         "error": None, "_export": {"bytes": len(content), "format": body["format"]}}
             return 202, {"id": body["id"]}
+
+    def body_bytes(self, request):
+        return request.rfile.read(int(request.headers.get("Content-Length") or 0))
+
+    def get_manifest(self, digest, query, request):
+        return 200, b"manifest of " + digest.encode()
+
+    def get_chunks(self, digest, query, request):
+        return 200, b"frame of " + self.body_bytes(request)
+
+    def ask_missing(self, transfer_id, query, request):
+        count = len(self.body_bytes(request)) // 32
+        return 200, bytes(index % 2 for index in range(count))
+
+    def put_chunks(self, transfer_id, query, request):
+        body = self.body_bytes(request)
+        if body == b"bad":
+            raise Refused(400, "invalid", "the body is no zstd frame")
+        with self.lock:
+            self.chunks = getattr(self, "chunks", {})
+            self.chunks.setdefault(transfer_id, []).append(body)
+        return 200, {"bytes": 65536}
+
+    def finish_transfer(self, transfer_id, query, request):
+        body = request.body_json()
+        with self.lock:
+            if transfer_id not in getattr(self, "chunks", {}):
+                raise Refused(409, "conflict", "1 chunks of the version are missing here")
+            _, size = self.uploads.pop(body["upload"])
+            version = {"digest": body["digest"], "size_bytes": size, "stored_bytes": 65536, "unique_bytes": 65536}
+            self.versions[body["digest"]] = version
+            return 200, version
+
+    def drop_transfer(self, transfer_id, query, request):
+        getattr(self, "chunks", {}).pop(transfer_id, None)
+        return 204, None
 
     def get_export(self, task_id, query, request):
         with self.lock:

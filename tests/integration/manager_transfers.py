@@ -155,3 +155,70 @@ class TransferOperations:
         self.refuses_roles("DELETE", path)
         self.check(self.operator.delete(path), 204)
         self.assertEqual(self.target.exports, {})
+
+    def begin_transfer(self, **members):
+        self.digest_wanted = random.randbytes(32).hex()
+        return self.check(self.operator.post(f"/images/{self.name}/transfers", {
+            "digest": self.digest_wanted, "size_bytes": 1 << 20, **members}), 201)
+
+    def test_beginTransfer(self):
+        task = self.begin_transfer(note="from the head office", kind="disk", channel="test")
+        self.assertEqual((task["kind"], task["subject"], task["state"]), ("import", f"{self.name}@1", "running"))
+        path = f"/images/{self.name}/transfers"
+        good = {"digest": "0" * 64, "size_bytes": 1}
+        for wrong in ({"digest": "0"}, {"digest": "X" * 64}, {"size_bytes": 0}, {"kind": "tape"}, {"channel": "No"},
+                      {"upload": "x"}):
+            self.check(self.operator.post(path, {**good, **wrong}), 400, "invalid")
+        self.check(self.operator.post(path, {**good, "kind": "iso"}), 409, "other-kind")
+        self.refuses_roles("POST", path, good)
+
+    def test_askMissing(self):
+        path = f"/transfers/{self.begin_transfer()['id']}/missing"
+        answer = self.operator.post(path, bytes(32 * 5))
+        self.assertEqual((answer.status, answer.body), (200, b"\0\1\0\1\0"))
+        self.check(self.operator.post("/transfers/00000000-0000-4000-8000-000000000000/missing", bytes(32)), 404)
+        self.refuses_roles("POST", path, bytes(32))
+
+    def test_putChunks(self):
+        task = self.begin_transfer()
+        path = f"/transfers/{task['id']}/chunks"
+        frame = random.randbytes(900_000)
+        self.assertEqual(self.check(self.operator.put(path, frame), 200), {"bytes": 65536})
+        self.assertEqual(self.target.chunks[task["id"]], [frame])
+        self.assertEqual(self.check(self.viewer.get(f"/tasks/{task['id']}"), 200)["done_bytes"], 65536)
+        self.check(self.operator.put(path, b"bad"), 400, "invalid")
+        self.check(self.operator.put(path, bytes(2 << 20)), 413, "body-too-large")
+        self.check(self.operator.delete(f"/tasks/{task['id']}"), 202)
+        self.check(self.operator.put(path, frame), 409, "transfer-ended")
+        self.wait_task(task, "cancelled")
+        wait_until(lambda: task["id"] not in self.target.chunks, "the target has forgotten it")
+        self.refuses_roles("PUT", path, b"x")
+
+    def test_putTransferManifest(self):
+        task = self.begin_transfer(channel="test", note="copied")
+        path = f"/transfers/{task['id']}/manifest"
+        self.check(self.operator.put(path, b"manifest"), 409, "conflict")
+        self.check(self.operator.put(f"/transfers/{task['id']}/chunks", b"frame"), 200)
+        done = self.check(self.operator.put(path, b"manifest"), 200)
+        self.assertEqual((done["state"], done["result"]["digest"]), ("done", self.digest_wanted))
+        image = self.check(self.viewer.get(f"/images/{self.name}"), 200)
+        self.assertEqual(image["channels"], {"production": 1, "test": 1})
+        self.assertEqual((image["versions"][0]["digest"], image["versions"][0]["note"]), (self.digest_wanted, "copied"))
+        self.check(self.operator.put(path, b"manifest"), 409, "transfer-ended")
+        self.check(self.operator.put(path, b""), 400, "invalid")
+        self.refuses_roles("PUT", path, b"x")
+
+    def test_getManifest(self):
+        self.ready_image()
+        path = f"/images/{self.name}/versions/1/manifest"
+        digest = self.check(self.viewer.get(f"/images/{self.name}"), 200)["versions"][0]["digest"]
+        self.assertEqual(self.operator.get(path).body, b"manifest of " + digest.encode())
+        self.check(self.operator.get(f"/images/{self.name}/versions/2/manifest"), 404, "not-found")
+        self.refuses_roles("GET", path)
+
+    def test_getChunks(self):
+        self.ready_image()
+        path = f"/images/{self.name}/versions/1/chunks"
+        self.assertEqual(self.operator.post(path, b"d" * 32).body, b"frame of " + b"d" * 32)
+        self.check(self.operator.post("/images/none/versions/1/chunks", b"d" * 32), 404, "not-found")
+        self.refuses_roles("POST", path, b"d" * 32)

@@ -1,0 +1,117 @@
+// Versions between servers: a version's manifest and chunks going out, the missing ones coming in.
+// Bodies are octets: digests of 32 bytes one after the other, zstd frames of chunks.
+#include <fmt/format.h>
+
+#include <boost/json.hpp>
+
+#include "common/chunk_frame.hpp"
+#include "common/json.hpp"
+#include "target/control/control_context.hpp"
+#include "target/control/transfers.hpp"
+#include "target/store/version_transfer.hpp"
+
+namespace goldlink::control {
+namespace {
+
+http::Response respond_octets(std::string body) {
+    http::Response response;
+    response.content_type = "application/octet-stream";
+    response.body = std::move(body);
+    return response;
+}
+
+Result<Bytes> digests_of(const http::Request& request, std::size_t at_most) {
+    const std::size_t count = request.body.size() / kDigestBytes;
+    if (request.body.empty() || request.body.size() % kDigestBytes != 0 || count > at_most)
+        return failure(ErrorKind::invalid,
+                       fmt::format("the body is 1 to {} digests of 32 bytes", at_most));
+    return as_bytes(request.body);
+}
+
+http::Response get_manifest(ControlContext& context, const http::Request& request) {
+    const auto file = context.store.manifest_file(request.params.at("digest"));
+    if (!file) return http::problem(file.error());
+    http::Response response;
+    response.content_type = "application/octet-stream";
+    response.file_path = file->string();
+    return response;
+}
+
+http::Response post_chunks(ControlContext& context, const http::Request& request) {
+    const auto frame = [&]() -> Result<std::string> {
+        GOLDLINK_TRY_ASSIGN(const Bytes digests, digests_of(request, kMaxFrameChunks));
+        GOLDLINK_TRY_ASSIGN(const auto chunks, context.store.read_chunks(digests));
+        return pack_chunks(chunks);
+    }();
+    if (!frame) return http::problem(frame.error());
+    return respond_octets(std::move(*frame));
+}
+
+http::Response post_missing(ControlContext& context, const http::Request& request) {
+    const auto digests = digests_of(request, kMaxAskedChunks);
+    if (!digests) return http::problem(digests.error());
+    const auto missing = context.transfers.with<std::vector<std::uint8_t>>(
+        request.params.at("id"),
+        [&](store::VersionTransfer& transfer) { return transfer.missing(*digests); });
+    if (!missing) return http::problem(missing.error());
+    return respond_octets(std::string(missing->begin(), missing->end()));
+}
+
+http::Response put_chunks(ControlContext& context, const http::Request& request) {
+    const auto chunks = unpack_chunks(request.body);
+    if (!chunks) return http::problem(chunks.error());
+    if (const auto space = context.uploads.check_space(chunks->size()); !space)
+        return http::problem(space.error());
+    const auto stored = context.transfers.with<void>(
+        request.params.at("id"),
+        [&](store::VersionTransfer& transfer) { return transfer.store(*chunks); });
+    if (!stored) return http::problem(stored.error());
+    return respond_json(200, json::object{{"bytes", chunks->size()}});
+}
+
+http::Response post_finish(ControlContext& context, const http::Request& request) {
+    const std::string& id = request.params.at("id");
+    const auto made = [&]() -> Result<store::VersionInfo> {
+        GOLDLINK_TRY_ASSIGN(const json::object body, body_object(request));
+        GOLDLINK_TRY(json::only_fields(body, {"upload", "digest"}));
+        GOLDLINK_TRY_ASSIGN(const auto upload, json::string_field(body, "upload", 1, 128));
+        GOLDLINK_TRY_ASSIGN(const auto hex, json::string_field(body, "digest", 64, 64));
+        GOLDLINK_TRY_ASSIGN(const auto digest, store::parse_digest(hex));
+        GOLDLINK_TRY_ASSIGN(const auto file, context.uploads.find(upload));
+        GOLDLINK_TRY_ASSIGN(auto info, context.transfers.with<store::VersionInfo>(
+                                           id, [&](store::VersionTransfer& transfer) {
+                                               return transfer.finish(file, digest);
+                                           }));
+        (void)context.uploads.remove(upload);
+        return info;
+    }();
+    if (!made) return http::problem(made.error());
+    context.transfers.forget(id);
+    context.links.retry_problems();
+    return respond_json(200, json::object{{"digest", made->digest},
+                                          {"size_bytes", made->size_bytes},
+                                          {"stored_bytes", made->stored_bytes},
+                                          {"unique_bytes", made->unique_bytes}});
+}
+
+}  // namespace
+
+void add_chunk_routes(std::vector<http::Route>& routes, ControlContext& c) {
+    using http::Request;
+    routes.push_back(
+        {"GET", "/versions/{digest}/manifest", [&c](Request& r) { return get_manifest(c, r); }});
+    routes.push_back(
+        {"POST", "/versions/{digest}/chunks", [&c](Request& r) { return post_chunks(c, r); }});
+    routes.push_back(
+        {"POST", "/transfers/{id}/missing", [&c](Request& r) { return post_missing(c, r); }});
+    routes.push_back(
+        {"PUT", "/transfers/{id}/chunks", [&c](Request& r) { return put_chunks(c, r); }});
+    routes.push_back(
+        {"POST", "/transfers/{id}/finish", [&c](Request& r) { return post_finish(c, r); }});
+    routes.push_back({"DELETE", "/transfers/{id}", [&c](Request& r) {
+                          c.transfers.forget(r.params.at("id"));
+                          return respond_text(204, "");
+                      }});
+}
+
+}  // namespace goldlink::control
