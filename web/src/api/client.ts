@@ -1,5 +1,6 @@
 // One fetch wrapper for the REST API: adds the token, turns problem details into ApiError.
 import { formatOf } from "../format";
+import { sendInPieces } from "./pieces";
 import type { components } from "./schema";
 
 export type Schemas = components["schemas"];
@@ -64,31 +65,82 @@ export async function call<T>(method: string, path: string, body?: unknown): Pro
     return (text ? JSON.parse(text) : undefined) as T;
 }
 
-// Uploads through XMLHttpRequest, which unlike fetch reports how much has been sent.
+// One piece through XMLHttpRequest, which unlike fetch reports how much has been sent.
+function putPiece(path: string, piece: Blob, onProgress: (sentBytes: number) => void, request: XMLHttpRequest): Promise<void> {
+    return new Promise((resolve, reject) => {
+        request.open("PUT", `/api/v1${path}`);
+        request.setRequestHeader("Content-Type", "application/octet-stream");
+        for (const [name, value] of Object.entries(authorization())) request.setRequestHeader(name, value);
+        request.upload.onprogress = (event) => onProgress(event.loaded);
+        request.onload = () =>
+            request.status >= 200 && request.status < 300
+                ? resolve()
+                : reject(new ApiError(problemOf(request.status, request.responseText)));
+        const broken = (type: string, title: string, detail: string) => () =>
+            reject(new ApiError({ type, title, status: 0, detail }));
+        request.onerror = broken("upload-broken", "The upload broke off", "The connection was lost before the file had arrived. Try again.");
+        request.onabort = broken("upload-cancelled", "Upload cancelled", "The upload was cancelled; nothing of it is kept.");
+        request.send(piece);
+    });
+}
+
+// A lost connection, a server that restarts, a piece whose predecessor is not given up yet.
+function mayPass(problem: unknown): boolean {
+    if (!(problem instanceof ApiError)) return false;
+    const { type, status } = problem.problem;
+    return type === "upload-broken" || type === "unreachable" || [409, 503, 504].includes(status);
+}
+
 export function upload(
     image: string,
     file: File,
     note: string,
     onProgress: (sentBytes: number) => void,
 ): { done: Promise<Schemas["Task"]>; cancel: () => void } {
-    const request = new XMLHttpRequest();
-    const done = new Promise<Schemas["Task"]>((resolve, reject) => {
-        const query = new URLSearchParams({ filename: file.name, note });
+    let request = new XMLHttpRequest();
+    let begun: Schemas["Upload"] | null = null;
+    let cancelled = false;
+    const giveUp = () => {
+        if (begun) void call("DELETE", `/tasks/${begun.id}`).catch(() => undefined);
+    };
+    const run = async () => {
         const format = formatOf(file.name);
-        if (format) query.set("format", format);
-        request.open("PUT", `/api/v1/images/${encodeURIComponent(image)}/content?${query}`);
-        request.setRequestHeader("Content-Type", "application/octet-stream");
-        for (const [name, value] of Object.entries(authorization())) request.setRequestHeader(name, value);
-        request.upload.onprogress = (event) => onProgress(event.loaded);
-        request.onload = () =>
-            request.status >= 200 && request.status < 300
-                ? resolve(JSON.parse(request.responseText) as Schemas["Task"])
-                : reject(new ApiError(problemOf(request.status, request.responseText)));
-        const broken = (title: string, detail: string) => () =>
-            reject(new ApiError({ type: "upload-broken", title, status: 0, detail }));
-        request.onerror = broken("The upload broke off", "The connection was lost before the file had arrived. Try again.");
-        request.onabort = broken("Upload cancelled", "The upload was cancelled; nothing of it is kept.");
-        request.send(file);
+        begun = await call<Schemas["Upload"]>("POST", `/images/${encodeURIComponent(image)}/uploads`, {
+            files: [{ name: file.name, size_bytes: file.size }],
+            note,
+            ...(format ? { format } : {}),
+        });
+        const path = `/uploads/${begun.id}`;
+        await sendInPieces(file.size, {
+            send: (offset, end) => {
+                request = new XMLHttpRequest();
+                const sent = putPiece(
+                    `${path}/files/${encodeURIComponent(file.name)}?offset=${offset}`,
+                    file.slice(offset, end),
+                    (bytes) => onProgress(offset + bytes),
+                    request,
+                );
+                if (cancelled) request.abort();
+                return sent;
+            },
+            received: async () => {
+                const now = await call<Schemas["Upload"]>("GET", path);
+                return now.files[0]?.received_bytes ?? 0;
+            },
+            mayPass: (problem) => !cancelled && mayPass(problem),
+            pause: (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds)),
+        });
+        return call<Schemas["Task"]>("POST", `${path}/finish`);
+    };
+    const done = run().catch((problem: unknown) => {
+        giveUp();
+        throw problem;
     });
-    return { done, cancel: () => request.abort() };
+    return {
+        done,
+        cancel: () => {
+            cancelled = true;
+            request.abort();
+        },
+    };
 }
