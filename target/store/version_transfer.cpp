@@ -49,7 +49,7 @@ Result<VersionInfo> VersionTransfer::finish(const std::filesystem::path& file,
         for (const Digest& chunk : manifest.chunks) {
             if (is_zero(chunk)) continue;
             GOLDLINK_TRY_ASSIGN(const auto known, txn.chunk(chunk));
-            missing += known ? 0 : 1;
+            if (!known) ++missing;
         }
     }
     if (missing > 0)

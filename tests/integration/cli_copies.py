@@ -148,7 +148,7 @@ class Copies(unittest.TestCase):
     def test_a_copy_goes_on_over_connections_that_break(self):
         path, data = self.make("cut.raw", 8 * MIB)
         self.ok(head, "image", "import", "cut", path)
-        proxy = self.proxy(cut_every=3 * MIB, cuts=3)
+        proxy = self.proxy(cut_every=2 * MIB, cuts=3)
         self.push(proxy.url, "cut")
         self.assertEqual(proxy.left, 0)
         self.assertEqual(self.version(branch, "cut@1")["digest"], self.version(head, "cut@1")["digest"])
