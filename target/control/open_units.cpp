@@ -32,7 +32,7 @@ constexpr std::uint32_t kSectorBytes = 512;
 bool has_gpt_at(const store::Version& version, std::uint64_t offset_bytes) {
     constexpr std::string_view kSignature = "EFI PART";  // UEFI 5.3.2: of the header in block 1
     const auto location = version.location(0);
-    if (location == store::kZeroChunk) return false;
+    if (!store::is_stored(location)) return false;
     std::array<char, 8> found{};
     const auto at = store::Version::slot_offset_bytes(location) + offset_bytes;
     return ::pread(version.pack_fd(location), found.data(), found.size(), static_cast<off_t>(at)) ==

@@ -27,7 +27,7 @@ OverlayDisk::OverlayDisk(std::unique_ptr<Overlay> overlay, LinkDiskOptions optio
     const std::uint64_t chunks = (geometry_.size_bytes + kChunkBytes - 1) / kChunkBytes;
     for (std::uint64_t chunk = 0; chunk < chunks; ++chunk) {
         const auto location = options_.version->location(chunk);
-        if (location == store::kZeroChunk) continue;
+        if (!store::is_stored(location)) continue;
         base_in_memory_ = storage_.memory_backed(options_.version->pack_fd(location));
         break;
     }
@@ -96,12 +96,14 @@ bool OverlayDisk::lend(Request& request) noexcept {
         const auto run = static_cast<std::uint32_t>(base_run(offset, left));
         const auto location = options_.version->location(offset / kChunkBytes);
         const std::uint8_t* data = kZeros;
-        if (location != store::kZeroChunk) {
+        if (store::is_stored(location)) {
             const std::uint8_t* chunk = options_.version->resident(location, run);
             // Without it the rest is gone over all the same, so that its chunks count as read too.
             if (chunk == nullptr) whole = false;
             if (whole) data = chunk + offset % kChunkBytes;
             ++hits;
+        } else if (location != store::kZeroChunk) {
+            return false;  // bad: the read itself says so
         }
         if (whole) {
             LentRun* last = count > 0 ? &request.lent[count - 1] : nullptr;
@@ -123,11 +125,12 @@ bool OverlayDisk::lend(Request& request) noexcept {
 }
 
 // Goes over a range of the disk: zeros and mapped slots are filled in, what lies in files is handed
-// to `on_piece` in runs as long as they come.
+// to `on_piece` in runs as long as they come. False: some of it is in bad chunks.
 template <typename OnPiece>
-void OverlayDisk::for_each_piece(std::uint64_t offset, std::uint8_t* data, std::uint64_t length,
+bool OverlayDisk::for_each_piece(std::uint64_t offset, std::uint8_t* data, std::uint64_t length,
                                  OnPiece&& on_piece) {
     const OverlayMap& map = overlay_->map();
+    bool good = true;
     Piece piece;
     const auto add = [&](int fd, std::uint64_t at, std::uint64_t run, bool memory_backed,
                          bool of_base) {
@@ -147,7 +150,8 @@ void OverlayDisk::for_each_piece(std::uint64_t offset, std::uint8_t* data, std::
             const std::uint64_t in_chunk = offset % kChunkBytes;
             run = base_run(offset, length);
             const auto location = options_.version->location(offset / kChunkBytes);
-            if (location == store::kZeroChunk) {
+            if (!store::is_stored(location)) {
+                good = good && location == store::kZeroChunk;
                 std::memset(data, 0, run);
             } else {
                 add(options_.version->pack_fd(location),
@@ -169,6 +173,7 @@ void OverlayDisk::for_each_piece(std::uint64_t offset, std::uint8_t* data, std::
         length -= run;
     }
     if (piece.length_bytes > 0) on_piece(piece);
+    return good;
 }
 
 // Reads what memory has; on `missed` the piece is what is left.
@@ -193,7 +198,7 @@ OverlayDisk::Progress OverlayDisk::read_all(std::uint64_t offset, std::uint8_t* 
                                             std::uint64_t length, Request& request,
                                             PendingRequest*& pending) noexcept {
     bool failed = false;
-    for_each_piece(offset, data, length, [&](Piece piece) {
+    const bool good = for_each_piece(offset, data, length, [&](Piece piece) {
         switch (read_now(piece)) {
             case Progress::done:
                 break;
@@ -206,6 +211,7 @@ OverlayDisk::Progress OverlayDisk::read_all(std::uint64_t offset, std::uint8_t* 
                 break;
         }
     });
+    failed = failed || !good;
     if (pending != nullptr && failed) pending->outcome = Outcome::medium_error;
     if (pending != nullptr && pending->used > 0) return Progress::missed;
     return failed ? Progress::failed : Progress::done;

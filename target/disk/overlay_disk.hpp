@@ -65,7 +65,7 @@ class OverlayDisk final : public LinkDisk {
     // Reading
     std::uint64_t base_run(std::uint64_t offset, std::uint64_t length) const noexcept;
     template <typename OnPiece>
-    void for_each_piece(std::uint64_t offset, std::uint8_t* data, std::uint64_t length,
+    bool for_each_piece(std::uint64_t offset, std::uint8_t* data, std::uint64_t length,
                         OnPiece&& on_piece);
     Progress read_now(Piece& piece) noexcept;
     Progress read_all(std::uint64_t offset, std::uint8_t* data, std::uint64_t length,

@@ -348,7 +348,7 @@ bool OverlayDisk::same_as_base(std::uint32_t block, const std::uint8_t* data) no
     compare_countdown_ = compare_every_;
     const std::uint64_t offset = std::uint64_t{block} * kBlockBytes;
     const auto location = options_.version->location(offset / kChunkBytes);
-    if (location == store::kZeroChunk) return false;  // and the data is not zero
+    if (!store::is_stored(location)) return false;  // zero, and the data is not; or bad
     std::uint8_t base[kBlockBytes];
     const iovec vector{base, kBlockBytes};
     const std::int64_t n = storage_.read_cached(

@@ -30,7 +30,7 @@ VersionDisk::VersionDisk(std::shared_ptr<const store::Version> version, std::uin
     const std::uint64_t chunks = (version_->size_bytes() + kChunkBytes - 1) / kChunkBytes;
     for (std::uint64_t chunk = 0; chunk < chunks; ++chunk) {
         const auto location = version_->location(chunk);
-        if (location == store::kZeroChunk) continue;
+        if (!store::is_stored(location)) continue;
         in_memory_ = storage_.memory_backed(version_->pack_fd(location));
         break;
     }
@@ -92,15 +92,16 @@ VersionDisk::Run VersionDisk::run_at(std::uint64_t offset_bytes, std::uint64_t m
     const auto location = version_->location(chunk);
     Run run;
     run.length_bytes = std::min(max_bytes, kChunkBytes - in_chunk);
-    if (location != store::kZeroChunk) {
+    run.bad = store::is_bad(location);
+    if (store::is_stored(location)) {
         run.fd = version_->pack_fd(location);
         run.offset_bytes = store::Version::slot_offset_bytes(location) + in_chunk;
     }
     while (run.length_bytes < max_bytes) {
         const auto next = version_->location(++chunk);
-        const bool zero = next == store::kZeroChunk;
-        if (zero != (run.fd < 0)) break;
-        if (!zero &&
+        const bool stored = store::is_stored(next);
+        if (stored != (run.fd >= 0) || store::is_bad(next) != run.bad) break;
+        if (stored &&
             (version_->pack_fd(next) != run.fd ||
              store::Version::slot_offset_bytes(next) != run.offset_bytes + run.length_bytes))
             break;
@@ -115,6 +116,7 @@ VersionDisk::Progress VersionDisk::read_cached(Request& request, std::uint64_t& 
         Run run = run_at(request.offset_bytes + done_bytes, request.length_bytes - done_bytes);
         std::uint8_t* const data = request.data + done_bytes;
         if (run.fd < 0) {
+            if (run.bad) return Progress::failed;
             std::memset(data, 0, run.length_bytes);
             done_bytes += run.length_bytes;
             continue;
@@ -128,7 +130,7 @@ VersionDisk::Progress VersionDisk::read_cached(Request& request, std::uint64_t& 
         if (whole) continue;
         if (n < 0 && n != -EAGAIN) return Progress::failed;
         const auto had = static_cast<std::uint64_t>(std::max<std::int64_t>(n, 0));
-        missed = {run.fd, run.offset_bytes + had, run.length_bytes - had};
+        missed = {run.fd, false, run.offset_bytes + had, run.length_bytes - had};
         return Progress::missed;
     }
     return Progress::done;
@@ -170,7 +172,7 @@ void VersionDisk::on_read(Pending& pending) noexcept {
 
 Extent VersionDisk::extent_at(std::uint64_t offset_bytes, std::uint64_t max_bytes) const {
     const Run run = run_at(offset_bytes, max_bytes);
-    return {run.length_bytes, run.fd >= 0};
+    return {run.length_bytes, run.fd >= 0 || run.bad};
 }
 
 std::unique_ptr<LinkDisk> LinkDisk::open_read_only(std::shared_ptr<const store::Version> version,

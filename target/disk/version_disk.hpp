@@ -29,9 +29,10 @@ class VersionDisk final : public LinkDisk {
     void close() override { closed_ = true; }
 
   private:
-    // Bytes that are contiguous in one pack file; fd -1: zeroes.
+    // Bytes that are contiguous in one pack file; fd -1: zeroes, or of bad chunks.
     struct Run {
         int fd = -1;
+        bool bad = false;
         std::uint64_t offset_bytes = 0;
         std::uint64_t length_bytes = 0;
     };

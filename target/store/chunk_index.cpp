@@ -83,6 +83,7 @@ Result<> visit_all(MDB_txn* txn, unsigned table, const char* what,
 
 constexpr std::size_t kChunkRecordBytes = 16;
 constexpr std::size_t kVersionRecordBytes = 32;
+constexpr std::size_t kBadRecordBytes = 16;
 
 ChunkRecord decode_chunk(Bytes bytes) {
     return {load_le64(bytes.data()), load_le32(bytes.data() + 8), load_le32(bytes.data() + 12)};
@@ -90,6 +91,10 @@ ChunkRecord decode_chunk(Bytes bytes) {
 VersionRecord decode_version(Bytes bytes) {
     return {load_le32(bytes.data()), load_le64(bytes.data() + 8), load_le64(bytes.data() + 16),
             load_le64(bytes.data() + 24)};
+}
+BadRecord decode_bad(Bytes bytes) {
+    return {static_cast<BadReason>(load_le32(bytes.data())),
+            static_cast<std::int64_t>(load_le64(bytes.data() + 8))};
 }
 Result<Digest> decode_digest(Bytes bytes) {
     Digest digest;
@@ -125,7 +130,8 @@ Result<std::unique_ptr<ChunkIndex>> ChunkIndex::open(const std::filesystem::path
                   {"orphans", 0, &index->orphans_},
                   {"free", MDB_INTEGERKEY, &index->free_},
                   {"versions", 0, &index->versions_},
-                  {"meta", 0, &index->meta_}};
+                  {"meta", 0, &index->meta_},
+                  {"bad", 0, &index->bad_}};
     for (const auto& table : tables) {
         if (const int code = mdb_dbi_open(txn, table.name, table.flags | MDB_CREATE, table.table);
             code != 0) {
@@ -274,6 +280,38 @@ Result<std::vector<std::pair<Digest, VersionRecord>>> Transaction::versions() co
                                    return failure(ErrorKind::corrupt,
                                                   "a version's record has a wrong length");
                                all.emplace_back(digest, decode_version(data));
+                               return true;
+                           }));
+    return all;
+}
+
+Result<std::optional<BadRecord>> Transaction::bad(const Digest& digest) const {
+    GOLDLINK_TRY_ASSIGN(const auto found, get(txn_, index_->bad_, Bytes(digest), kBadRecordBytes,
+                                              "cannot look up a bad chunk"));
+    if (!found) return std::optional<BadRecord>();
+    return std::optional(decode_bad(*found));
+}
+
+Result<> Transaction::put_bad(const Digest& digest, const BadRecord& record) {
+    std::array<std::uint8_t, kBadRecordBytes> bytes{};
+    store_le32(bytes.data(), static_cast<std::uint32_t>(record.reason));
+    store_le64(bytes.data() + 8, static_cast<std::uint64_t>(record.since));
+    return put(txn_, index_->bad_, Bytes(digest), Bytes(bytes), "cannot record a bad chunk");
+}
+
+Result<> Transaction::erase_bad(const Digest& digest) {
+    return erase(txn_, index_->bad_, Bytes(digest), "cannot record that a chunk is mended");
+}
+
+Result<std::vector<std::pair<Digest, BadRecord>>> Transaction::all_bad() const {
+    std::vector<std::pair<Digest, BadRecord>> all;
+    GOLDLINK_TRY(visit_all(txn_, index_->bad_, "cannot list bad chunks",
+                           [&all](Bytes key, Bytes data) -> Result<bool> {
+                               GOLDLINK_TRY_ASSIGN(const Digest digest, decode_digest(key));
+                               if (data.size() != kBadRecordBytes)
+                                   return failure(ErrorKind::corrupt,
+                                                  "a bad chunk's record has a wrong length");
+                               all.emplace_back(digest, decode_bad(data));
                                return true;
                            }));
     return all;

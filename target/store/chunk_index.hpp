@@ -7,6 +7,7 @@
 //   free      slot u64         -> nothing; slots below meta.next_slot that hold no chunk
 //   versions  digest (32)      -> number u32, zero u32, size u64, stored chunks u64, unique chunks
 //   u64 meta      name             -> u64: next_slot, next_version, unclean
+//   bad       digest (32)      -> BadReason u32, zero u32, since (Unix time) i64
 //
 // The xor of the numbers of the versions that use a chunk is, when there is just one, that
 // version's number: so each version's count of chunks of its own stays exact without a scan.
@@ -23,6 +24,7 @@
 
 #include "common/result.hpp"
 #include "target/store/digest.hpp"
+#include "target/store/image_store.hpp"
 
 struct MDB_env;
 struct MDB_txn;
@@ -40,6 +42,11 @@ struct VersionRecord {
     std::uint64_t size_bytes = 0;
     std::uint64_t stored_chunks = 0;
     std::uint64_t unique_chunks = 0;
+};
+
+struct BadRecord {
+    BadReason reason = BadReason::corrupt;
+    std::int64_t since = 0;
 };
 
 class ChunkIndex {
@@ -71,6 +78,11 @@ class ChunkIndex {
         Result<> erase_version(const Digest& digest);
         Result<std::vector<std::pair<Digest, VersionRecord>>> versions() const;
 
+        Result<std::optional<BadRecord>> bad(const Digest& digest) const;
+        Result<> put_bad(const Digest& digest, const BadRecord& record);
+        Result<> erase_bad(const Digest& digest);
+        Result<std::vector<std::pair<Digest, BadRecord>>> all_bad() const;
+
         Result<std::uint64_t> meta(std::string_view name) const;  // 0 when never set
         Result<> put_meta(std::string_view name, std::uint64_t value);
 
@@ -92,7 +104,7 @@ class ChunkIndex {
     ChunkIndex() = default;
 
     MDB_env* env_ = nullptr;
-    unsigned chunks_ = 0, orphans_ = 0, free_ = 0, versions_ = 0, meta_ = 0;
+    unsigned chunks_ = 0, orphans_ = 0, free_ = 0, versions_ = 0, meta_ = 0, bad_ = 0;
 };
 
 }  // namespace goldlink::store

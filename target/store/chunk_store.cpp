@@ -3,9 +3,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <map>
 
 #include "common/file.hpp"
 #include "common/log.hpp"
+#include "target/store/chunk_check.hpp"
 
 namespace goldlink::store {
 
@@ -15,15 +18,16 @@ constexpr std::string_view kNextSlot = "next_slot";
 constexpr std::string_view kUnclean = "unclean";
 constexpr std::size_t kSweepBatch = 4096;
 
-// Punches ascending slots, neighbours in one go.
-Result<> punch_all(Packs& packs, const std::vector<std::uint64_t>& slots) {
+// Punches ascending slots, neighbours in one go. What cannot be punched costs space until its slot
+// is used again, nothing else.
+void punch_all(Packs& packs, const std::vector<std::uint64_t>& slots) {
     for (std::size_t i = 0; i < slots.size();) {
         std::size_t end = i + 1;
         while (end < slots.size() && slots[end] == slots[end - 1] + 1) ++end;
-        GOLDLINK_TRY(packs.punch(slots[i], end - i));
+        if (auto punched = packs.punch(slots[i], end - i); !punched)
+            log::warn("space of chunks that left stays taken for now: {}", punched.error().message);
         i = end;
     }
-    return {};
 }
 
 }  // namespace
@@ -51,7 +55,55 @@ Result<> ChunkStore::load() {
             if (slot < next_slot_) free_slots_.insert(free_slots_.end(), slot);
         }));
     }
-    return unclean != 0 ? recover() : Result<>();
+    if (unclean != 0) GOLDLINK_TRY(recover());
+    GOLDLINK_TRY(bad_chunks_.load());
+    return check_packs();
+}
+
+// Opens every pack, so that one that goes missing from here on is still there for us, and looks
+// whether it has all that was written to it.
+Result<> ChunkStore::check_packs() {
+    struct Trouble {
+        BadReason reason;
+        std::uint64_t slots;  // that are there
+        std::uint64_t needed = 0;
+    };
+    std::map<std::uint64_t, Trouble> troubles;
+    for (std::uint64_t first = 0; first < next_slot_; first += kSlotsPerPack) {
+        const std::uint64_t expected = std::min(next_slot_ - first, kSlotsPerPack);
+        const auto pack = packs_.pack_of_slot(first, false);
+        if (!pack) {
+            const int code = pack.error().errno_value;
+            if (code == EMFILE || code == ENFILE || code == ENOMEM) return Failure(pack.error());
+            troubles[first / kSlotsPerPack] = {reason_of(pack.error()), 0, 0};
+            continue;
+        }
+        const std::int64_t size = storage_.size((*pack)->read);
+        if (size < 0)
+            return system_failure("cannot examine a pack of the image store",
+                                  static_cast<int>(-size));
+        const auto slots = static_cast<std::uint64_t>(size) / kChunkBytes;
+        if (slots < expected) troubles[first / kSlotsPerPack] = {BadReason::file_short, slots, 0};
+    }
+    if (troubles.empty()) return {};
+    std::vector<std::pair<ChunkPlace, BadReason>> bad;
+    {
+        GOLDLINK_TRY_ASSIGN(const auto txn, index_->begin_read());
+        GOLDLINK_TRY(txn.for_each_chunk([&](const Digest& digest,
+                                            const ChunkRecord& record) -> Result<> {
+            auto trouble = troubles.find(record.slot / kSlotsPerPack);
+            const std::uint64_t in_pack = record.slot % kSlotsPerPack;
+            if (trouble == troubles.end() || in_pack < trouble->second.slots) return {};
+            bad.push_back({{digest, location_of_slot(record.slot)}, trouble->second.reason});
+            trouble->second.needed = std::max(trouble->second.needed, in_pack + 1);
+            return {};
+        }));
+    }
+    if (bad.empty()) return {};
+    for (const auto& [number, trouble] : troubles)
+        if (trouble.needed > 0)
+            log::error("image store: {}", packs_.trouble_with(number, trouble.needed));
+    return bad_chunks_.mark_known(bad);
 }
 
 Result<> ChunkStore::recover() {
@@ -82,8 +134,10 @@ Result<> ChunkStore::recover() {
     GOLDLINK_TRY(txn.put_meta(kNextSlot, next_slot_));
     GOLDLINK_TRY(txn.put_meta(kUnclean, 0));
     GOLDLINK_TRY(txn.commit());
-    GOLDLINK_TRY(punch_all(packs_, {free_slots_.begin(), free_slots_.end()}));
-    return packs_.truncate_from(next_slot_);
+    punch_all(packs_, {free_slots_.begin(), free_slots_.end()});
+    if (auto cut = packs_.truncate_from(next_slot_); !cut)
+        log::warn("space of an import that did not end stays taken: {}", cut.error().message);
+    return {};
 }
 
 Result<ChunkStore::Writing> ChunkStore::begin_writing() {
@@ -126,6 +180,7 @@ Result<> ChunkStore::sweep() {
 
 Result<> ChunkStore::sweep_some(bool& more) {
     std::vector<std::uint64_t> freed;
+    std::size_t bad = 0;
     {
         GOLDLINK_TRY_ASSIGN(auto txn, index_->begin_write());
         GOLDLINK_TRY_ASSIGN(const auto orphans, txn.orphans(kSweepBatch));
@@ -137,12 +192,15 @@ Result<> ChunkStore::sweep_some(bool& more) {
             if (!record || record->version_count > 0) continue;
             GOLDLINK_TRY(txn.erase_chunk(digest));
             GOLDLINK_TRY(txn.put_free(record->slot));
+            GOLDLINK_TRY_ASSIGN(const bool was_bad, bad_chunks_.forget(txn, digest));
+            if (was_bad) ++bad;
             freed.push_back(record->slot);
         }
         GOLDLINK_TRY(txn.commit());
     }
+    bad_chunks_.forgotten(bad);
     std::sort(freed.begin(), freed.end());
-    GOLDLINK_TRY(punch_all(packs_, freed));
+    punch_all(packs_, freed);
     const std::lock_guard lock(slots_mutex_);
     free_slots_.insert(freed.begin(), freed.end());
     return {};
@@ -155,11 +213,10 @@ std::uint64_t ChunkStore::take_slot() {
 }
 
 void ChunkStore::give_back(const std::vector<std::uint64_t>& slots) {
-    // Not punched under the lock; a failure to punch costs space until the slot is used again.
+    // Not punched under the lock.
     std::vector<std::uint64_t> sorted = slots;
     std::sort(sorted.begin(), sorted.end());
-    if (auto punched = punch_all(packs_, sorted); !punched)
-        log::warn("space of an ended import stays taken for now: {}", punched.error().message);
+    punch_all(packs_, sorted);
     const std::lock_guard lock(slots_mutex_);
     free_slots_.insert(sorted.begin(), sorted.end());
     given_back_.insert(given_back_.end(), sorted.begin(), sorted.end());

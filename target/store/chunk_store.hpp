@@ -8,6 +8,8 @@
 //   about to refer to one), at the latest at the next open.
 // - meta.unclean is set while anybody writes. A store opened with it set gets its free slots
 //   counted anew from the chunks, and the space of the free ones given back.
+// - A pack that is missing, cut short or cannot be opened keeps nothing else from being served: its
+//   chunks are bad, and said to be so before anybody may make the file anew or extend it.
 // Threads: any.
 #pragma once
 
@@ -17,6 +19,7 @@
 #include <mutex>
 #include <set>
 
+#include "target/store/bad_chunks.hpp"
 #include "target/store/chunk_index.hpp"
 #include "target/store/packs.hpp"
 
@@ -32,6 +35,7 @@ class ChunkStore {
     Packs& packs() { return packs_; }
     ChunkIndex& index() { return *index_; }
     Storage& storage() { return storage_; }
+    BadChunks& bad_chunks() { return bad_chunks_; }
 
     // Held by whoever adds chunks or drops versions. The last one to leave sweeps the orphans.
     class Writing {
@@ -57,10 +61,12 @@ class ChunkStore {
                std::unique_ptr<ChunkIndex> index)
         : storage_(storage),
           packs_(storage, std::move(folder), resident_budget_bytes),
-          index_(std::move(index)) {}
+          index_(std::move(index)),
+          bad_chunks_(*index_, packs_) {}
 
     Result<> load();
     Result<> recover();
+    Result<> check_packs();
     Result<> sweep();
     Result<> sweep_some(bool& more);
     Result<> end_writing();
@@ -68,6 +74,7 @@ class ChunkStore {
     Storage& storage_;
     Packs packs_;
     std::unique_ptr<ChunkIndex> index_;
+    BadChunks bad_chunks_;
 
     std::mutex writers_mutex_;  // held during a sweep: nobody starts writing meanwhile
     unsigned writers_ = 0;

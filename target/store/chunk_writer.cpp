@@ -4,6 +4,7 @@
 #include <map>
 
 #include "common/log.hpp"
+#include "target/store/chunk_check.hpp"
 
 namespace goldlink::store {
 
@@ -21,7 +22,12 @@ std::vector<Digest> distinct_chunks(const Manifest& manifest) {
 
 Result<std::unique_ptr<ChunkWriter>> ChunkWriter::begin(ChunkStore& store) {
     GOLDLINK_TRY_ASSIGN(auto writing, store.begin_writing());
-    return std::unique_ptr<ChunkWriter>(new ChunkWriter(store, std::move(writing)));
+    return std::unique_ptr<ChunkWriter>(new ChunkWriter(store, std::move(writing), false));
+}
+
+Result<std::unique_ptr<ChunkWriter>> ChunkWriter::begin_mending(ChunkStore& store) {
+    GOLDLINK_TRY_ASSIGN(auto writing, store.begin_writing());
+    return std::unique_ptr<ChunkWriter>(new ChunkWriter(store, std::move(writing), true));
 }
 
 ChunkWriter::~ChunkWriter() {
@@ -40,13 +46,18 @@ Result<Digest> ChunkWriter::store(const std::uint8_t* chunk, Hasher& hasher) {
         std::uint64_t slot = 0;
         {
             const std::lock_guard lock(mutex_);
-            if (batch_.contains(digest)) return digest;
+            if (batch_.contains(digest) || mended_.contains(digest)) return digest;
             GOLDLINK_TRY_ASSIGN(const auto txn, store_.index().begin_read());
             GOLDLINK_TRY_ASSIGN(const auto known, txn.chunk(digest));
-            if (known) return digest;
-            slot = store_.take_slot();
-            batch_.emplace(digest, slot);
-            full = batch_.size() >= kBatchChunks;
+            const bool bad_list = !store_.bad_chunks().empty();
+            std::optional<BadRecord> bad;
+            if (bad_list) {
+                GOLDLINK_TRY_ASSIGN(bad, txn.bad(digest));
+            }
+            if ((known || mend_only_) && !bad) return digest;
+            slot = known ? known->slot : store_.take_slot();
+            (known ? mended_ : batch_).emplace(digest, slot);
+            full = batch_.size() + mended_.size() >= kBatchChunks;
         }
         GOLDLINK_TRY(store_.packs().write(slot, chunk));
     }
@@ -56,14 +67,12 @@ Result<Digest> ChunkWriter::store(const std::uint8_t* chunk, Hasher& hasher) {
 
 Result<> ChunkWriter::record_batch() {
     const std::unique_lock batch_lock(batch_mutex_);
+    if (batch_.empty() && mended_.empty()) return {};
+    GOLDLINK_TRY(sync_batch());
+    GOLDLINK_TRY(record_mended());
     if (batch_.empty()) return {};
-    std::vector<std::uint32_t> packs;
-    for (const auto& [digest, slot] : batch_)
-        packs.push_back(static_cast<std::uint32_t>(slot / kSlotsPerPack));
-    std::sort(packs.begin(), packs.end());
-    packs.erase(std::unique(packs.begin(), packs.end()), packs.end());
-    GOLDLINK_TRY(store_.packs().sync(packs));
 
+    std::vector<ChunkPlace> found_again;  // the index had lost them
     const std::map<Digest, std::uint64_t> sorted(batch_.begin(), batch_.end());
     std::vector<std::uint64_t> duplicates;  // another writer recorded the same chunk first
     GOLDLINK_TRY_ASSIGN(auto txn, store_.index().begin_write());
@@ -76,12 +85,44 @@ Result<> ChunkWriter::record_batch() {
         GOLDLINK_TRY(txn.put_chunk(digest, {slot, 0, 0}));
         GOLDLINK_TRY(txn.put_orphan(digest));
         GOLDLINK_TRY(txn.erase_free(slot));
+        found_again.push_back({digest, location_of_slot(slot)});
     }
     for (const std::uint64_t slot : duplicates) GOLDLINK_TRY(txn.put_free(slot));
     GOLDLINK_TRY(txn.put_meta("next_slot", store_.next_slot()));
     GOLDLINK_TRY(txn.commit());
     batch_.clear();
     store_.give_back(duplicates);
+    const std::uint64_t bad_before = store_.bad_chunks().count();
+    GOLDLINK_TRY(store_.bad_chunks().clear(found_again));
+    mended_chunks_ += bad_before - std::min(bad_before, store_.bad_chunks().count());
+    return {};
+}
+
+Result<> ChunkWriter::sync_batch() {
+    std::vector<std::uint32_t> packs;
+    for (const auto* chunks : {&batch_, &mended_})
+        for (const auto& [digest, slot] : *chunks)
+            packs.push_back(static_cast<std::uint32_t>(slot / kSlotsPerPack));
+    std::sort(packs.begin(), packs.end());
+    packs.erase(std::unique(packs.begin(), packs.end()), packs.end());
+    return store_.packs().sync(packs);
+}
+
+// Good again is what the disk gives back. The rest stays bad.
+Result<> ChunkWriter::record_mended() {
+    std::vector<ChunkPlace> good;
+    ChunkCheck check(store_.index(), store_.packs());
+    for (const auto& [digest, slot] : mended_) {
+        if (auto read = check.read_back(slot, digest); !read) {
+            log::error("chunk {} cannot be mended: {}", to_hex(digest), read.error().message);
+            continue;
+        }
+        store_.packs().forget_resident(slot);
+        good.push_back({digest, location_of_slot(slot)});
+    }
+    GOLDLINK_TRY(store_.bad_chunks().clear(good));
+    mended_chunks_ += good.size();
+    mended_.clear();
     return {};
 }
 

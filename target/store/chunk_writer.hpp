@@ -2,7 +2,9 @@
 //
 // store() may be called by several threads at once; chunks that exist already cost a hash and a
 // look-up. Every kBatchChunks new chunks are synced and recorded as orphans, which bounds memory.
-// A writer destroyed before finish() succeeded leaves nothing behind.
+// A chunk that exists but is bad is written again into its slot, read back from the disk, and good
+// from then on. A writer destroyed before finish() succeeded leaves nothing behind but what it
+// mended.
 #pragma once
 
 #include <mutex>
@@ -19,26 +21,36 @@ class ChunkWriter {
     static constexpr std::size_t kBatchChunks = 16384;  // 1 GiB
 
     static Result<std::unique_ptr<ChunkWriter>> begin(ChunkStore& store);
+    // One that mends bad chunks and stores nothing else.
+    static Result<std::unique_ptr<ChunkWriter>> begin_mending(ChunkStore& store);
     ~ChunkWriter();
 
     Result<Digest> store(const std::uint8_t* chunk, Hasher& hasher);  // kChunkBytes
-    Result<> flush() { return record_batch(); }  // what store() took so far is in the index
+    // Makes durable, and good where it was bad, what came so far. Before finish(): open versions
+    // are told of what is mended.
+    Result<> flush() { return record_batch(); }
+    std::uint64_t mended_chunks() const { return mended_chunks_; }  // by flush()
     // Makes the version of `manifest` durable, whose chunks all came from store() or from a version
     // that the caller holds open. A version that exists already is left as it is.
     Result<VersionRecord> finish(const Manifest& manifest, const Digest& digest,
                                  const std::filesystem::path& manifest_file);
 
   private:
-    ChunkWriter(ChunkStore& store, ChunkStore::Writing writing)
-        : store_(store), writing_(std::move(writing)) {}
+    ChunkWriter(ChunkStore& store, ChunkStore::Writing writing, bool mend_only)
+        : store_(store), writing_(std::move(writing)), mend_only_(mend_only) {}
 
     Result<> record_batch();
+    Result<> sync_batch();
+    Result<> record_mended();
 
     ChunkStore& store_;
     ChunkStore::Writing writing_;
     std::shared_mutex batch_mutex_;  // shared: adding to the batch; unique: recording it
-    std::mutex mutex_;               // guards batch_
-    std::unordered_map<Digest, std::uint64_t, DigestHash> batch_;  // new chunk -> slot
+    const bool mend_only_;
+    std::mutex mutex_;  // guards batch_ and mended_
+    std::unordered_map<Digest, std::uint64_t, DigestHash> batch_;   // new chunk -> slot
+    std::unordered_map<Digest, std::uint64_t, DigestHash> mended_;  // written again, -> slot
+    std::uint64_t mended_chunks_ = 0;
 };
 
 }  // namespace goldlink::store

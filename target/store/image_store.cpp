@@ -8,9 +8,12 @@
 #include <algorithm>
 #include <map>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "common/file.hpp"
 #include "common/log.hpp"
+#include "target/store/chunk_check.hpp"
+#include "target/store/damage_report.hpp"
 #include "target/store/image_source.hpp"
 #include "target/store/open_version.hpp"
 #include "target/store/raw_export.hpp"
@@ -35,7 +38,11 @@ class FolderStore final : public ImageStore {
   public:
     FolderStore(std::filesystem::path folder, FileDescriptor lock,
                 std::unique_ptr<ChunkStore> chunks)
-        : folder_(std::move(folder)), lock_(std::move(lock)), chunks_(std::move(chunks)) {}
+        : folder_(std::move(folder)), lock_(std::move(lock)), chunks_(std::move(chunks)) {
+        chunks_->bad_chunks().on_change = [this](const std::vector<ChunkPlace>& changed, bool bad) {
+            tell(changed, bad);
+        };
+    }
 
     Result<> tidy();
 
@@ -52,6 +59,9 @@ class FolderStore final : public ImageStore {
     Result<> export_version(std::string_view digest, const std::filesystem::path& file,
                             const std::string& format, Progress& progress) override;
     Result<std::vector<VerifyFinding>> verify(std::string_view digest, Progress& progress) override;
+    Result<RepairResult> repair(std::string_view digest, const ImportRequest& request,
+                                Progress& progress) override;
+    Result<> recheck_bad_chunks(Progress& progress) override;
     Result<> remove(std::string_view digest) override;
     Result<VersionInfo> commit(std::string_view base_digest,
                                const std::vector<std::uint64_t>& changed_chunks,
@@ -67,7 +77,10 @@ class FolderStore final : public ImageStore {
         return folder_ / "manifests" / to_hex(digest);
     }
     Result<Manifest> read_manifest(const Digest& digest) const;
+    bool has_version(const Digest& digest) const;
     Result<VersionInfo> finish(ChunkWriter& writer, const Manifest& manifest);
+    void tell(const std::vector<ChunkPlace>& chunks, bool bad);
+    Result<std::vector<VerifyFinding>> findings_of(const std::vector<Digest>& bad);
 
     const std::filesystem::path folder_;
     const FileDescriptor lock_;
@@ -75,12 +88,14 @@ class FolderStore final : public ImageStore {
 
     // Guards open_ and removal against opening.
     std::mutex open_mutex_;
-    std::unordered_map<Digest, std::weak_ptr<const OpenVersion>, DigestHash> open_;
+    std::unordered_map<Digest, std::weak_ptr<OpenVersion>, DigestHash> open_;
+
+    mutable DamageReport damage_;
 };
 
 VersionInfo info_of(const Digest& digest, const VersionRecord& record) {
     return {to_hex(digest), record.size_bytes, record.stored_chunks * kChunkBytes,
-            record.unique_chunks * kChunkBytes};
+            record.unique_chunks * kChunkBytes, 0, {}};
 }
 
 Failure no_such_version(const Digest& digest) {
@@ -138,7 +153,9 @@ Result<Manifest> FolderStore::read_manifest(const Digest& digest) const {
         GOLDLINK_TRY_ASSIGN(const auto record, txn.version(digest));
         if (!record) return no_such_version(digest);
     }
-    return Manifest::read(chunks_->storage(), manifest_path(digest), digest);
+    auto manifest = Manifest::read(chunks_->storage(), manifest_path(digest), digest);
+    damage_.note_manifest(digest, manifest ? std::nullopt : std::optional(manifest.error()));
+    return manifest;
 }
 
 Result<std::shared_ptr<const Version>> FolderStore::open_version(std::string_view hex) {
@@ -165,7 +182,13 @@ Result<std::vector<VersionInfo>> FolderStore::list() const {
     GOLDLINK_TRY_ASSIGN(const auto txn, chunks_->index().begin_read());
     GOLDLINK_TRY_ASSIGN(const auto versions, txn.versions());
     std::vector<VersionInfo> all;
-    for (const auto& [digest, record] : versions) all.push_back(info_of(digest, record));
+    for (const auto& [digest, record] : versions) {
+        VersionInfo info = info_of(digest, record);
+        auto damage = damage_.of(digest, info.size_bytes, manifest_path(digest), *chunks_);
+        info.bad_bytes = damage.bad_bytes;
+        info.damage = std::move(damage.message);
+        all.push_back(std::move(info));
+    }
     return all;
 }
 
@@ -186,10 +209,40 @@ Result<std::unique_ptr<VersionTransfer>> FolderStore::begin_transfer() {
 
 Result<VersionInfo> FolderStore::finish(ChunkWriter& writer, const Manifest& manifest) {
     const Digest digest = manifest.digest();
+    GOLDLINK_TRY(writer.flush());
     const std::lock_guard lock(open_mutex_);  // the same version may be in removal
+    const bool is_new = !has_version(digest);
     GOLDLINK_TRY_ASSIGN(const VersionRecord record,
                         writer.finish(manifest, digest, manifest_path(digest)));
+    if (!is_new && !read_manifest(digest)) {
+        GOLDLINK_TRY(manifest.write(chunks_->storage(), manifest_path(digest)));
+        GOLDLINK_TRY(read_manifest(digest));
+        log::info("the manifest of version {} is made anew", to_hex(digest));
+    }
     return info_of(digest, record);
+}
+
+bool FolderStore::has_version(const Digest& digest) const {
+    const auto txn = chunks_->index().begin_read();
+    if (!txn) return false;
+    const auto record = txn->version(digest);
+    return record && record->has_value();
+}
+
+// Tells the open versions, and whoever wants to know.
+void FolderStore::tell(const std::vector<ChunkPlace>& chunks, bool bad) {
+    std::unordered_set<ChunkLocation> locations;
+    IntegrityChange change{bad, {}};
+    for (const ChunkPlace& place : chunks) {
+        if (is_stored(place.location)) locations.insert(place.location);
+        change.chunks.push_back(to_hex(place.digest));
+    }
+    {
+        const std::lock_guard lock(open_mutex_);
+        for (const auto& [digest, open] : open_)
+            if (const auto version = open.lock()) version->change(locations, bad, chunks_->packs());
+    }
+    if (on_integrity_change) on_integrity_change(change);
 }
 
 Result<VersionInfo> FolderStore::import(const ImportRequest& request, Progress& progress) {
@@ -224,11 +277,23 @@ Result<> FolderStore::export_version(std::string_view hex, const std::filesystem
 Result<std::vector<VerifyFinding>> FolderStore::verify(std::string_view hex, Progress& progress) {
     GOLDLINK_TRY_ASSIGN(const Digest digest, parse_digest(hex));
     GOLDLINK_TRY_ASSIGN(const Manifest manifest, read_manifest(digest));
-    GOLDLINK_TRY_ASSIGN(const auto corrupt, corrupt_chunks(manifest, *chunks_, progress));
+    progress.total_bytes = manifest.size_bytes;
+    GOLDLINK_TRY_ASSIGN(const auto bad, bad_chunks_of(manifest, *chunks_, progress));
+    return findings_of(bad);
+}
+
+Result<std::vector<VerifyFinding>> FolderStore::findings_of(const std::vector<Digest>& bad) {
     std::vector<VerifyFinding> findings;
-    if (corrupt.empty()) return findings;
+    if (bad.empty()) return findings;
     std::map<Digest, VerifyFinding> by_digest;
-    for (const Digest& chunk : corrupt) by_digest[chunk].chunk_digest = to_hex(chunk);
+    {
+        GOLDLINK_TRY_ASSIGN(const auto txn, chunks_->index().begin_read());
+        for (const Digest& chunk : bad) {
+            GOLDLINK_TRY_ASSIGN(const auto record, txn.bad(chunk));
+            if (!record) continue;  // mended meanwhile
+            by_digest[chunk] = {to_hex(chunk), record->reason, record->since, {}};
+        }
+    }
     GOLDLINK_TRY_ASSIGN(const auto versions, list());
     for (const VersionInfo& info : versions) {
         GOLDLINK_TRY_ASSIGN(const Digest other, parse_digest(info.digest));
@@ -238,6 +303,60 @@ Result<std::vector<VerifyFinding>> FolderStore::verify(std::string_view hex, Pro
     }
     for (auto& [chunk, finding] : by_digest) findings.push_back(std::move(finding));
     return findings;
+}
+
+// First what is bad is found, then the file is gone through for it. A manifest that is lost leaves
+// no list of what the version needs: then the file must be the one that it was made of.
+Result<RepairResult> FolderStore::repair(std::string_view hex, const ImportRequest& request,
+                                         Progress& progress) {
+    GOLDLINK_TRY_ASSIGN(const Digest digest, parse_digest(hex));
+    auto manifest = read_manifest(digest);
+    if (!manifest && manifest.error().kind == ErrorKind::not_found &&
+        manifest.error().errno_value == 0)
+        return Failure(manifest.error());  // there is no such version
+    RepairResult result;
+    std::vector<Digest> bad;
+    GOLDLINK_TRY_ASSIGN(const auto source, ImageSource::open(request, folder_ / "spool", progress));
+    if (manifest) {
+        progress.total_bytes += manifest->size_bytes;
+        GOLDLINK_TRY_ASSIGN(bad, bad_chunks_of(*manifest, *chunks_, progress));
+        result.bad_chunks = bad.size();
+    }
+    GOLDLINK_TRY_ASSIGN(const auto writer, ChunkWriter::begin_mending(*chunks_));
+    GOLDLINK_TRY_ASSIGN(const Manifest from_file,
+                        import_raw(source->raw_fd(), source->name(), *writer, progress));
+    GOLDLINK_TRY(writer->flush());
+    if (!manifest) {
+        const std::lock_guard lock(open_mutex_);
+        if (from_file.digest() != digest)
+            return failure(
+                ErrorKind::conflict,
+                fmt::format("{} is not what version {} was made of, and only from that its "
+                            "manifest can be made anew; {}",
+                            source->name(), to_hex(digest), manifest.error().message));
+        GOLDLINK_TRY(from_file.write(chunks_->storage(), manifest_path(digest)));
+        GOLDLINK_TRY(read_manifest(digest));
+        result.manifest_mended = true;
+        result.bad_chunks = result.mended_chunks = writer->mended_chunks();
+        return result;
+    }
+    for (const Digest& chunk : bad) {
+        GOLDLINK_TRY_ASSIGN(const bool still, chunks_->bad_chunks().has(chunk));
+        if (!still) ++result.mended_chunks;
+    }
+    return result;
+}
+
+Result<> FolderStore::recheck_bad_chunks(Progress& progress) {
+    GOLDLINK_TRY_ASSIGN(const auto all, chunks_->bad_chunks().all());
+    ChunkCheck check(chunks_->index(), chunks_->packs());
+    std::vector<ChunkPlace> good;
+    for (const auto& [digest, record] : all) {
+        if (progress.cancel) return failure(ErrorKind::cancelled, "stopped");
+        GOLDLINK_TRY_ASSIGN(const auto answer, check.look_at(digest));
+        if (!answer.bad && is_stored(answer.location)) good.push_back({digest, answer.location});
+    }
+    return chunks_->bad_chunks().clear(good);
 }
 
 Result<> FolderStore::remove(std::string_view hex) {

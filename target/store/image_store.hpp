@@ -28,19 +28,29 @@ inline constexpr std::uint64_t kChunkBytes = 64 * 1024;
 // made.
 inline constexpr std::uint64_t kMaxBlankBytes = 2ull << 40;
 
-// Where a chunk lives: pack in the high 32 bits, slot in the low 32. kZeroChunk: all zero.
+// Where a chunk lives: pack in the high 32 bits, slot in the low 32. With the highest bit set there
+// is nothing to be read there: kZeroChunk is all zero, any other is bad: what its slot holds is not
+// what it should be, or nobody knows where it is (kLostChunk).
 using ChunkLocation = std::uint64_t;
+inline constexpr ChunkLocation kBadChunkBit = ChunkLocation{1} << 63;
 inline constexpr ChunkLocation kZeroChunk = ~ChunkLocation{0};
+inline constexpr ChunkLocation kLostChunk = kZeroChunk - 1;
 
-// An open version: the flat array chunk -> location. Its packs stay open while it lives.
+constexpr bool is_stored(ChunkLocation location) { return (location & kBadChunkBit) == 0; }
+constexpr bool is_bad(ChunkLocation location) {
+    return !is_stored(location) && location != kZeroChunk;
+}
+
+// An open version: the flat array chunk -> location. Its packs stay open while it lives. Which
+// chunks are bad changes while it is open; what location() says holds for the read that follows.
 class Version {
   public:
     virtual ~Version() = default;
     virtual const std::string& digest() const = 0;  // 64 hex digits: SHA-256 of the manifest
     virtual std::uint64_t size_bytes() const = 0;
     virtual ChunkLocation location(std::uint64_t chunk_index) const = 0;
-    virtual int pack_fd(ChunkLocation location) const = 0;  // opened O_RDONLY
-    // The chunk at `location` (not kZeroChunk) when it is in locked memory, where it stays as it is
+    virtual int pack_fd(ChunkLocation location) const = 0;  // of a stored chunk; opened O_RDONLY
+    // The chunk at `location` (a stored one) when it is in locked memory, where it stays as it is
     // while this version is open; else null. Notes that `bytes` of it are read. Any thread.
     virtual const std::uint8_t* resident(ChunkLocation location,
                                          std::uint32_t bytes) const noexcept;
@@ -52,6 +62,8 @@ struct VersionInfo {
     std::uint64_t size_bytes = 0;    // as the client sees the disk
     std::uint64_t stored_bytes = 0;  // chunks that are not zero, before sharing
     std::uint64_t unique_bytes = 0;  // chunks this version alone refers to
+    std::uint64_t bad_bytes = 0;     // of the disk that cannot be served
+    std::string damage;              // what is wrong with it, for an admin; "": nothing known
 };
 
 // What an import reports while it runs and may be asked to stop; written by its thread, read by
@@ -73,8 +85,21 @@ struct ImportRequest {
     bool beside = false;  // files in the folder of `file` count as companions too
 };
 
-struct VerifyFinding {  // a chunk whose bytes do not match its digest
+// Why a chunk cannot be served. The numbers are those of the index's table.
+enum class BadReason : std::uint32_t {
+    corrupt = 1,       // its bytes do not match its digest
+    unreadable = 2,    // the kernel could not read them (EIO)
+    file_missing = 3,  // its pack file is gone
+    file_short = 4,    // its pack file ends before it
+    file_refused = 5,  // its pack file could not be opened
+    lost = 6,          // the index does not say where it is
+};
+std::string_view to_string(BadReason reason);
+
+struct VerifyFinding {  // a chunk that cannot be served
     std::string chunk_digest;
+    BadReason reason = BadReason::corrupt;
+    std::int64_t since = 0;  // Unix time
     struct Use {
         std::string version_digest;
         std::uint64_t offset_bytes;
@@ -84,6 +109,17 @@ struct VerifyFinding {  // a chunk whose bytes do not match its digest
 
 class VersionReader;
 class VersionTransfer;
+struct RepairResult {
+    std::uint64_t bad_chunks = 0;     // of the version, before
+    std::uint64_t mended_chunks = 0;  // that the file had
+    bool manifest_mended = false;
+};
+
+// Chunks became bad, or good again. The digests are those of chunks.
+struct IntegrityChange {
+    bool bad = false;
+    std::vector<std::string> chunks;
+};
 
 class ImageStore {
   public:
@@ -114,8 +150,20 @@ class ImageStore {
     // Writes a version as a raw or other disk image file.
     virtual Result<> export_version(std::string_view digest, const std::filesystem::path& file,
                                     const std::string& format, Progress& progress) = 0;
+    // Reads and hashes every chunk of a version. A chunk that cannot be served is bad from now on,
+    // for every version that has it, until its bytes are found right again or are stored anew: by
+    // repair(), or by any import or commit that contains them.
     virtual Result<std::vector<VerifyFinding>> verify(std::string_view digest,
                                                       Progress& progress) = 0;
+    // Mends what is bad of a version (verifying it first) from a disk image that has its chunks,
+    // all or some. Makes no version. Its manifest, when that is lost, is made anew when the file is
+    // what the version was made of.
+    virtual Result<RepairResult> repair(std::string_view digest, const ImportRequest& request,
+                                        Progress& progress) = 0;
+    // Looks at every bad chunk again: a file may have come back.
+    virtual Result<> recheck_bad_chunks(Progress& progress) = 0;
+    // Set once, before the store is used by several threads; called on the thread that found out.
+    std::function<void(const IntegrityChange& change)> on_integrity_change;
     // Drops a version and the chunks nobody else refers to. conflict while it is open.
     virtual Result<> remove(std::string_view digest) = 0;
     // A new version from `base` with the given overlay's blocks (link commit): reads each changed

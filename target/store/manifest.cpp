@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "target/store/image_store.hpp"
+#include "target/store/unusable_file.hpp"
 
 namespace goldlink::store {
 
@@ -28,6 +29,13 @@ Header encode_header(const Manifest& manifest) {
     store_le64(header.data() + 16, manifest.size_bytes);
     store_le64(header.data() + 24, manifest.chunks.size());
     return header;
+}
+
+Failure corrupt_manifest(const std::filesystem::path& file, const char* why) {
+    return failure(ErrorKind::corrupt,
+                   fmt::format("manifest {} {}; restore it from a backup, or repair the version "
+                               "from the file that it was made of",
+                               file.string(), why));
 }
 
 Bytes digests_as_bytes(const std::vector<Digest>& digests) {
@@ -58,16 +66,23 @@ Result<> Manifest::write(Storage& storage, const std::filesystem::path& file) co
     return replace_file(storage, file, content);
 }
 
+Result<> Manifest::probe(Storage& storage, const std::filesystem::path& file,
+                         std::uint64_t size_bytes) {
+    const int fd = storage.open_read_only(file);
+    if (fd < 0) return unusable_file("manifest", file, -fd);
+    const Closer closer{storage, fd};
+    const std::uint64_t expected = kHeaderBytes + chunk_count_of(size_bytes) * sizeof(Digest);
+    const std::int64_t size = storage.size(fd);
+    if (size < 0) return unusable_file("manifest", file, static_cast<int>(-size));
+    if (static_cast<std::uint64_t>(size) < expected) return corrupt_manifest(file, "is cut short");
+    return {};
+}
+
 Result<Manifest> Manifest::read(Storage& storage, const std::filesystem::path& file,
                                 const Digest& digest) {
-    const auto corrupt = [&file](const char* why) {
-        return failure(
-            ErrorKind::corrupt,
-            fmt::format("manifest {} {}; restore it from a backup or import the image again",
-                        file.string(), why));
-    };
+    const auto corrupt = [&file](const char* why) { return corrupt_manifest(file, why); };
     const int fd = storage.open_read_only(file);
-    if (fd < 0) return system_failure(fmt::format("cannot open manifest {}", file.string()), -fd);
+    if (fd < 0) return unusable_file("manifest", file, -fd);
     const Closer closer{storage, fd};
     // False where the file ends before that.
     const auto read_all = [&](std::uint8_t* data, std::uint64_t length,

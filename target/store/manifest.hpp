@@ -34,6 +34,9 @@ struct Manifest {
     // Refuses a file that is malformed or does not hash to `digest`.
     static Result<Manifest> read(Storage& storage, const std::filesystem::path& file,
                                  const Digest& digest);
+    // Whether the file is there, may be read and is as long as that of such a disk must be.
+    static Result<> probe(Storage& storage, const std::filesystem::path& file,
+                          std::uint64_t size_bytes);
 };
 
 std::uint64_t chunk_count_of(std::uint64_t size_bytes);

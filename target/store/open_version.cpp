@@ -1,52 +1,87 @@
 #include "target/store/open_version.hpp"
 
-#include <fmt/format.h>
-
 #include "common/check.hpp"
 
 namespace goldlink::store {
 
-Result<std::shared_ptr<const OpenVersion>> OpenVersion::make(ChunkStore& store,
-                                                             const Digest& digest,
-                                                             const Manifest& manifest) {
+bool OpenVersion::open_pack(PackTable& table, ChunkLocation location, Packs& packs) {
+    const std::uint64_t number = location >> 32;
+    if (number < table.size() && table[number]) return true;
+    auto pack = packs.pack_of_slot(slot_of_location(location), false);
+    if (!pack) return false;
+    if (number >= table.size()) table.resize(number + 1);
+    table[number] = std::move(*pack);
+    return true;
+}
+
+void OpenVersion::publish(PackTable table) {
+    tables_.push_back(std::make_unique<const PackTable>(std::move(table)));
+    packs_.store(tables_.back().get(), std::memory_order_release);
+}
+
+Result<std::shared_ptr<OpenVersion>> OpenVersion::make(ChunkStore& store, const Digest& digest,
+                                                       const Manifest& manifest) {
     std::shared_ptr<OpenVersion> version(new OpenVersion);
     version->digest_ = to_hex(digest);
     version->size_bytes_ = manifest.size_bytes;
-    version->locations_.reserve(manifest.chunks.size());
+    version->chunk_count_ = manifest.chunks.size();
+    version->locations_ = std::make_unique<std::atomic<ChunkLocation>[]>(manifest.chunks.size());
+    PackTable table;
+    const bool some_are_bad = !store.bad_chunks().empty();
     GOLDLINK_TRY_ASSIGN(const auto txn, store.index().begin_read());
-    for (const Digest& chunk : manifest.chunks) {
-        if (is_zero(chunk)) {
-            version->locations_.push_back(kZeroChunk);
+    const auto locate = [&](const Digest& chunk) -> Result<ChunkLocation> {
+        if (is_zero(chunk)) return kZeroChunk;
+        GOLDLINK_TRY_ASSIGN(const auto record, txn.chunk(chunk));
+        if (!record) return kLostChunk;
+        const ChunkLocation location = location_of_slot(record->slot);
+        if (some_are_bad) {
+            GOLDLINK_TRY_ASSIGN(const auto bad, txn.bad(chunk));
+            if (bad) return location | kBadChunkBit;
+        }
+        return open_pack(table, location, store.packs()) ? location : location | kBadChunkBit;
+    };
+    for (std::size_t i = 0; i < manifest.chunks.size(); ++i) {
+        GOLDLINK_TRY_ASSIGN(const ChunkLocation location, locate(manifest.chunks[i]));
+        version->locations_[i].store(location, std::memory_order_relaxed);
+    }
+    version->publish(std::move(table));
+    return version;
+}
+
+void OpenVersion::change(const std::unordered_set<ChunkLocation>& locations, bool bad,
+                         Packs& packs) {
+    PackTable table = *tables_.back();
+    for (std::uint64_t i = 0; i < chunk_count_; ++i) {
+        const ChunkLocation now = locations_[i].load(std::memory_order_relaxed);
+        if (now >= kLostChunk || bad != is_stored(now)) continue;
+        const ChunkLocation plain = now & ~kBadChunkBit;
+        if (!locations.contains(plain)) continue;
+        if (bad) {
+            locations_[i].store(plain | kBadChunkBit, std::memory_order_relaxed);
             continue;
         }
-        GOLDLINK_TRY_ASSIGN(const auto record, txn.chunk(chunk));
-        if (!record)
-            return failure(ErrorKind::corrupt,
-                           fmt::format("version {} needs chunk {} that the store does not have; "
-                                       "import the image again",
-                                       to_hex(digest), to_hex(chunk)));
-        const ChunkLocation location = location_of_slot(record->slot);
-        const std::uint64_t pack = location >> 32;
-        if (pack >= version->packs_.size()) version->packs_.resize(pack + 1);
-        if (!version->packs_[pack]) {
-            GOLDLINK_TRY_ASSIGN(version->packs_[pack],
-                                store.packs().pack_of_slot(record->slot, false));
+        const std::uint64_t number = plain >> 32;
+        if (number >= table.size() || !table[number]) {
+            if (!open_pack(table, plain, packs)) continue;
+            publish(table);
         }
-        version->locations_.push_back(location);
+        locations_[i].store(plain, std::memory_order_release);
     }
-    return std::shared_ptr<const OpenVersion>(std::move(version));
 }
 
 ChunkLocation OpenVersion::location(std::uint64_t chunk_index) const {
-    CHECK(chunk_index < locations_.size(), "a chunk past the end of its version was asked for");
-    return locations_[chunk_index];
+    CHECK(chunk_index < chunk_count_, "a chunk past the end of its version was asked for");
+    return locations_[chunk_index].load(std::memory_order_acquire);
 }
 
-int OpenVersion::pack_fd(ChunkLocation location) const { return packs_[location >> 32]->read; }
+int OpenVersion::pack_fd(ChunkLocation location) const {
+    return (*packs_.load(std::memory_order_acquire))[location >> 32]->read;
+}
 
 const std::uint8_t* OpenVersion::resident(ChunkLocation location,
                                           std::uint32_t bytes) const noexcept {
-    PackMemory* memory = packs_[location >> 32]->memory.get();
+    PackMemory* memory =
+        (*packs_.load(std::memory_order_acquire))[location >> 32]->memory.get();
     return memory == nullptr ? nullptr : memory->use(static_cast<std::uint32_t>(location), bytes);
 }
 

@@ -1,6 +1,12 @@
 // OpenVersion: a version made ready for reading: chunk -> location in one flat array.
-// Immutable after make(); holds its packs open. Threads: any.
+// Holds its packs open. Which of its chunks are bad changes under its readers, which take no lock:
+// a location is set after the pack that it needs. Threads: any; change() by one at a time.
 #pragma once
+
+#include <atomic>
+#include <memory>
+#include <unordered_set>
+#include <vector>
 
 #include "target/store/chunk_store.hpp"
 #include "target/store/manifest.hpp"
@@ -9,8 +15,8 @@ namespace goldlink::store {
 
 class OpenVersion final : public Version {
   public:
-    static Result<std::shared_ptr<const OpenVersion>> make(ChunkStore& store, const Digest& digest,
-                                                           const Manifest& manifest);
+    static Result<std::shared_ptr<OpenVersion>> make(ChunkStore& store, const Digest& digest,
+                                                     const Manifest& manifest);
 
     const std::string& digest() const override { return digest_; }
     std::uint64_t size_bytes() const override { return size_bytes_; }
@@ -19,13 +25,23 @@ class OpenVersion final : public Version {
     const std::uint8_t* resident(ChunkLocation location,
                                  std::uint32_t bytes) const noexcept override;
 
+    // Bad from now on, or good again: `locations` as they are without the bad bit.
+    void change(const std::unordered_set<ChunkLocation>& locations, bool bad, Packs& packs);
+
   private:
+    using PackTable = std::vector<std::shared_ptr<const PackFile>>;  // by number; null: not used
+
     OpenVersion() = default;
+    // A pack of `table` that is not open yet; false when it cannot be.
+    static bool open_pack(PackTable& table, ChunkLocation location, Packs& packs);
+    void publish(PackTable table);
 
     std::string digest_;
     std::uint64_t size_bytes_ = 0;
-    std::vector<ChunkLocation> locations_;
-    std::vector<std::shared_ptr<const PackFile>> packs_;  // by pack number; null: not used
+    std::uint64_t chunk_count_ = 0;
+    std::unique_ptr<std::atomic<ChunkLocation>[]> locations_;
+    std::atomic<const PackTable*> packs_{nullptr};
+    std::vector<std::unique_ptr<const PackTable>> tables_;  // the last one is in use
 };
 
 }  // namespace goldlink::store

@@ -6,6 +6,8 @@
 #include <cerrno>
 #include <cstdlib>
 
+#include "target/store/unusable_file.hpp"
+
 namespace goldlink::store {
 
 namespace {
@@ -26,7 +28,7 @@ PackFile::~PackFile() {
 
 Result<std::shared_ptr<const PackFile>> Packs::pack_of_slot(std::uint64_t slot, bool create) {
     const std::uint64_t number = slot / kSlotsPerPack;
-    if (number > 0xffffffffu)
+    if (number > 0x7fffffffu)  // the highest bit of a location says that it is none
         return failure(ErrorKind::corrupt, fmt::format("slot {} is outside of every pack", slot));
     const std::lock_guard lock(mutex_);
     if (number >= open_.size()) open_.resize(number + 1);
@@ -45,7 +47,7 @@ Result<std::shared_ptr<const PackFile>> Packs::pack_of_slot(std::uint64_t slot, 
 Result<std::shared_ptr<const PackFile>> Packs::open_pack(std::uint64_t number, bool create) {
     const auto path = path_of(number);
     const auto refused = [&](int error) {
-        return system_failure(fmt::format("cannot open pack {}", path.string()), -error);
+        return unusable_file("pack", path, -error);
     };
     auto pack = std::make_shared<PackFile>(storage_);
     pack->write = storage_.open(path, create);
@@ -120,6 +122,24 @@ Result<> Packs::punch(std::uint64_t first, std::uint64_t count) {
         count -= here;
     }
     return {};
+}
+
+std::string Packs::trouble_with(std::uint64_t pack_number, std::uint64_t slots_needed) {
+    const auto pack = pack_of_slot(pack_number * kSlotsPerPack, false);
+    if (!pack) return pack.error().message;
+    const std::int64_t size = storage_.size((*pack)->read);
+    if (size < static_cast<std::int64_t>(slots_needed * kChunkBytes))
+        return fmt::format("pack {} is cut short: it ends after {} bytes of at least {}",
+                           path_of(pack_number).string(), std::max<std::int64_t>(size, 0),
+                           slots_needed * kChunkBytes);
+    return fmt::format("pack {} was missing or cut short; what is in it now was not verified yet",
+                       path_of(pack_number).string());
+}
+
+void Packs::forget_resident(std::uint64_t slot) {
+    const auto pack = pack_of_slot(slot, false);
+    if (pack && (*pack)->memory)
+        resident_->forget(*(*pack)->memory, static_cast<std::uint32_t>(slot % kSlotsPerPack), 1);
 }
 
 Result<> Packs::truncate_from(std::uint64_t slot) {

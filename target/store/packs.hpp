@@ -58,6 +58,10 @@ class Packs {
     Result<> punch(std::uint64_t first, std::uint64_t count);
     // Drops everything at and after `slot`.
     Result<> truncate_from(std::uint64_t slot);
+    // What keeps the pack's first slots from being read, for an admin.
+    std::string trouble_with(std::uint64_t pack_number, std::uint64_t slots_needed);
+    // Pages of the slot that could not be brought into locked memory are tried again.
+    void forget_resident(std::uint64_t slot);
 
   private:
     Result<std::shared_ptr<const PackFile>> open_pack(std::uint64_t pack_number, bool create);

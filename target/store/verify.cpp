@@ -1,76 +1,66 @@
 #include "target/store/verify.hpp"
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
-#include <cstdlib>
 #include <unordered_set>
 
-#include "common/file.hpp"
+#include "target/store/chunk_check.hpp"
 
 namespace goldlink::store {
 
 namespace {
 
-// Reads slots of packs without the page cache, which may hold a good copy of a bad disk block.
-class DirectReader {
-  public:
-    explicit DirectReader(ChunkStore& store)
-        : store_(store),
-          buffer_(static_cast<std::uint8_t*>(std::aligned_alloc(4096, kChunkBytes)), std::free) {}
+// Gone over in a few milliseconds: what is found bad is bad for everybody that soon.
+constexpr std::size_t kChunksATime = 64;
 
-    Result<> read(std::uint64_t slot) {
-        const std::uint64_t number = slot / kSlotsPerPack;
-        if (number != pack_number_ || !pack_) {
-            GOLDLINK_TRY_ASSIGN(pack_, store_.packs().pack_of_slot(slot, false));
-            pack_number_ = number;
-            // Opened anew: O_DIRECT on the shared description would change it for every reader.
-            direct_ =
-                FileDescriptor(::open(("/proc/self/fd/" + std::to_string(pack_->read)).c_str(),
-                                      O_RDONLY | O_DIRECT | O_CLOEXEC));
-        }
-        const auto offset = static_cast<off_t>((slot % kSlotsPerPack) * kChunkBytes);
-        if (direct_ && ::pread(direct_.get(), buffer_.get(), kChunkBytes, offset) ==
-                           static_cast<ssize_t>(kChunkBytes))
-            return {};
-        return store_.packs().read(slot, buffer_.get());
+// The distinct chunks of a version, some at a time, with what became of them.
+class Verification {
+  public:
+    explicit Verification(ChunkStore& store)
+        : store_(store), check_(store.index(), store.packs()) {}
+
+    Result<> look_at(const Digest& digest) {
+        if (!seen_.insert(digest).second) return {};
+        GOLDLINK_TRY_ASSIGN(const auto answer, check_.look_at(digest));
+        GOLDLINK_TRY_ASSIGN(const bool listed, store_.bad_chunks().has(digest));
+        if (answer.bad)
+            (listed ? bad_ : suspects_).push_back(digest);
+        else if (listed && answer.location != kLostChunk)
+            good_again_.push_back({digest, answer.location});
+        return {};
     }
-    Bytes chunk() const { return {buffer_.get(), kChunkBytes}; }
+    Result<> settle() {
+        GOLDLINK_TRY(store_.bad_chunks().clear(std::exchange(good_again_, {})));
+        GOLDLINK_TRY_ASSIGN(const auto marked,
+                            store_.bad_chunks().mark(std::exchange(suspects_, {})));
+        bad_.insert(bad_.end(), marked.begin(), marked.end());
+        return {};
+    }
+    std::vector<Digest> bad() && { return std::move(bad_); }
 
   private:
     ChunkStore& store_;
-    std::unique_ptr<std::uint8_t, decltype(&std::free)> buffer_;
-    std::uint64_t pack_number_ = 0;
-    std::shared_ptr<const PackFile> pack_;
-    FileDescriptor direct_;
+    ChunkCheck check_;
+    std::unordered_set<Digest, DigestHash> seen_;
+    std::vector<Digest> suspects_, bad_;
+    std::vector<ChunkPlace> good_again_;
 };
 
 }  // namespace
 
-Result<std::vector<Digest>> corrupt_chunks(const Manifest& manifest, ChunkStore& store,
-                                           Progress& progress) {
-    std::vector<Digest> corrupt;
-    std::unordered_set<Digest, DigestHash> seen;
-    Hasher hasher;
-    DirectReader reader(store);
-    progress.total_bytes = manifest.size_bytes;
+Result<std::vector<Digest>> bad_chunks_of(const Manifest& manifest, ChunkStore& store,
+                                          Progress& progress) {
+    Verification verification(store);
     for (std::size_t i = 0; i < manifest.chunks.size(); ++i) {
-        if (progress.cancel) return failure(ErrorKind::cancelled, "the verification was cancelled");
-        const Digest& digest = manifest.chunks[i];
-        if (!is_zero(digest) && seen.insert(digest).second) {
-            std::optional<ChunkRecord> record;
-            {
-                GOLDLINK_TRY_ASSIGN(const auto txn, store.index().begin_read());
-                GOLDLINK_TRY_ASSIGN(record, txn.chunk(digest));
-            }
-            if (!record || !reader.read(record->slot) || hasher.hash(reader.chunk()) != digest)
-                corrupt.push_back(digest);
+        if (progress.cancel) {
+            GOLDLINK_TRY(verification.settle());
+            return failure(ErrorKind::cancelled, "the verification was cancelled");
         }
-        progress.done_bytes = std::min<std::uint64_t>((i + 1) * kChunkBytes, manifest.size_bytes);
+        if (!is_zero(manifest.chunks[i])) GOLDLINK_TRY(verification.look_at(manifest.chunks[i]));
+        if (i % kChunksATime == kChunksATime - 1) GOLDLINK_TRY(verification.settle());
+        progress.done_bytes += std::min(kChunkBytes, manifest.size_bytes - i * kChunkBytes);
     }
-    return corrupt;
+    GOLDLINK_TRY(verification.settle());
+    return std::move(verification).bad();
 }
 
 void add_uses(std::map<Digest, VerifyFinding>& findings, const std::string& version_digest,

@@ -10,10 +10,10 @@ namespace goldlink::store {
 
 inline constexpr std::size_t kMaxUsesReported = 100;
 
-// Reads each distinct chunk from the disk, past the page cache where the filesystem lets us, and
-// returns those whose bytes do not hash to their digest, cannot be read, or are not in the index.
-Result<std::vector<Digest>> corrupt_chunks(const Manifest& manifest, ChunkStore& store,
-                                           Progress& progress);
+// Looks at each distinct chunk on the disk and returns those that cannot be served; they are bad
+// from now on, and those that were and are right again are not. Adds to progress.done_bytes.
+Result<std::vector<Digest>> bad_chunks_of(const Manifest& manifest, ChunkStore& store,
+                                          Progress& progress);
 
 // Adds where `manifest` uses the chunks of `findings`.
 void add_uses(std::map<Digest, VerifyFinding>& findings, const std::string& version_digest,

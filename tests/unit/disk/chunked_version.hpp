@@ -37,6 +37,10 @@ class ChunkedVersion : public store::Version {
     std::uint64_t size_bytes() const override { return size_bytes_; }
     store::ChunkLocation location(std::uint64_t chunk) const override { return locations_[chunk]; }
     int pack_fd(store::ChunkLocation) const override { return fd_; }
+    void set_bad(std::uint64_t chunk, bool bad) {
+        locations_[chunk] =
+            bad ? locations_[chunk] | store::kBadChunkBit : locations_[chunk] & ~store::kBadChunkBit;
+    }
 
   protected:
     const std::uint8_t* chunk_in_memory(store::ChunkLocation location) const noexcept {

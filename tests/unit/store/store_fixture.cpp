@@ -45,6 +45,7 @@ DiskBytes read_version(const Version& version) {
     for (std::uint64_t at = 0; at < disk.size(); at += kChunkBytes) {
         const ChunkLocation location = version.location(at / kChunkBytes);
         if (location == kZeroChunk) continue;
+        REQUIRE(is_stored(location));
         const std::uint64_t length = std::min<std::uint64_t>(kChunkBytes, disk.size() - at);
         REQUIRE(::pread(version.pack_fd(location), disk.data() + at, length,
                         static_cast<off_t>(Version::slot_offset_bytes(location))) ==
