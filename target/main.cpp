@@ -13,6 +13,7 @@
 #include "common/log.hpp"
 #include "common/signals.hpp"
 #include "target/control/control_context.hpp"
+#include "target/control/store_health.hpp"
 #include "target/reactor/io_ring.hpp"
 #include "target/reactor/reactor.hpp"
 #include "target/store/resident_chunks.hpp"
@@ -138,6 +139,7 @@ Result<> serve(const Options& options) {
     GOLDLINK_TRY(tasks.load());
     GOLDLINK_TRY(links.load());  // from here on everything ends by the steps at the bottom
 
+    control::StoreHealth health(*store, links, *events);
     iscsi::PortalSet portals(reactors.pointers(), links, options.portal);
     Result<> listening;
     for (const std::string& address : options.portals)
@@ -160,6 +162,7 @@ Result<> serve(const Options& options) {
     std::vector<http::Route> routes;
     control::add_link_routes(routes, context);
     control::add_store_routes(routes, context);
+    control::add_integrity_routes(routes, context);
     control::add_status_routes(routes, context);
     http::Server server(std::move(routes), {.server_name = "goldlink-target"});
     for (const std::string& address : options.control)
@@ -167,6 +170,7 @@ Result<> serve(const Options& options) {
 
     if (listening) {
         tasks.start();
+        health.start();
         log::info("serving {} links at {}, I/O by {}", links.size(),
                   fmt::join(portals.addresses(), ", "), context.io_kind);
         std::puts("ready");
@@ -176,6 +180,7 @@ Result<> serve(const Options& options) {
     events->close();
     server.stop();
     tasks.stop();
+    health.stop();
     portals.stop();
     links.close();
     return listening;

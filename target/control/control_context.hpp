@@ -42,6 +42,7 @@ void add_link_routes(std::vector<http::Route>& routes, ControlContext& context);
 void add_store_routes(std::vector<http::Route>& routes, ControlContext& context);
 void add_transfer_routes(std::vector<http::Route>& routes, ControlContext& context);
 void add_chunk_routes(std::vector<http::Route>& routes, ControlContext& context);
+void add_integrity_routes(std::vector<http::Route>& routes, ControlContext& context);
 void add_status_routes(std::vector<http::Route>& routes, ControlContext& context);
 
 // Where the files of imports come from and those of exports go to.
@@ -51,10 +52,17 @@ struct TransferFolders {
     const ServerPaths& server_paths;
 };
 
-// Does a task of the queue (import, commit, verify, export).
+// Does a task of the queue (import, commit, verify, repair, export).
 Result<std::string> run_task(const TaskRequest& request, store::Progress& progress,
                              LinkTable& links, store::ImageStore& store,
                              const TransferFolders& folders, BootTraces& traces);
+
+Result<std::string> run_repair(const TaskRequest& request, store::Progress& progress,
+                               LinkTable& links, store::ImageStore& store,
+                               const TransferFolders& folders);
+// The member of a task's report.
+std::string findings_member(const std::vector<store::VerifyFinding>& findings);
+boost::json::value damage_json(const std::string& damage);  // null when there is none
 
 http::Response respond_json(int status, const boost::json::value& body);
 http::Response respond_text(int status, std::string json_text);

@@ -19,7 +19,19 @@ json::object overlay_json(const disk::OverlayUsage& usage) {
             {"journal_bytes", usage.journal_bytes}};
 }
 
-json::object view_json(const LinkView& view) {
+// What is wrong with versions, by digest; most times nothing.
+using Damages = std::map<std::string, std::string>;
+
+Damages damages_of(const ControlContext& context) {
+    Damages damages;
+    const auto versions = context.store.list();
+    if (!versions) return damages;
+    for (const auto& info : *versions)
+        if (!info.damage.empty()) damages[info.digest] = info.damage;
+    return damages;
+}
+
+json::object view_json(const LinkView& view, const Damages& damages) {
     json::object o = view.state.definition.to_json(false);
     const LinkReport& report = view.report;
     o["generation"] = report.generation;
@@ -51,6 +63,10 @@ json::object view_json(const LinkView& view) {
         for (const LinkReport::Disk& open : report.disks)
             if (open.state.lun == disk.lun && disk.type == DiskType::disk)
                 shown["overlay"] = overlay_json(open.overlay);
+        const auto damage = damages.find(disk.version);
+        shown["problem"] = nullptr;
+        if (damage != damages.end())
+            shown["problem"] = fmt::format("its version is damaged: {}", damage->second);
         running.push_back(std::move(shown));
     }
     o["running"] = std::move(running);
@@ -67,7 +83,7 @@ http::Response put_link(ControlContext& context, const http::Request& request) {
     if (!definition) return http::problem(definition.error());
     auto view = context.links.put(*definition);
     if (!view) return respond(view.error());
-    return respond_json(200, view_json(*view));
+    return respond_json(200, view_json(*view, damages_of(context)));
 }
 
 Result<std::vector<LinkDefinition>> parse_set(const json::object& body, std::uint64_t& revision) {
@@ -113,7 +129,8 @@ http::Response put_links(ControlContext& context, const http::Request& request) 
 
 http::Response get_links(ControlContext& context) {
     json::array array;
-    for (const LinkView& view : context.links.view_all()) array.push_back(view_json(view));
+    const Damages damages = damages_of(context);
+    for (const LinkView& view : context.links.view_all()) array.push_back(view_json(view, damages));
     return respond_json(200, array);
 }
 
@@ -122,7 +139,7 @@ http::Response get_link(ControlContext& context, const http::Request& request) {
     if (!view)
         return http::problem(404, "no-such-link", "No such link",
                              fmt::format("there is no link {}", request.params.at("id")));
-    return respond_json(200, view_json(*view));
+    return respond_json(200, view_json(*view, damages_of(context)));
 }
 
 http::Response delete_link(ControlContext& context, const http::Request& request) {

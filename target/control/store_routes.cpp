@@ -157,6 +157,8 @@ using ReadsByVersion = std::map<std::string, disk::ReadCounters>;
 json::object version_json(ControlContext& context, const ReadsByVersion& reads,
                           const store::VersionInfo& info) {
     json::object o = version_json(info);
+    o["bad_bytes"] = info.bad_bytes;
+    o["damage"] = damage_json(info.damage);
     o["open"] = !context.links.users_of_version(info.digest).empty();
     const auto found = reads.find(info.digest);
     const disk::ReadCounters counted = found == reads.end() ? disk::ReadCounters{} : found->second;
@@ -250,19 +252,6 @@ std::string version_member(const store::VersionInfo& info) {
     return "\"version\":" + json::serialize(version_json(info));
 }
 
-std::string findings_member(const std::vector<store::VerifyFinding>& findings) {
-    json::array array;
-    for (const auto& finding : findings) {
-        json::array uses;
-        for (const auto& use : finding.uses)
-            uses.push_back(
-                json::object{{"version", use.version_digest}, {"offset_bytes", use.offset_bytes}});
-        array.push_back(
-            json::object{{"chunk_digest", finding.chunk_digest}, {"uses", std::move(uses)}});
-    }
-    return "\"findings\":" + json::serialize(array);
-}
-
 // An argument of a task as its file had it.
 template <typename Number>
 Result<Number> parse_number(const std::string& text) {
@@ -349,6 +338,7 @@ Result<std::string> run_task(const TaskRequest& request, store::Progress& progre
                             traces.prewarm(request.arguments.at("digest"), progress));
         return fmt::format("\"prewarmed_bytes\":{}", bytes);
     }
+    if (request.kind == "repair") return run_repair(request, progress, links, store, folders);
     if (request.kind == "export") {
         return run_export(request, progress, store, folders);
     }

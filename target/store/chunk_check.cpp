@@ -49,9 +49,10 @@ bool ChunkCheck::rewrite_from_memory(std::uint64_t slot, const Digest& digest) {
         !packs_.sync({static_cast<std::uint32_t>(slot / kSlotsPerPack)}))
         return false;
     if (!read_disk(slot) || hasher_.hash(chunk()) != digest) return false;
-    log::warn("chunk {} had gone bad on the disk and was written again from memory: look at the "
-              "disk that the image store is on",
-              to_hex(digest));
+    log::warn(
+        "chunk {} had gone bad on the disk and was written again from memory: look at the "
+        "disk that the image store is on",
+        to_hex(digest));
     return true;
 }
 

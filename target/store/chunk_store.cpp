@@ -89,15 +89,15 @@ Result<> ChunkStore::check_packs() {
     std::vector<std::pair<ChunkPlace, BadReason>> bad;
     {
         GOLDLINK_TRY_ASSIGN(const auto txn, index_->begin_read());
-        GOLDLINK_TRY(txn.for_each_chunk([&](const Digest& digest,
-                                            const ChunkRecord& record) -> Result<> {
-            auto trouble = troubles.find(record.slot / kSlotsPerPack);
-            const std::uint64_t in_pack = record.slot % kSlotsPerPack;
-            if (trouble == troubles.end() || in_pack < trouble->second.slots) return {};
-            bad.push_back({{digest, location_of_slot(record.slot)}, trouble->second.reason});
-            trouble->second.needed = std::max(trouble->second.needed, in_pack + 1);
-            return {};
-        }));
+        GOLDLINK_TRY(
+            txn.for_each_chunk([&](const Digest& digest, const ChunkRecord& record) -> Result<> {
+                auto trouble = troubles.find(record.slot / kSlotsPerPack);
+                const std::uint64_t in_pack = record.slot % kSlotsPerPack;
+                if (trouble == troubles.end() || in_pack < trouble->second.slots) return {};
+                bad.push_back({{digest, location_of_slot(record.slot)}, trouble->second.reason});
+                trouble->second.needed = std::max(trouble->second.needed, in_pack + 1);
+                return {};
+            }));
     }
     if (bad.empty()) return {};
     for (const auto& [number, trouble] : troubles)

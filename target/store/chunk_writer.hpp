@@ -47,7 +47,7 @@ class ChunkWriter {
     ChunkStore::Writing writing_;
     std::shared_mutex batch_mutex_;  // shared: adding to the batch; unique: recording it
     const bool mend_only_;
-    std::mutex mutex_;  // guards batch_ and mended_
+    std::mutex mutex_;                                              // guards batch_ and mended_
     std::unordered_map<Digest, std::uint64_t, DigestHash> batch_;   // new chunk -> slot
     std::unordered_map<Digest, std::uint64_t, DigestHash> mended_;  // written again, -> slot
     std::uint64_t mended_chunks_ = 0;

@@ -11,10 +11,13 @@ namespace goldlink::store {
 
 void DamageReport::note_manifest(const Digest& version, const std::optional<Error>& error) {
     const std::lock_guard lock(mutex_);
+    const auto known = manifests_.find(version);
+    if (known == manifests_.end() ? !error : error && known->second == error->message) return;
     if (error)
         manifests_[version] = error->message;
     else
-        manifests_.erase(version);
+        manifests_.erase(known);
+    noted_.fetch_add(1, std::memory_order_release);
 }
 
 DamageReport::Damage DamageReport::of(const Digest& version, std::uint64_t size_bytes,
@@ -58,8 +61,7 @@ DamageReport::Damage DamageReport::count(const Digest& version,
         if (of_file && record && *record) {
             PackDamage& pack = by_pack[(*record)->slot / kSlotsPerPack];
             ++pack.chunks;
-            pack.slots_needed =
-                std::max(pack.slots_needed, (*record)->slot % kSlotsPerPack + 1);
+            pack.slots_needed = std::max(pack.slots_needed, (*record)->slot % kSlotsPerPack + 1);
         } else
             ++by_reason[found->second];
     }

@@ -62,6 +62,9 @@ class FolderStore final : public ImageStore {
     Result<RepairResult> repair(std::string_view digest, const ImportRequest& request,
                                 Progress& progress) override;
     Result<> recheck_bad_chunks(Progress& progress) override;
+    std::uint64_t damage_revision() const override {
+        return 1 + chunks_->bad_chunks().revision() + damage_.revision();
+    }
     Result<> remove(std::string_view digest) override;
     Result<VersionInfo> commit(std::string_view base_digest,
                                const std::vector<std::uint64_t>& changed_chunks,
@@ -94,8 +97,12 @@ class FolderStore final : public ImageStore {
 };
 
 VersionInfo info_of(const Digest& digest, const VersionRecord& record) {
-    return {to_hex(digest), record.size_bytes, record.stored_chunks * kChunkBytes,
-            record.unique_chunks * kChunkBytes, 0, {}};
+    return {to_hex(digest),
+            record.size_bytes,
+            record.stored_chunks * kChunkBytes,
+            record.unique_chunks * kChunkBytes,
+            0,
+            {}};
 }
 
 Failure no_such_version(const Digest& digest) {
@@ -229,20 +236,14 @@ bool FolderStore::has_version(const Digest& digest) const {
     return record && record->has_value();
 }
 
-// Tells the open versions, and whoever wants to know.
+// Tells the open versions.
 void FolderStore::tell(const std::vector<ChunkPlace>& chunks, bool bad) {
     std::unordered_set<ChunkLocation> locations;
-    IntegrityChange change{bad, {}};
-    for (const ChunkPlace& place : chunks) {
+    for (const ChunkPlace& place : chunks)
         if (is_stored(place.location)) locations.insert(place.location);
-        change.chunks.push_back(to_hex(place.digest));
-    }
-    {
-        const std::lock_guard lock(open_mutex_);
-        for (const auto& [digest, open] : open_)
-            if (const auto version = open.lock()) version->change(locations, bad, chunks_->packs());
-    }
-    if (on_integrity_change) on_integrity_change(change);
+    const std::lock_guard lock(open_mutex_);
+    for (const auto& [digest, open] : open_)
+        if (const auto version = open.lock()) version->change(locations, bad, chunks_->packs());
 }
 
 Result<VersionInfo> FolderStore::import(const ImportRequest& request, Progress& progress) {

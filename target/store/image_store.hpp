@@ -115,12 +115,6 @@ struct RepairResult {
     bool manifest_mended = false;
 };
 
-// Chunks became bad, or good again. The digests are those of chunks.
-struct IntegrityChange {
-    bool bad = false;
-    std::vector<std::string> chunks;
-};
-
 class ImageStore {
   public:
     // Opens or creates. Refuses a folder in use by another process (flock) or of a later format.
@@ -162,8 +156,8 @@ class ImageStore {
                                         Progress& progress) = 0;
     // Looks at every bad chunk again: a file may have come back.
     virtual Result<> recheck_bad_chunks(Progress& progress) = 0;
-    // Set once, before the store is used by several threads; called on the thread that found out.
-    std::function<void(const IntegrityChange& change)> on_integrity_change;
+    // Changes, and was never 0, whenever what list() says of damage may have.
+    virtual std::uint64_t damage_revision() const = 0;
     // Drops a version and the chunks nobody else refers to. conflict while it is open.
     virtual Result<> remove(std::string_view digest) = 0;
     // A new version from `base` with the given overlay's blocks (link commit): reads each changed

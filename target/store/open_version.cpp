@@ -80,8 +80,7 @@ int OpenVersion::pack_fd(ChunkLocation location) const {
 
 const std::uint8_t* OpenVersion::resident(ChunkLocation location,
                                           std::uint32_t bytes) const noexcept {
-    PackMemory* memory =
-        (*packs_.load(std::memory_order_acquire))[location >> 32]->memory.get();
+    PackMemory* memory = (*packs_.load(std::memory_order_acquire))[location >> 32]->memory.get();
     return memory == nullptr ? nullptr : memory->use(static_cast<std::uint32_t>(location), bytes);
 }
 

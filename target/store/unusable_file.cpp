@@ -64,15 +64,17 @@ Failure unusable_file(std::string_view what, const std::filesystem::path& path, 
         case ENOTDIR: {
             tl::unexpected<Error> missing = failure(
                 ErrorKind::not_found,
-                fmt::format("{} is missing: it was moved, renamed or deleted; put it back", name));
+                fmt::format("{} is missing: it was moved, renamed or deleted; put it back, or "
+                            "mend it with \"goldlink image repair IMAGE@VERSION --from FILE\"",
+                            name));
             missing.value().errno_value = errno_value;
             return missing;
         }
         case EACCES:
         case EPERM: {
-            tl::unexpected<Error> refused = failure(
-                ErrorKind::denied,
-                fmt::format("access to {} is denied: {}", name, permissions(path)));
+            tl::unexpected<Error> refused =
+                failure(ErrorKind::denied,
+                        fmt::format("access to {} is denied: {}", name, permissions(path)));
             refused.value().errno_value = errno_value;
             return refused;
         }

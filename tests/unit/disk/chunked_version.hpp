@@ -38,8 +38,8 @@ class ChunkedVersion : public store::Version {
     store::ChunkLocation location(std::uint64_t chunk) const override { return locations_[chunk]; }
     int pack_fd(store::ChunkLocation) const override { return fd_; }
     void set_bad(std::uint64_t chunk, bool bad) {
-        locations_[chunk] =
-            bad ? locations_[chunk] | store::kBadChunkBit : locations_[chunk] & ~store::kBadChunkBit;
+        locations_[chunk] = bad ? locations_[chunk] | store::kBadChunkBit
+                                : locations_[chunk] & ~store::kBadChunkBit;
     }
 
   protected:
