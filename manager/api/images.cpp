@@ -5,16 +5,18 @@
 
 #include "common/hex.hpp"
 #include "manager/api/input.hpp"
+#include "manager/api/live_versions.hpp"
 #include "manager/api/views.hpp"
 #include "manager/db/history.hpp"
 
 namespace goldlink::manager::api {
 namespace {
 
-Maybe<json::object> image_view(db::Connection& c, const db::Image& image) {
+Maybe<json::object> image_view(db::Connection& c, const db::Image& image,
+                               const LiveVersions& live) {
     GOLDLINK_TRY_ASSIGN(const auto versions, db::versions_of(c, {image.id}));
     GOLDLINK_TRY_ASSIGN(const auto channels, db::channels_of(c, {image.id}));
-    return view(image, versions, channels);
+    return view(image, versions, channels, live);
 }
 
 Maybe<db::Image> needed_image(db::Connection& c, const Call& call) {
@@ -42,6 +44,7 @@ Maybe<void> needs_ready(const db::Version& version) {
 
 Answer list(Call& call) {
     GOLDLINK_TRY_CALL(const Page page, page_of(call, false));
+    const LiveVersions live = live_versions(call.services);
     return call.services.pool.run([&](db::Connection& c) -> Answer {
         GOLDLINK_TRY_ASSIGN(auto images, db::list_images(c, page.cursor, page.limit + 1));
         std::vector<std::int64_t> ids;
@@ -50,7 +53,7 @@ Answer list(Call& call) {
         GOLDLINK_TRY_ASSIGN(const auto channels, db::channels_of(c, ids));
         return page_response(
             std::move(images), page,
-            [&](const db::Image& image) { return view(image, versions, channels); },
+            [&](const db::Image& image) { return view(image, versions, channels, live); },
             [](const db::Image& image) { return image.name; });
     });
 }
@@ -69,9 +72,10 @@ Answer create(Call& call) {
 }
 
 Answer get(Call& call) {
+    const LiveVersions live = live_versions(call.services);
     return call.services.pool.run([&](db::Connection& c) -> Answer {
         GOLDLINK_TRY_CALL(const db::Image image, needed_image(c, call));
-        GOLDLINK_TRY_CALL(const json::object shown, image_view(c, image));
+        GOLDLINK_TRY_CALL(const json::object shown, image_view(c, image, live));
         return json_response(200, shown);
     });
 }
@@ -103,11 +107,15 @@ Answer remove(Call& call) {
 }
 
 Answer list_versions(Call& call) {
+    const LiveVersions live = live_versions(call.services);
     return call.services.pool.run([&](db::Connection& c) -> Answer {
         GOLDLINK_TRY_CALL(const db::Image image, needed_image(c, call));
         GOLDLINK_TRY_ASSIGN(const auto versions, db::versions_of(c, {image.id}));
         json::array items;
-        for (const db::Version& version : versions) items.push_back(view(version));
+        for (const db::Version& version : versions) {
+            const auto found = live.find(version.digest.value_or(""));
+            items.push_back(view(version, found == live.end() ? nullptr : &found->second));
+        }
         return json_response(200,
                              json::object{{"items", std::move(items)}, {"next_cursor", nullptr}});
     });
@@ -169,6 +177,7 @@ Answer set_channel(Call& call) {
     GOLDLINK_TRY_CALL(const auto body, body_object(call, {"version"}));
     const auto number = json::int_field(body, "version", 1, 1'000'000'000);
     if (!number) return refuse_field("version", number.error().message);
+    const LiveVersions live = live_versions(call.services);
     return call.services.pool.transact([&](db::Connection& c) -> Answer {
         GOLDLINK_TRY_CALL(const db::Image image, needed_image(c, call));
         GOLDLINK_TRY_CALL(const db::Version version, needed_version(c, image, *number));
@@ -182,7 +191,7 @@ Answer set_channel(Call& call) {
                 {},
                 json::serialize(json::object{
                     {"image", image.name}, {"channel", channel}, {"version", *number}})}));
-        GOLDLINK_TRY_CALL(const json::object shown, image_view(c, image));
+        GOLDLINK_TRY_CALL(const json::object shown, image_view(c, image, live));
         return json_response(200, shown);
     });
 }

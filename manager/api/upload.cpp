@@ -10,6 +10,7 @@
 #include "common/hex.hpp"
 #include "common/log.hpp"
 #include "manager/api/input.hpp"
+#include "manager/api/upload_stream.hpp"
 #include "manager/api/views.hpp"
 #include "manager/db/history.hpp"
 #include "manager/db/images.hpp"
@@ -140,6 +141,27 @@ Answer give_up(Call& call, const db::Task& task, const Feed& feed, const PeerErr
     return refuse_peer(call.services.target, error);
 }
 
+}  // namespace
+
+Answer stream_to_target(Call& call, const db::Task& task, std::uint64_t length_bytes,
+                        const std::string& message) {
+    Services& services = call.services;
+    Feed feed(call, task, message);
+    const auto sent = services.target.put_stream(
+        "/uploads/" + *task.upload, length_bytes,
+        [&feed](char* buffer, std::size_t size) { return feed.next(buffer, size); });
+    if (!sent) return give_up(call, task, feed, sent.error());
+    return services.pool.transact([&](db::Connection& c) -> Answer {
+        GOLDLINK_TRY(db::set_task_phase(c, task.id, "start", "queued",
+                                        fmt::format("arrived; waits for its {}", task.kind)));
+        GOLDLINK_TRY_ASSIGN(const auto now, db::find_task(c, task.id));
+        if (!now) return refuse_missing(fmt::format("task {}", task.id));
+        return json_response(202, view(*now));
+    });
+}
+
+namespace {
+
 Answer put_content(Call& call) {
     GOLDLINK_TRY_CALL(const Upload upload, upload_of(call));
     Services& services = call.services;
@@ -149,19 +171,9 @@ Answer put_content(Call& call) {
         return begin(c, call, upload);
     }));
 
-    Feed feed(call, task,
-              upload.filename.empty() ? "uploading" : fmt::format("uploading {}", upload.filename));
-    const auto sent = services.target.put_stream(
-        "/uploads/" + *task.upload, upload.length_bytes,
-        [&feed](char* buffer, std::size_t size) { return feed.next(buffer, size); });
-    if (!sent) return give_up(call, task, feed, sent.error());
-    return services.pool.transact([&](db::Connection& c) -> Answer {
-        GOLDLINK_TRY(
-            db::set_task_phase(c, task.id, "start", "queued", "arrived; waits to be imported"));
-        GOLDLINK_TRY_ASSIGN(const auto now, db::find_task(c, task.id));
-        if (!now) return refuse_missing(fmt::format("task {}", task.id));
-        return json_response(202, view(*now));
-    });
+    return stream_to_target(
+        call, task, upload.length_bytes,
+        upload.filename.empty() ? "uploading" : fmt::format("uploading {}", upload.filename));
 }
 
 // Nothing comes in: the target makes a version of zeroes.

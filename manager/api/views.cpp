@@ -49,7 +49,7 @@ json::object view(const db::Token& token) {
             {"last_used_at", nullable(token.last_used_at)}};
 }
 
-json::object view(const db::Version& version) {
+json::object view(const db::Version& version, const json::object* live) {
     const bool ready = version.state == "ready";
     return {
         {"image", version.image},
@@ -60,13 +60,16 @@ json::object view(const db::Version& version) {
         {"note", version.note},
         {"state", version.state},
         {"error", nullable(version.error)},
+        {"damage", member(live, "damage")},
+        {"bad_bytes", member(live, "bad_bytes")},
         {"parent", nullable(version.parent)},
         {"made_by", version.made_by.empty() ? json::value(nullptr) : json::value(version.made_by)},
         {"created_at", version.created_at}};
 }
 
 json::object view(const db::Image& image, const std::vector<db::Version>& versions,
-                  const std::vector<db::Channel>& channels) {
+                  const std::vector<db::Channel>& channels,
+                  const std::map<std::string, json::object>& live) {
     json::object by_name;
     for (const db::Channel& channel : channels)
         if (channel.image_id == image.id) by_name[channel.name] = channel.version;
@@ -75,7 +78,8 @@ json::object view(const db::Image& image, const std::vector<db::Version>& versio
     for (const db::Version& version : versions) {
         if (version.image_id != image.id) continue;
         if (size.is_null() && version.state == "ready") size = version.size_bytes;
-        list.push_back(view(version));
+        const auto found = live.find(version.digest.value_or(""));
+        list.push_back(view(version, found == live.end() ? nullptr : &found->second));
     }
     return {{"name", image.name},         {"kind", image.kind},
             {"note", image.note},         {"created_at", image.created_at},
@@ -163,12 +167,12 @@ json::value shown_overlay(const json::value& overlay) {
 }
 
 // What the target says of the disk in the generation that runs.
-json::value overlay_of(const json::object* live, std::int64_t lun) {
+json::value running_member(const json::object* live, std::int64_t lun, std::string_view name) {
     const json::value running = member(live, "running");
     if (!running.is_array()) return nullptr;
     for (const json::value& disk : running.as_array())
         if (disk.is_object() && member(&disk.as_object(), "lun") == json::value(lun))
-            return shown_overlay(member(&disk.as_object(), "overlay"));
+            return member(&disk.as_object(), name);
     return nullptr;
 }
 
@@ -184,7 +188,8 @@ json::object view(const db::Link& link, const db::LinkDisk& disk, const LinkCont
         {"type", cdrom ? "cdrom" : "disk"},
         {"logical_block_bytes", cdrom ? 2048 : disk.logical_block_bytes},
         {"url", url_of(link, disk.lun, context)},
-        {"overlay", overlay_of(context.live, disk.lun)}};
+        {"problem", running_member(context.live, disk.lun, "problem")},
+        {"overlay", shown_overlay(running_member(context.live, disk.lun, "overlay"))}};
 }
 
 json::array disks_of(const db::Link& link, const LinkContext& context) {

@@ -2,6 +2,7 @@
 // Include only from .cpp files (Boost.JSON).
 #pragma once
 
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -12,9 +13,12 @@
 namespace goldlink::manager::api {
 
 json::object view(const db::Token& token);
-json::object view(const db::Version& version);
+// `live`: what the target says of the version; null when it does not.
+json::object view(const db::Version& version, const json::object* live = nullptr);
+// Takes those of this image. `live`: the target's versions by digest.
 json::object view(const db::Image& image, const std::vector<db::Version>& versions,
-                  const std::vector<db::Channel>& channels);  // takes those of this image
+                  const std::vector<db::Channel>& channels,
+                  const std::map<std::string, json::object>& live = {});
 json::object view(const db::Group& group);
 json::object view(const db::Boot& boot);
 json::object view(const db::Client& client, const std::vector<db::Boot>& last_boots);

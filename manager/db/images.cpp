@@ -123,6 +123,26 @@ Result<std::optional<Version>> find_version_by_id(Connection& c, std::int64_t ve
     return rows.first(read_version);
 }
 
+Result<std::vector<Version>> versions_of_digest(Connection& c, const std::string& digest) {
+    GOLDLINK_TRY_ASSIGN(
+        const Rows rows,
+        c.query(SELECT_VERSION
+                "WHERE v.digest = $1 AND v.state = 'ready' ORDER BY lower(i.name), v.number",
+                {digest}));
+    return rows.map(read_version);
+}
+
+Result<std::vector<std::string>> links_of_digest(Connection& c, const std::string& digest) {
+    GOLDLINK_TRY_ASSIGN(
+        const Rows rows,
+        c.query("SELECT DISTINCT " LINK_NAME " AS name FROM link_disks d"
+                " JOIN links l ON l.id = d.link_id JOIN versions v ON v.id = d.version_id"
+                " LEFT JOIN clients c ON c.id = l.client_id WHERE v.digest = $1"
+                " ORDER BY name LIMIT 100",
+                {digest}));
+    return rows.map(first_text);
+}
+
 Result<Version> insert_version(Connection& c, std::int64_t image_id, const std::string& note) {
     GOLDLINK_TRY_ASSIGN(
         const Rows rows,

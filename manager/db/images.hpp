@@ -23,6 +23,9 @@ Result<std::vector<Channel>> channels_of(Connection& c, const std::vector<std::i
 Result<std::optional<Version>> find_version(Connection& c, std::int64_t image_id,
                                             std::int64_t number);
 Result<std::optional<Version>> find_version_by_id(Connection& c, std::int64_t version_id);
+// Ready ones of any image; the links that run on one, as people name them, at most 100.
+Result<std::vector<Version>> versions_of_digest(Connection& c, const std::string& digest);
+Result<std::vector<std::string>> links_of_digest(Connection& c, const std::string& digest);
 // Takes the image's next number, state `importing`.
 Result<Version> insert_version(Connection& c, std::int64_t image_id, const std::string& note);
 // What a version that a link's disk becomes is made of: the version the disk is on in the registry,

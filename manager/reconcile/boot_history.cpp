@@ -9,6 +9,7 @@
 #include "manager/db/history.hpp"
 #include "manager/db/links.hpp"
 #include "manager/naming.hpp"
+#include "manager/reconcile/finding_names.hpp"
 
 namespace goldlink::manager {
 namespace {
@@ -110,6 +111,12 @@ Result<> record_event(db::Connection& c, const SourceEvent& event) {
     stored.link_id = if_any(link);
     stored.boot_id = if_any(boot);
     stored.data = event.data_json;
+    if (event.kind == "image_damaged" || event.kind == "image_mended") {
+        if (auto data = json::parse_object(event.data_json)) {
+            GOLDLINK_TRY_ASSIGN(const json::object named, name_version(c, std::move(*data)));
+            stored.data = json::serialize(named);
+        }
+    }
     return db::add_event(c, stored);
 }
 

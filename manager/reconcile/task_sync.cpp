@@ -7,6 +7,7 @@
 #include "manager/db/history.hpp"
 #include "manager/db/images.hpp"
 #include "manager/db/pool.hpp"
+#include "manager/reconcile/finding_names.hpp"
 #include "manager/task_end.hpp"
 
 namespace goldlink::manager {
@@ -29,6 +30,7 @@ struct Progress {
     bool live = false;
     json::value findings;
     json::value exported;
+    json::value repair;
 };
 
 Result<Progress> parse_progress(const std::string& body) {
@@ -55,7 +57,17 @@ Result<Progress> parse_progress(const std::string& body) {
         progress.live = live->value_or(false);
     if (const json::value* findings = object.if_contains("findings")) progress.findings = *findings;
     if (const json::value* exported = object.if_contains("export")) progress.exported = *exported;
+    if (const json::value* repair = object.if_contains("repair")) progress.repair = *repair;
     return progress;
+}
+
+std::string repair_message(const json::object& repair) {
+    const auto bad = json::optional_int(repair, "bad_chunks", 0, INT64_MAX);
+    const auto mended = json::optional_int(repair, "mended_chunks", 0, INT64_MAX);
+    const auto manifest = json::optional_bool(repair, "manifest_mended");
+    return fmt::format("{}{} of {} bad chunks mended",
+                       manifest && manifest->value_or(false) ? "manifest made anew, " : "",
+                       mended ? mended->value_or(0) : 0, bad ? bad->value_or(0) : 0);
 }
 
 // The spool's name of a file means nothing to whoever uploaded it.
@@ -132,6 +144,10 @@ Result<> TaskSync::start(db::Connection& c, const db::Task& task) {
     } else if (task.kind == "export") {
         path = "/versions/" + task.digest.value_or("") + "/export";
         body["format"] = task.format;
+    } else if (task.kind == "repair") {
+        path = "/versions/" + task.digest.value_or("") + "/repair";
+        body["upload"] = task.upload.value_or("");
+        body["format"] = task.format;
     } else if (task.kind == "commit" || task.kind == "save") {
         if (!task.link_id) return give_up(c, task, "failed", "its link was removed");
         path = "/links/" + *task.link_id + "/" + task.kind;
@@ -189,12 +205,12 @@ Result<> TaskSync::ended(db::Connection& c, const db::Task& task, const std::str
     }
     Result<> noted = {};
     if (task.kind == "verify") {
-        const std::size_t bad =
-            progress.findings.is_array() ? progress.findings.as_array().size() : 0;
-        const json::object result{{"findings", progress.findings.is_array()
-                                                   ? progress.findings
-                                                   : json::value(json::array{})}};
+        const json::array findings =
+            progress.findings.is_array() ? progress.findings.as_array() : json::array();
+        const std::size_t bad = findings.size();
         noted = db::Pool::in_transaction(c, [&](db::Connection& t) -> Result<> {
+            GOLDLINK_TRY_ASSIGN(json::array named, name_findings(t, findings));
+            const json::object result{{"findings", std::move(named)}};
             GOLDLINK_TRY(db::set_task_progress(t, task.id, progress.total_bytes,
                                                progress.total_bytes, task.message));
             return end_task_with_findings(
@@ -207,6 +223,15 @@ Result<> TaskSync::ended(db::Connection& c, const db::Task& task, const std::str
                                                progress.total_bytes, task.message));
             return end_task_with_findings(t, task, json::serialize(progress.exported),
                                           "written; fetch it within a day");
+        });
+    } else if (task.kind == "repair") {
+        if (!progress.repair.is_object())
+            return give_up(c, task, "failed", "the target did not say what it has mended");
+        noted = db::Pool::in_transaction(c, [&](db::Connection& t) -> Result<> {
+            GOLDLINK_TRY(db::set_task_progress(t, task.id, progress.total_bytes,
+                                               progress.total_bytes, task.message));
+            return end_task_with_findings(t, task, json::serialize(progress.repair),
+                                          repair_message(progress.repair.as_object()));
         });
     } else {
         MadeVersion made;

@@ -39,7 +39,7 @@ std::vector<Run> runs_of(const store::Version& version, const std::vector<std::u
         (version.size_bytes() + store::kChunkBytes - 1) / store::kChunkBytes;
     std::vector<store::ChunkLocation> locations;
     for (const std::uint32_t chunk : chunks)
-        if (chunk < count && version.location(chunk) != store::kZeroChunk)
+        if (chunk < count && store::is_stored(version.location(chunk)))
             locations.push_back(version.location(chunk));
     std::sort(locations.begin(), locations.end());
     locations.erase(std::unique(locations.begin(), locations.end()), locations.end());

@@ -27,9 +27,8 @@ Result<> ChunkCheck::read_disk(std::uint64_t slot) {
     if (pack != pack_) {
         pack_ = std::move(pack);
         // Opened anew: O_DIRECT on the shared description would change it for every reader.
-        direct_ = FileDescriptor(
-            ::open(("/proc/self/fd/" + std::to_string(pack_->read)).c_str(),
-                   O_RDONLY | O_DIRECT | O_CLOEXEC));
+        direct_ = FileDescriptor(::open(("/proc/self/fd/" + std::to_string(pack_->read)).c_str(),
+                                        O_RDONLY | O_DIRECT | O_CLOEXEC));
     }
     if (const int code = fault_ ? fault_(slot) : 0; code != 0)
         return system_failure("cannot read a chunk", code);

@@ -38,8 +38,7 @@ DamageReport::Damage DamageReport::of(const Digest& version, std::uint64_t size_
 }
 
 DamageReport::Damage DamageReport::count(const Digest& version,
-                                         const std::filesystem::path& manifest,
-                                         ChunkStore& store) {
+                                         const std::filesystem::path& manifest, ChunkStore& store) {
     const auto read = Manifest::read(store.storage(), manifest, version);
     if (!read) return {};  // of a version that is being removed
     const auto list = store.bad_chunks().all();

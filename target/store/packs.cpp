@@ -46,9 +46,7 @@ Result<std::shared_ptr<const PackFile>> Packs::pack_of_slot(std::uint64_t slot, 
 
 Result<std::shared_ptr<const PackFile>> Packs::open_pack(std::uint64_t number, bool create) {
     const auto path = path_of(number);
-    const auto refused = [&](int error) {
-        return unusable_file("pack", path, -error);
-    };
+    const auto refused = [&](int error) { return unusable_file("pack", path, -error); };
     auto pack = std::make_shared<PackFile>(storage_);
     pack->write = storage_.open(path, create);
     if (pack->write < 0) return refused(pack->write);

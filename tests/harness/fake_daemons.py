@@ -155,6 +155,8 @@ class FakeTarget(FakeDaemon):
         self.upload_refusal = None     # (status, type, detail) for PUT /uploads/{name}
         self.hold_imports = False      # imports stay running
         self.findings = []             # what verify finds
+        self.damage = {}               # digest -> (bad bytes, what is wrong)
+        self.repair = None             # what repair has done; cleared with all damage then
         self.fail_reset = None
 
     def routes(self):
@@ -177,7 +179,9 @@ class FakeTarget(FakeDaemon):
             ("DELETE", f"/uploads/{name}", self.delete_upload),
             ("POST", "/imports", self.post_import), ("GET", f"/imports/{uuid}", self.get_import),
             ("DELETE", f"/imports/{uuid}", self.delete_import),
+            ("GET", "/versions", self.get_versions),
             ("POST", f"/versions/{digest}/verify", self.verify_version),
+            ("POST", f"/versions/{digest}/repair", self.repair_version),
             ("DELETE", f"/versions/{digest}", self.delete_version),
         ]
 
@@ -394,6 +398,24 @@ class FakeTarget(FakeDaemon):
                                                  "findings": None, "_findings": list(self.findings)})
             return 202, {"id": body["id"]}
 
+    def get_versions(self, query, request):
+        with self.lock:
+            return 200, [{**version, "open": False, "bad_bytes": self.damage.get(digest, (0, None))[0],
+                          "damage": self.damage.get(digest, (0, None))[1]}
+                         for digest, version in self.versions.items()]
+
+    def repair_version(self, digest, query, request):
+        body = request.body_json()
+        with self.lock:
+            if digest not in self.versions:
+                raise Refused(404, "not-found", f"no version {digest}")
+            if body["upload"] not in self.uploads:
+                raise Refused(404, "not-found", f"no upload {body['upload']}")
+            self.imports.setdefault(body["id"], {"id": body["id"], "state": "running", "done_bytes": 0,
+                                                 "total_bytes": 10, "error": None, "_repair": dict(self.repair),
+                                                 "_format": body.get("format")})
+            return 202, {"id": body["id"]}
+
     def get_import(self, import_id, query, request):
         with self.lock:
             task = self.imports.get(import_id)
@@ -413,6 +435,10 @@ class FakeTarget(FakeDaemon):
             return
         if "_findings" in task:
             task["findings"] = task["_findings"]
+            return
+        if "_repair" in task:
+            task["repair"] = task["_repair"]
+            self.damage.clear()
             return
         size = task.get("_size", task["total_bytes"])
         version = {"digest": task["_digest"], "size_bytes": size, "stored_bytes": task["total_bytes"] // 2,

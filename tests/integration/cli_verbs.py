@@ -120,6 +120,34 @@ class Images(CliTestCase):
         self.refused("image", "rollback", "moving", says=["no older version"])
         self.refused("image", "promote", "moving@9")
 
+    def test_a_damaged_version_is_named_and_repaired(self):
+        disk = make_disk("hurt.raw", "hurt")
+        self.ok("image", "import", "hurt", disk)
+        link = self.ok("link", "create", "--lease", "10m", "--image", "hurt", "--json").json
+        head = disk.read_bytes()[:65536]
+        for pack in (up.state_dir / "target/store/packs").iterdir():
+            at = pack.read_bytes().find(head)
+            if at >= 0:
+                with open(pack, "r+b") as file:
+                    file.seek(at + 1000)
+                    file.write(bytes([head[1000] ^ 1]))
+        done = up.cli("image", "verify", "hurt")
+        self.assertEqual(done.code, 1)
+        self.assertIn("is corrupt:\n  hurt@1 bytes 0 to 65535\n", done.out)
+        self.assertIn(f"read by lease {link['id']}", done.out)
+        self.assertIn("hurt@1 is damaged in 1 place", done.err)
+        self.assertIn("goldlink image repair hurt@1 --from FILE", done.err)
+        self.assertIn("hurt@1 is damaged: reads of 64 KiB of it fail: 1 corrupt chunk", self.ok("image", "show", "hurt").out)
+        done = up.cli("image", "repair", "hurt", "--from", make_disk("other.raw", "other"))
+        self.assertEqual(done.code, 1)
+        self.assertIn("hurt@1 is still damaged in 1 place", done.err)
+        done = self.ok("image", "repair", "hurt@1", "--from", disk)
+        self.assertIn("had 1 of the 1 missing chunk", done.out)
+        self.assertNotIn("damaged", self.ok("image", "show", "hurt").out)
+        self.assertIn("there was nothing to mend", self.ok("image", "repair", "hurt", "--from", disk).out)
+        self.refused("image", "repair", "hurt", code=2)
+        self.ok("link", "rm", link["id"])
+
     def test_verify_reads_all_of_a_sound_version(self):
         self.image("sound")
         done = self.ok("image", "verify", "sound")

@@ -316,6 +316,44 @@ class EveryOperation(TransferOperations, ManagerCase):
         self.check(self.api.post(f"/images/{self.name}/versions/7/verify"), 404, "not-found")
         self.refuses_roles("POST", f"/images/{self.name}/versions/1/verify")
 
+    def test_findings_name_images_versions_and_links(self):
+        self.ready_image()
+        digest = self.api.get(f"/images/{self.name}").json["versions"][0]["digest"]
+        client = self.add_client(self.name)
+        self.check(self.api.post("/links", {"client": client["name"], "image": self.name}), 201)
+        lease = self.add_lease(self.name)
+        self.target.findings = [{"chunk_digest": "ab" * 32, "why": "corrupt", "since": 1,
+                                 "uses": [{"version": digest, "offset_bytes": 65536},
+                                          {"version": "f" * 64, "offset_bytes": 0}]}]
+        self.addCleanup(self.target.findings.clear)
+        finding = self.wait_task(self.check(self.api.post(f"/images/{self.name}/versions/1/verify"), 202))["result"]["findings"][0]
+        self.assertEqual(finding["uses"], [
+            {"version": digest, "offset_bytes": 65536, "image": self.name, "number": 1},
+            {"version": "f" * 64, "offset_bytes": 0}])
+        self.assertEqual(sorted(finding["links"]), sorted([f"link of {client['name']}", f"lease {lease['id']}"]))
+
+    def test_repairVersion(self):
+        self.ready_image()
+        path = f"/images/{self.name}/versions/1/repair"
+        digest = self.api.get(f"/images/{self.name}").json["versions"][0]["digest"]
+        self.target.damage[digest] = (131072, "2 corrupt chunks")
+        self.addCleanup(self.target.damage.clear)
+        self.target.repair = {"bad_chunks": 2, "mended_chunks": 1, "manifest_mended": False}
+        for shown in (self.api.get(f"/images/{self.name}").json["versions"][0],
+                      self.api.get(f"/images/{self.name}/versions").json["items"][0]):
+            self.assertEqual((shown["damage"], shown["bad_bytes"]), ("2 corrupt chunks", 131072))
+        task = self.wait_task(self.check(self.operator.put(path + "?format=raw&filename=a.raw", b"bytes"), 202))
+        self.assertEqual((task["kind"], task["subject"], task["state"]), ("repair", f"{self.name}@1", "done"))
+        self.assertEqual(task["result"], {"bad_chunks": 2, "mended_chunks": 1, "manifest_mended": False})
+        self.assertEqual(task["message"], "1 of 2 bad chunks mended")
+        self.assertIsNone(self.api.get(f"/images/{self.name}").json["versions"][0]["damage"])
+        self.assertNotIn(f"repair-{task['id']}", self.target.uploads, "the spooled file is dropped")
+        self.check(self.api.put(f"/images/{self.name}/versions/9/repair", b"bytes"), 404, "not-found")
+        self.check(self.api.put("/images/none/versions/1/repair", b"bytes"), 404, "not-found")
+        self.check(self.api.put(path + "?format=dmg", b"bytes"), 400, "invalid")
+        self.check(self.api.put(path, b""), 400, "invalid")
+        self.refuses_roles("PUT", path, b"bytes")
+
     def test_setChannel(self):
         self.ready_image()
         self.upload(self.name)

@@ -142,6 +142,37 @@ class Real(ManagerCase):
         task = self.check(self.api.post(f"/images/{self.name}/versions/1/verify"), 202)
         self.assertEqual(self.wait_task(task)["result"], {"findings": []})
 
+    def test_damage_is_named_and_mended_while_a_session_runs(self):
+        import random
+        content = random.randbytes(MIB)
+        self.upload(self.name, content)
+        lease = self.add_lease(self.name)
+        version = lambda: self.api.get(f"/images/{self.name}").json["versions"][0]  # noqa: E731
+        self.assertEqual((version()["damage"], version()["bad_bytes"]), (None, 0))
+        for pack in (self.folder / "target/store/packs").iterdir():
+            data = pack.read_bytes()
+            at = data.find(content[65536:69632])
+            if at >= 0:
+                with open(pack, "r+b") as file:
+                    file.seek(at)
+                    file.write(bytes([data[at] ^ 1]))
+        task = self.wait_task(self.check(self.api.post(f"/images/{self.name}/versions/1/verify"), 202))
+        self.assertEqual(task["message"], "1 findings")
+        finding = task["result"]["findings"][0]
+        self.assertEqual((finding["why"], finding["links"]), ("corrupt", [f"lease {lease['id']}"]))
+        self.assertEqual([(use["image"], use["number"], use["offset_bytes"]) for use in finding["uses"]], [(self.name, 1, 65536)])
+        self.assertEqual(version()["bad_bytes"], 65536)
+        self.assertIn("1 corrupt chunk", version()["damage"])
+        self.assertIn("1 corrupt chunk", self.api.get(f"/links/{lease['id']}").json["disks"][0]["problem"])
+        self.run_tool("qemu-io", "-f", "raw", "-r", "-c", "read 65536 4096", lease["url"], fails=True)
+        self.assertEqual(self.read_disk(lease["url"], 0, 65536), content[:65536])
+        wait_until(lambda: any(event["kind"] == "image_damaged" and event["data"]["images"] == [f"{self.name}@1"]
+                               for event in self.api.get("/events?limit=1000").json["items"]), "the event")
+        task = self.check(self.api.put(f"/images/{self.name}/versions/1/repair?format=raw", content), 202)
+        self.assertEqual(self.wait_task(task)["result"], {"bad_chunks": 1, "mended_chunks": 1, "manifest_mended": False})
+        self.assertEqual(self.read_disk(lease["url"], 0, MIB), content)
+        self.assertIsNone(self.api.get(f"/links/{lease['id']}").json["disks"][0]["problem"])
+
     def test_other_formats_are_detected(self):
         raw, qcow2 = self.folder / f"{self.name}.raw", self.folder / f"{self.name}.qcow2"
         content = self.content(2 * MIB)

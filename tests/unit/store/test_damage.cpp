@@ -303,7 +303,7 @@ TEST_CASE("a bad chunk that no version needs any more is forgotten") {
 TEST_CASE("a chunk that the disk cannot read is unreadable, or written again from memory") {
     Damaged damaged;
     damaged.store.reset();
-    auto chunks = ChunkStore::open(damaged.folder / "store", 0);
+    auto chunks = ChunkStore::open(damaged.folder / "store", 0, posix_storage());
     REQUIRE(chunks);
     Hasher hasher;
     const Digest digest = hasher.hash(Bytes(damaged.disk.data(), kChunkBytes));
@@ -324,7 +324,7 @@ TEST_CASE("a chunk that the disk cannot read is unreadable, or written again fro
         chunks->reset();
         std::filesystem::remove(damaged.pack());
         std::filesystem::create_symlink("/proc/self/mem", damaged.pack());
-        Packs packs(damaged.folder / "store/packs", 0);
+        Packs packs(posix_storage(), damaged.folder / "store/packs", 0);
         auto index = ChunkIndex::open(damaged.folder / "store/index");
         REQUIRE(index);
         ChunkCheck real(**index, packs);

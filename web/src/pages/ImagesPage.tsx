@@ -51,7 +51,10 @@ function ImageCard({ image, onMove }: { image: Image; onMove: (channel: string, 
                                 {version.state !== "ready" && <span className={`badge ${version.state === "failed" ? "bad" : "warn"}`}>{version.state}</span>}
                             </td>
                             <td>{bytes(version.stored_bytes)}</td>
-                            <td>{version.error ?? version.note}</td>
+                            <td>
+                                {version.error ?? version.note}
+                                {version.damage && <div className="bad-text">Damaged: {version.damage}</div>}
+                            </td>
                             <td className="quiet">{ago(version.created_at)}</td>
                             <td>
                                 {version.state === "ready" && image.channels["production"] !== version.number && (

@@ -71,6 +71,9 @@ export function LinksPage() {
                                 <td>
                                     <span className={`badge ${kStateClass[link.state]}`}>{link.state}</span>
                                     {link.problem && <div className="bad-text">{link.problem}</div>}
+                                    {link.disks.filter((disk) => disk.problem).map((disk) => (
+                                        <div className="bad-text" key={disk.lun}>LUN {disk.lun}: {disk.problem}</div>
+                                    ))}
                                 </td>
                                 <td>{eachDisk(link, (disk) => bytes(disk.overlay?.used_bytes))}</td>
                                 <td>{link.sessions.map((each) => each.address).join(", ") || <span className="quiet">none</span>}</td>
