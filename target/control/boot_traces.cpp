@@ -38,9 +38,10 @@ std::vector<Run> runs_of(const store::Version& version, const std::vector<std::u
     const std::uint64_t count =
         (version.size_bytes() + store::kChunkBytes - 1) / store::kChunkBytes;
     std::vector<store::ChunkLocation> locations;
-    for (const std::uint32_t chunk : chunks)
-        if (chunk < count && store::is_stored(version.location(chunk)))
-            locations.push_back(version.location(chunk));
+    for (const std::uint32_t chunk : chunks) {
+        const auto location = chunk < count ? version.location(chunk) : store::kZeroChunk;
+        if (store::is_stored(location)) locations.push_back(location);
+    }
     std::sort(locations.begin(), locations.end());
     locations.erase(std::unique(locations.begin(), locations.end()), locations.end());
     std::vector<Run> runs;
