@@ -278,6 +278,8 @@ class Simulation {
     // Every version that should be there is, reads as it should, and is counted right.
     void check() {
         storage_.faults = {};
+        Progress progress;
+        REQUIRE(store_->recheck_bad_chunks(progress));  // what could not be read was taken for bad
         const auto listed = store_->list();
         REQUIRE(listed);
         REQUIRE(listed->size() == versions_.size());
@@ -315,6 +317,7 @@ class Simulation {
             const Content& content = expected.chunks[i];
             REQUIRE((location == kZeroChunk) == !content.bytes);
             if (!content.bytes) continue;
+            REQUIRE(is_stored(location));
             const int fd = (*version)->pack_fd(location);
             REQUIRE(
                 storage_.read(fd, read.data(), kChunkBytes, Version::slot_offset_bytes(location)) ==
