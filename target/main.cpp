@@ -32,6 +32,8 @@ struct Options {
     std::uint64_t ram_budget_bytes = 0;
     std::uint64_t reserve_bytes = 1ULL << 30;
     std::uint64_t locked_memory_bytes = store::default_resident_budget_bytes();
+    double verify_every_days = 7;
+    std::uint64_t verify_bytes_per_second = 64ull << 20;
     iscsi::PortalOptions portal;
     unsigned login_seconds = 15;
     unsigned stall_seconds = 30;
@@ -139,7 +141,11 @@ Result<> serve(const Options& options) {
     GOLDLINK_TRY(tasks.load());
     GOLDLINK_TRY(links.load());  // from here on everything ends by the steps at the bottom
 
-    control::StoreHealth health(*store, links, *events);
+    control::StoreHealth::Options verification;
+    verification.verify_every = std::chrono::milliseconds(
+        static_cast<std::int64_t>(options.verify_every_days * 86'400'000));
+    verification.verify_bytes_per_second = options.verify_bytes_per_second;
+    control::StoreHealth health(*store, links, *events, verification);
     iscsi::PortalSet portals(reactors.pointers(), links, options.portal);
     Result<> listening;
     for (const std::string& address : options.portals)
@@ -170,7 +176,12 @@ Result<> serve(const Options& options) {
 
     if (listening) {
         tasks.start();
-        health.start();
+        health.start([&portals] {
+            std::uint64_t bytes = 0;
+            for (const iscsi::PortalCounters& one : portals.counters())
+                bytes += one.data_in_bytes + one.data_out_bytes;
+            return bytes;
+        });
         log::info("serving {} links at {}, I/O by {}", links.size(),
                   fmt::join(portals.addresses(), ", "), context.io_kind);
         std::puts("ready");
@@ -219,6 +230,14 @@ int run(int argc, char** argv) {
                    "Bytes of memory to lock for the image chunks that are read most; 0: none [a "
                    "quarter of the memory]")
         ->transform(CLI::AsSizeValue(false));
+    app.add_option("--verify-every", options.verify_every_days,
+                   "Days after which each version is read and checked again; 0: never by itself")
+        ->check(CLI::Range(0.0, 3650.0))
+        ->capture_default_str();
+    app.add_option("--verify-rate", options.verify_bytes_per_second,
+                   "Bytes a second to read for that; an eighth while clients are busy [64 MiB]")
+        ->transform(CLI::AsSizeValue(false))
+        ->check(CLI::Range(std::uint64_t{64} << 10, std::uint64_t{1} << 40));
     app.add_option("--max-connections", options.portal.max_connections,
                    "TCP connections of all initiators together")
         ->check(CLI::Range(1U, 1'000'000U))

@@ -62,6 +62,7 @@ json::object view(const db::Version& version, const json::object* live) {
         {"error", nullable(version.error)},
         {"damage", member(live, "damage")},
         {"bad_bytes", member(live, "bad_bytes")},
+        {"verified_at", member(live, "verified_at")},
         {"parent", nullable(version.parent)},
         {"made_by", version.made_by.empty() ? json::value(nullptr) : json::value(version.made_by)},
         {"created_at", version.created_at}};

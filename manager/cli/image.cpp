@@ -96,7 +96,7 @@ Result<> show_image(const Session& session, const Arguments& arguments) {
     if (ref.version || !ref.channel.empty()) {
         GOLDLINK_TRY_ASSIGN(only, version_of(image, ref));
     }
-    Table table({"VERSION", "STATE", "SIZE", "STORED", "CREATED", "DIGEST", "NOTE"});
+    Table table({"VERSION", "STATE", "SIZE", "STORED", "CREATED", "VERIFIED", "DIGEST", "NOTE"});
     for (const auto& version : items_of(image, "versions")) {
         if (only && int_of(version, "number") != *only) continue;
         if (only && session.json) {
@@ -105,11 +105,13 @@ Result<> show_image(const Session& session, const Arguments& arguments) {
         }
         // A failed import says why where a ready one has its note.
         const auto error = text_of(version, "error");
-        table.add({std::to_string(int_of(version, "number")), text_of(version, "state"),
-                   size_cell(version, "size_bytes"), size_cell(version, "stored_bytes"),
-                   format_time(text_of(version, "created_at")),
-                   text_of(version, "digest").substr(0, 12),
-                   error.empty() ? text_of(version, "note") : error});
+        table.add(
+            {std::to_string(int_of(version, "number")), text_of(version, "state"),
+             size_cell(version, "size_bytes"), size_cell(version, "stored_bytes"),
+             format_time(text_of(version, "created_at")),
+             has_value(version, "verified_at") ? format_time(text_of(version, "verified_at")) : "",
+             text_of(version, "digest").substr(0, 12),
+             error.empty() ? text_of(version, "note") : error});
     }
     if (only && table.empty())
         return failure(

@@ -1,4 +1,5 @@
 // Uploads, imports and the other tasks, versions.
+#include <fmt/chrono.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -159,6 +160,10 @@ json::object version_json(ControlContext& context, const ReadsByVersion& reads,
     json::object o = version_json(info);
     o["bad_bytes"] = info.bad_bytes;
     o["damage"] = damage_json(info.damage);
+    o["verified_at"] = nullptr;
+    if (info.verified_at != 0)
+        o["verified_at"] =
+            fmt::format("{:%FT%TZ}", fmt::gmtime(static_cast<std::time_t>(info.verified_at)));
     o["open"] = !context.links.users_of_version(info.digest).empty();
     const auto found = reads.find(info.digest);
     const disk::ReadCounters counted = found == reads.end() ? disk::ReadCounters{} : found->second;

@@ -131,7 +131,8 @@ Result<std::unique_ptr<ChunkIndex>> ChunkIndex::open(const std::filesystem::path
                   {"free", MDB_INTEGERKEY, &index->free_},
                   {"versions", 0, &index->versions_},
                   {"meta", 0, &index->meta_},
-                  {"bad", 0, &index->bad_}};
+                  {"bad", 0, &index->bad_},
+                  {"verified", 0, &index->verified_}};
     for (const auto& table : tables) {
         if (const int code = mdb_dbi_open(txn, table.name, table.flags | MDB_CREATE, table.table);
             code != 0) {
@@ -283,6 +284,21 @@ Result<std::vector<std::pair<Digest, VersionRecord>>> Transaction::versions() co
                                return true;
                            }));
     return all;
+}
+
+Result<std::int64_t> Transaction::verified_at(const Digest& version) const {
+    GOLDLINK_TRY_ASSIGN(const auto found, get(txn_, index_->verified_, Bytes(version), 8,
+                                              "cannot look up a verification"));
+    return found ? static_cast<std::int64_t>(load_le64(found->data())) : 0;
+}
+
+Result<> Transaction::put_verified(const Digest& version, std::int64_t when) {
+    return put(txn_, index_->verified_, Bytes(version),
+               Bytes(encode_u64(static_cast<std::uint64_t>(when))), "cannot record a verification");
+}
+
+Result<> Transaction::erase_verified(const Digest& version) {
+    return erase(txn_, index_->verified_, Bytes(version), "cannot forget a verification");
 }
 
 Result<std::optional<BadRecord>> Transaction::bad(const Digest& digest) const {

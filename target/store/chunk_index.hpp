@@ -7,6 +7,7 @@
 //   free      slot u64         -> nothing; slots below meta.next_slot that hold no chunk
 //   versions  digest (32)      -> number u32, zero u32, size u64, stored chunks u64, unique chunks
 //   u64 meta      name             -> u64: next_slot, next_version, unclean
+//   verified  digest (32)      -> Unix time i64: when the version was last read and hashed whole
 //   bad       digest (32)      -> BadReason u32, zero u32, since (Unix time) i64
 //
 // The xor of the numbers of the versions that use a chunk is, when there is just one, that
@@ -78,6 +79,10 @@ class ChunkIndex {
         Result<> erase_version(const Digest& digest);
         Result<std::vector<std::pair<Digest, VersionRecord>>> versions() const;
 
+        Result<std::int64_t> verified_at(const Digest& version) const;  // 0: never
+        Result<> put_verified(const Digest& version, std::int64_t when);
+        Result<> erase_verified(const Digest& version);
+
         Result<std::optional<BadRecord>> bad(const Digest& digest) const;
         Result<> put_bad(const Digest& digest, const BadRecord& record);
         Result<> erase_bad(const Digest& digest);
@@ -104,7 +109,8 @@ class ChunkIndex {
     ChunkIndex() = default;
 
     MDB_env* env_ = nullptr;
-    unsigned chunks_ = 0, orphans_ = 0, free_ = 0, versions_ = 0, meta_ = 0, bad_ = 0;
+    unsigned chunks_ = 0, orphans_ = 0, free_ = 0, versions_ = 0, meta_ = 0, bad_ = 0,
+             verified_ = 0;
 };
 
 }  // namespace goldlink::store

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <ctime>
 #include <map>
 #include <unordered_map>
 #include <unordered_set>
@@ -58,7 +59,8 @@ class FolderStore final : public ImageStore {
     Result<VersionInfo> make_blank(std::uint64_t size_bytes) override;
     Result<> export_version(std::string_view digest, const std::filesystem::path& file,
                             const std::string& format, Progress& progress) override;
-    Result<std::vector<VerifyFinding>> verify(std::string_view digest, Progress& progress) override;
+    Result<std::vector<VerifyFinding>> verify(std::string_view digest, Progress& progress,
+                                              const Pace& pace) override;
     Result<RepairResult> repair(std::string_view digest, const ImportRequest& request,
                                 Progress& progress) override;
     Result<> recheck_bad_chunks(Progress& progress) override;
@@ -193,6 +195,7 @@ Result<std::vector<VersionInfo>> FolderStore::list() const {
         VersionInfo info = info_of(digest, record);
         auto damage = damage_.of(digest, info.size_bytes, manifest_path(digest), *chunks_);
         info.bad_bytes = damage.bad_bytes;
+        GOLDLINK_TRY_ASSIGN(info.verified_at, txn.verified_at(digest));
         info.damage = std::move(damage.message);
         all.push_back(std::move(info));
     }
@@ -275,11 +278,18 @@ Result<> FolderStore::export_version(std::string_view hex, const std::filesystem
     return export_manifest(manifest, *chunks_, file, format, folder_ / "spool", progress);
 }
 
-Result<std::vector<VerifyFinding>> FolderStore::verify(std::string_view hex, Progress& progress) {
+Result<std::vector<VerifyFinding>> FolderStore::verify(std::string_view hex, Progress& progress,
+                                                       const Pace& pace) {
     GOLDLINK_TRY_ASSIGN(const Digest digest, parse_digest(hex));
     GOLDLINK_TRY_ASSIGN(const Manifest manifest, read_manifest(digest));
     progress.total_bytes = manifest.size_bytes;
-    GOLDLINK_TRY_ASSIGN(const auto bad, bad_chunks_of(manifest, *chunks_, progress));
+    GOLDLINK_TRY_ASSIGN(const auto bad, bad_chunks_of(manifest, *chunks_, progress, pace));
+    {
+        GOLDLINK_TRY_ASSIGN(auto txn, chunks_->index().begin_write());
+        GOLDLINK_TRY_ASSIGN(const auto still, txn.version(digest));
+        if (still) GOLDLINK_TRY(txn.put_verified(digest, std::time(nullptr)));
+        GOLDLINK_TRY(txn.commit());
+    }
     return findings_of(bad);
 }
 

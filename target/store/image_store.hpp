@@ -63,6 +63,7 @@ struct VersionInfo {
     std::uint64_t stored_bytes = 0;  // chunks that are not zero, before sharing
     std::uint64_t unique_bytes = 0;  // chunks this version alone refers to
     std::uint64_t bad_bytes = 0;     // of the disk that cannot be served
+    std::int64_t verified_at = 0;    // Unix time of the last whole verification; 0: never
     std::string damage;              // what is wrong with it, for an admin; "": nothing known
 };
 
@@ -73,6 +74,9 @@ struct Progress {
     std::atomic<std::uint64_t> total_bytes{0};  // 0 until known
     std::atomic<bool> cancel{false};
 };
+
+// Called before that many bytes are read; may wait, so that reading is no faster than is wanted.
+using Pace = std::function<void(std::uint64_t bytes)>;
 
 struct ImportRequest {
     std::filesystem::path file;
@@ -147,8 +151,8 @@ class ImageStore {
     // Reads and hashes every chunk of a version. A chunk that cannot be served is bad from now on,
     // for every version that has it, until its bytes are found right again or are stored anew: by
     // repair(), or by any import or commit that contains them.
-    virtual Result<std::vector<VerifyFinding>> verify(std::string_view digest,
-                                                      Progress& progress) = 0;
+    virtual Result<std::vector<VerifyFinding>> verify(std::string_view digest, Progress& progress,
+                                                      const Pace& pace = nullptr) = 0;
     // Mends what is bad of a version (verifying it first) from a disk image that has its chunks,
     // all or some. Makes no version. Its manifest, when that is lost, is made anew when the file is
     // what the version was made of.

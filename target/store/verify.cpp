@@ -48,14 +48,17 @@ class Verification {
 }  // namespace
 
 Result<std::vector<Digest>> bad_chunks_of(const Manifest& manifest, ChunkStore& store,
-                                          Progress& progress) {
+                                          Progress& progress, const Pace& pace) {
     Verification verification(store);
     for (std::size_t i = 0; i < manifest.chunks.size(); ++i) {
         if (progress.cancel) {
             GOLDLINK_TRY(verification.settle());
             return failure(ErrorKind::cancelled, "the verification was cancelled");
         }
-        if (!is_zero(manifest.chunks[i])) GOLDLINK_TRY(verification.look_at(manifest.chunks[i]));
+        if (!is_zero(manifest.chunks[i])) {
+            if (pace) pace(kChunkBytes);
+            GOLDLINK_TRY(verification.look_at(manifest.chunks[i]));
+        }
         if (i % kChunksATime == kChunksATime - 1) GOLDLINK_TRY(verification.settle());
         progress.done_bytes += std::min(kChunkBytes, manifest.size_bytes - i * kChunkBytes);
     }
@@ -94,6 +97,7 @@ Result<> drop_version(ChunkIndex& index, const Digest& digest, const Manifest& m
         GOLDLINK_TRY(txn.put_chunk(chunk, updated));
     }
     GOLDLINK_TRY(txn.erase_version(digest));
+    GOLDLINK_TRY(txn.erase_verified(digest));
     if (!now_alone.empty()) {
         GOLDLINK_TRY_ASSIGN(const auto versions, txn.versions());
         for (const auto& [other, other_record] : versions) {

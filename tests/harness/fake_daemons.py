@@ -156,6 +156,7 @@ class FakeTarget(FakeDaemon):
         self.hold_imports = False      # imports stay running
         self.findings = []             # what verify finds
         self.damage = {}               # digest -> (bad bytes, what is wrong)
+        self.verified = {}             # digest -> when
         self.repair = None             # what repair has done; cleared with all damage then
         self.fail_reset = None
 
@@ -400,7 +401,7 @@ class FakeTarget(FakeDaemon):
 
     def get_versions(self, query, request):
         with self.lock:
-            return 200, [{**version, "open": False, "bad_bytes": self.damage.get(digest, (0, None))[0],
+            return 200, [{**version, "open": False, "verified_at": self.verified.get(digest), "bad_bytes": self.damage.get(digest, (0, None))[0],
                           "damage": self.damage.get(digest, (0, None))[1]}
                          for digest, version in self.versions.items()]
 

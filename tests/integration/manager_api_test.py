@@ -336,6 +336,9 @@ class EveryOperation(TransferOperations, ManagerCase):
         self.ready_image()
         path = f"/images/{self.name}/versions/1/repair"
         digest = self.api.get(f"/images/{self.name}").json["versions"][0]["digest"]
+        self.assertIsNone(self.api.get(f"/images/{self.name}").json["versions"][0]["verified_at"])
+        self.target.verified[digest] = "2026-11-21T09:00:00Z"
+        self.assertEqual(self.api.get(f"/images/{self.name}").json["versions"][0]["verified_at"], "2026-11-21T09:00:00Z")
         self.target.damage[digest] = (131072, "2 corrupt chunks")
         self.addCleanup(self.target.damage.clear)
         self.target.repair = {"bad_chunks": 2, "mended_chunks": 1, "manifest_mended": False}

@@ -164,6 +164,30 @@ class CorruptChunks(Case):
         self.assertEqual((report["state"], report["error"]["kind"]), ("failed", "not_found"))
 
 
+class Background(Case):
+    def test_versions_are_verified_by_the_target_itself_and_what_it_finds_is_told(self):
+        self.assertIsNone(self.version()["verified_at"])
+        self.assertEqual(self.verify(), [])
+        first = self.version()["verified_at"]
+        self.assertIsNotNone(first)
+        link = self.target.put_link("pc-001", self.digest)
+        self.target.daemon.stop()
+        self.corrupt(4)
+        self.target = target.Target(self, "--verify-every", "0.00001", "--verify-rate", "64MiB").start()
+        event = self.target.wait_event("image_damaged", version=self.digest)
+        self.assertEqual(event["data"]["bad_bytes"], CHUNK)
+        self.expect(self.login(link), bad=(4,))
+        processes.wait_until(lambda: self.version()["verified_at"] > first, "the time of it is noted")
+        other = self.target.import_image(os.urandom(CHUNK), "other.raw")
+        processes.wait_until(lambda: self.check(self.target.api.get(f"/versions/{other}"), 200)["verified_at"], "its turn comes")
+
+    def test_a_slow_one_ends_at_once_with_the_target(self):
+        self.target.daemon.stop()
+        self.target = target.Target(self, "--verify-every", "0.00001", "--verify-rate", "64KiB").start()
+        self.target.daemon.stop()
+        self.assertIn("ending on signal", self.target.daemon.log())
+
+
 class LostPack(Case):
     def lose(self, how):
         link = self.target.put_link("pc-001", self.digest, policy="keep")
