@@ -104,6 +104,7 @@ VersionInfo info_of(const Digest& digest, const VersionRecord& record) {
             record.stored_chunks * kChunkBytes,
             record.unique_chunks * kChunkBytes,
             0,
+            0,
             {}};
 }
 
