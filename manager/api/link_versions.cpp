@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include "common/hex.hpp"
+#include "manager/api/comparison.hpp"
 #include "manager/api/link_disks.hpp"
 #include "manager/api/links.hpp"
 #include "manager/api/views.hpp"
@@ -59,15 +60,72 @@ Maybe<db::Image> image_of(db::Connection& c, const db::LinkDisk& disk) {
     return std::move(*image);
 }
 
+// Another version was made from the one the disk is on: whose, and what both changed.
+Maybe<void> refuse_conflict(Call& call, const db::Link& link, const db::LinkDisk& disk,
+                            const std::vector<db::Version>& between) {
+    std::vector<std::string> names, blocked_by;
+    json::array versions;
+    const db::Version* newest = nullptr;  // that can be looked into
+    for (const db::Version& version : between) {
+        names.push_back(fmt::format("{}@{}", version.image, version.number));
+        std::string who = names.back();
+        if (!version.made_by.empty()) who += " of " + version.made_by;
+        if (!version.note.empty()) who += fmt::format(" ({})", version.note);
+        blocked_by.push_back(std::move(who));
+        versions.push_back(view(version));
+        if (newest == nullptr && version.state == "ready") newest = &version;
+    }
+    Refusal refusal(409, "version-conflict", "Another version was made from the same one", "");
+    std::string both = "it is still being made, so what both changed is not known yet";
+    refusal.members = "\"versions\":" + json::serialize(versions);
+    if (newest != nullptr) {
+        const auto answer = call.services.target.call(
+            "POST", "/links/" + link.id + "/compare",
+            json::serialize(json::object{{"lun", disk.lun}, {"version", *newest->digest}}),
+            std::chrono::seconds(60));
+        if (!answer) return refuse_peer(call.services.target, answer.error());
+        GOLDLINK_TRY_CALL(const json::object overlap, parse_comparison(*answer));
+        refusal.members += ",\"overlap\":" + json::serialize(overlap);
+        both = overlap_in_words(overlap, fmt::format("{}@{}", newest->image, newest->number));
+    }
+    refusal.detail = fmt::format(
+        "{} {} made from {}@{}, which this disk is on; {}. Commit it with \"sibling\" all the "
+        "same, "
+        "as a version beside {} with nothing of that inside; or give its edits up (reset), and "
+        "start from the newest. Nothing is merged",
+        fmt::join(names, ", "), names.size() == 1 ? "was" : "were", disk.image, disk.version, both,
+        names.front());
+    refusal.blocked_by = std::move(blocked_by);
+    return Refused(std::move(refusal));
+}
+
 Answer commit(Call& call) {
-    GOLDLINK_TRY_CALL(const auto body, body_object(call, {"note", "channel", "lun"}, true));
+    GOLDLINK_TRY_CALL(const auto body,
+                      body_object(call, {"note", "channel", "lun", "sibling"}, true));
     GOLDLINK_TRY_CALL(const WantedVersion wanted, wanted_version(body));
-    return call.services.pool.transact([&](db::Connection& c) -> Answer {
-        GOLDLINK_TRY_CALL(const db::Link link, needed_link(c, call));
-        GOLDLINK_TRY_CALL(const db::LinkDisk disk, disk_to_commit(link, wanted.lun));
-        GOLDLINK_TRY_CALL(const db::Image image, image_of(c, disk));
-        return start(c, call, "commit", link, disk, image, wanted);
-    });
+    const auto sibling = json::optional_bool(body, "sibling");
+    if (!sibling) return refuse_field("sibling", sibling.error().message);
+    // The target is asked with no transaction open.
+    db::Link link;
+    db::LinkDisk disk;
+    std::vector<db::Version> between;
+    GOLDLINK_TRY_CALL(
+        http::Response response, call.services.pool.transact([&](db::Connection& c) -> Answer {
+            GOLDLINK_TRY_CALL(link, needed_link(c, call));
+            GOLDLINK_TRY_CALL(disk, disk_to_commit(link, wanted.lun));
+            GOLDLINK_TRY_CALL(const db::Image image, image_of(c, disk));
+            if (!sibling->value_or(false)) {
+                GOLDLINK_TRY(db::lock_image(c, image.id));
+                GOLDLINK_TRY_ASSIGN(const auto base, db::find_version(c, image.id, disk.version));
+                if (base) {
+                    GOLDLINK_TRY_ASSIGN(between, db::descendants_of(c, base->id, link.id));
+                }
+            }
+            if (!between.empty()) return http::Response();
+            return start(c, call, "commit", link, disk, image, wanted);
+        }));
+    if (between.empty()) return response;
+    return Refused(refuse_conflict(call, link, disk, between).error());
 }
 
 Answer save(Call& call) {

@@ -47,9 +47,10 @@ http::Response Refusal::response() const {
     if (!field.empty()) extra["field"] = field;
     if (!blocked_by.empty())
         extra["blocked_by"] = json::array(blocked_by.begin(), blocked_by.end());
-    std::string members = json::serialize(extra);
-    members = members.substr(1, members.size() - 2);  // without the braces
-    http::Response response = http::problem(status, type, title, detail, members);
+    std::string shown = json::serialize(extra);
+    shown = shown.substr(1, shown.size() - 2);  // without the braces
+    if (!members.empty()) shown += (shown.empty() ? "" : ",") + members;
+    http::Response response = http::problem(status, type, title, detail, shown);
     if (status == 401)
         response.headers.emplace_back("WWW-Authenticate", "Bearer realm=\"goldlink\"");
     if (status == 503) response.headers.emplace_back("Retry-After", "2");

@@ -21,6 +21,7 @@ struct Refusal {
     std::string detail;                        // what failed, why, what to do
     std::string field = {};                    // the body's field at fault
     std::vector<std::string> blocked_by = {};  // what stands in the way
+    std::string members = {};                  // more of the problem: "\"overlap\":{...}"
 
     Refusal(int status_, std::string type_, std::string title_, std::string detail_)
         : status(status_),

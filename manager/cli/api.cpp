@@ -56,6 +56,9 @@ std::string_view advice(std::string_view type) {
          "move the channels and links to another version first: 'goldlink image "
          "promote NAME@N', 'goldlink link ls'"},
         {"link-in-use", "shut the client down, or add --force to cut it off"},
+        {"version-conflict",
+         "'goldlink link commit LINK --sibling' makes a version beside it, 'goldlink link abandon "
+         "LINK' gives this one's edits up"},
         {"client-has-link", "remove its link first: 'goldlink link ls', 'goldlink link rm ID'"},
         {"group-in-use",
          "move its clients to another group first: 'goldlink client set NAME "

@@ -27,6 +27,7 @@ struct Arguments {
     std::vector<std::string> disks;
     std::optional<std::int64_t> lun;
     bool force = false;
+    bool sibling = false;
     bool native_4k = false;
     bool install = false;
     bool no_install = false;
@@ -202,12 +203,53 @@ Result<> commit_link(const Session& session, const Arguments& arguments) {
     if (!arguments.note.empty()) body["note"] = arguments.note;
     if (!arguments.channel.empty()) body["channel"] = arguments.channel;
     if (arguments.lun) body["lun"] = *arguments.lun;
+    if (arguments.sibling) body["sibling"] = true;
     GOLDLINK_TRY_ASSIGN(auto task, api.post(link_path(arguments.id) + "/commit", body));
     GOLDLINK_TRY_ASSIGN(auto done, follow_task(api, std::move(task), "committing"));
     if (session.json)
         print_json(done);
     else
         print(fmt::format("{} is ready\n", printable(text_of(done, "subject"))));
+    return {};
+}
+
+// The super disk whose edits are given up: the one named, or the only one.
+Result<std::int64_t> lun_to_abandon(Api& api, const Arguments& arguments) {
+    GOLDLINK_TRY_ASSIGN(const auto link, api.get(link_path(arguments.id)));
+    std::vector<std::int64_t> found;
+    for (const auto& disk : items_of(link, "disks"))
+        if (text_of(disk, "policy") == "super" &&
+            arguments.lun.value_or(int_of(disk, "lun")) == int_of(disk, "lun"))
+            found.push_back(int_of(disk, "lun"));
+    if (found.size() == 1) return found.front();
+    if (found.empty())
+        return failure(
+            ErrorKind::conflict,
+            fmt::format(
+                "link {} has no super disk{} whose edits could be given up\n  to "
+                "do: 'goldlink link reset' drops what a client wrote to others",
+                arguments.id,
+                arguments.lun ? fmt::format(" with LUN {}", *arguments.lun) : std::string()));
+    return failure(
+        ErrorKind::conflict,
+        fmt::format("link {} has several super disks, LUNs {}\n  to do: say which by --lun",
+                    arguments.id, fmt::join(found, ", ")));
+}
+
+Result<> abandon_link(const Session& session, const Arguments& arguments) {
+    GOLDLINK_TRY_ASSIGN(auto api, connect(session));
+    GOLDLINK_TRY_ASSIGN(const auto lun, lun_to_abandon(api, arguments));
+    json::object body{{"lun", lun}};
+    if (arguments.force) body["force"] = true;
+    GOLDLINK_TRY_ASSIGN(auto link, api.post(link_path(arguments.id) + "/reset", body));
+    if (session.json)
+        print_json(link);
+    else
+        for (const auto& disk : items_of(link, "disks"))
+            if (int_of(disk, "lun") == lun)
+                print(fmt::format("the edits of LUN {} of {} are gone; it starts from {}@{}\n", lun,
+                                  arguments.id, printable(text_of(disk, "image")),
+                                  int_of(disk, "version")));
     return {};
 }
 
@@ -319,15 +361,29 @@ void add_link_verbs(CLI::App& root, Session& session) {
     };
     add_lun(reset, "Only this disk; the others keep what was written to them");
     reset->add_flag("--force", arguments->force, "Cut a running client off");
-    auto* commit =
-        by_id(verb({"commit", "Make the next version from a super link's edits", "",
-                    "goldlink link commit 3f0c... --version-note 'updates of May' --channel test"},
-                   commit_link));
+    auto* commit = by_id(
+        verb({"commit", "Make the next version from a super link's edits",
+              "Refused while its client runs, and when another version was made from the same "
+              "one since: then\nit shows whose, and which bytes both changed.",
+              "goldlink link commit 3f0c... --version-note 'updates of May' --channel test"},
+             commit_link));
     commit->add_option("--version-note", arguments->note, "What the new version is")
         ->type_name("TEXT");
     commit->add_option("--channel", arguments->channel, "Point this channel at it")
         ->type_name("NAME");
     add_lun(commit, "Which disk, when the link has several super ones");
+    commit->add_flag("--sibling", arguments->sibling,
+                     "Also when another version was made from the same one meanwhile: beside it, "
+                     "with nothing of it inside");
+    auto* abandon = by_id(
+        verb({"abandon", "Give a super link's edits up",
+              "The disk starts again from the version its channel points at. There is no way back: "
+              "'goldlink\n"
+              "link save' keeps them as a version first. Refused while a client runs on it.",
+              "goldlink link abandon 3f0c..."},
+             abandon_link));
+    add_lun(abandon, "Which disk, when the link has several super ones");
+    abandon->add_flag("--force", arguments->force, "Cut a running client off");
     auto* save = by_id(
         verb({"save", "Make a version of what a client's disk holds now",
               "Of any policy, and while the client runs: the version is then what a power cut at "

@@ -75,13 +75,18 @@ Result<std::optional<Image>> insert_image(Connection& c, const std::string& name
 
 Result<bool> take_kind(Connection& c, std::int64_t image_id, const std::string& kind) {
     // One after the other: the next statement sees the version of who had the row before.
-    GOLDLINK_TRY(c.query("SELECT FROM images WHERE id = $1 FOR UPDATE", {image_id}));
+    GOLDLINK_TRY(lock_image(c, image_id));
     GOLDLINK_TRY_ASSIGN(
         const Rows rows,
         c.query("UPDATE images SET kind = $2 WHERE id = $1 AND (kind = $2 OR NOT EXISTS"
                 " (SELECT FROM versions WHERE image_id = $1 AND state <> 'failed'))",
                 {image_id, kind}));
     return rows.affected() > 0;
+}
+
+Result<> lock_image(Connection& c, std::int64_t image_id) {
+    GOLDLINK_TRY(c.query("SELECT FROM images WHERE id = $1 FOR UPDATE", {image_id}));
+    return {};
 }
 
 Result<> delete_image(Connection& c, std::int64_t image_id) {
@@ -175,6 +180,20 @@ Result<> set_parent_digest(Connection& c, std::int64_t version_id, const std::st
                 " WHERE v.id = $1",
                 {version_id, digest}));
     return {};
+}
+
+Result<std::vector<Version>> descendants_of(Connection& c, std::int64_t version_id,
+                                            const std::string& link_id) {
+    GOLDLINK_TRY_ASSIGN(
+        const Rows rows,
+        c.query(
+            "WITH RECURSIVE made AS (SELECT id, image_id FROM versions WHERE id = $1"
+            " UNION SELECT n.id, n.image_id FROM versions n JOIN made"
+            " ON n.parent_version_id = made.id AND n.image_id = made.image_id"
+            " WHERE n.state <> 'failed' AND n.saved_from IS DISTINCT FROM $2::uuid) " SELECT_VERSION
+            "JOIN made ON made.id = v.id WHERE v.id <> $1 ORDER BY v.number DESC LIMIT 20",
+            {version_id, link_id}));
+    return rows.map(read_version);
 }
 
 Result<> forget_saved_from(Connection& c, const std::string& link_id) {

@@ -15,6 +15,8 @@ Result<std::optional<Image>> insert_image(Connection& c, const std::string& name
                                           const std::string& note);
 // Makes the image one of this kind unless it has versions of the other; false: it has.
 Result<bool> take_kind(Connection& c, std::int64_t image_id, const std::string& kind);
+// Until the transaction ends nobody else adds a version to it.
+Result<> lock_image(Connection& c, std::int64_t image_id);
 Result<> delete_image(Connection& c, std::int64_t image_id);
 
 // Newest first, of all the images named.
@@ -34,6 +36,10 @@ Result<> set_origin(Connection& c, std::int64_t version_id, const std::string& l
                     std::int64_t lun, const std::string& made_by, bool saved);
 // The version with that digest, of the same image or the parent's where several have it.
 Result<> set_parent_digest(Connection& c, std::int64_t version_id, const std::string& digest);
+// Versions of the same image that were made from this one meanwhile, from these too, newest first;
+// not those the link itself was saved as. At most 20.
+Result<std::vector<Version>> descendants_of(Connection& c, std::int64_t version_id,
+                                            const std::string& link_id);
 // The link gives up what it was saved with.
 Result<> forget_saved_from(Connection& c, const std::string& link_id);
 Result<> set_version_ready(Connection& c, std::int64_t version_id, const std::string& digest,

@@ -226,4 +226,33 @@ OperationResult<MadeVersion> LinkTable::save_disk(std::string_view id,
     return std::move(*made);
 }
 
+OperationResult<LinkTable::Comparison> LinkTable::compare(std::string_view id,
+                                                          std::optional<std::uint16_t> lun,
+                                                          std::string_view version) {
+    const LinkPointer link = find(id);
+    if (!link)
+        return refuse(ErrorKind::not_found, "no-such-link", fmt::format("there is no link {}", id));
+    bool live = false;
+    auto disk = disk_to_save(link, lun, live);
+    if (!disk) return tl::unexpected(std::move(disk).error());
+    Comparison found;
+    std::vector<disk::ChunkBlocks> mine;
+    {
+        auto held = hold_disk(link->live->reactor(), std::move(*disk));
+        if (!held) return tl::unexpected(OperationError{std::move(held).error(), "", {}});
+        found.base = held->state().version;
+        mine = held->snapshot().changed();
+    }
+    const auto look = [&]() -> Result<> {
+        GOLDLINK_TRY_ASSIGN(const auto base, store_.read_version(found.base));
+        GOLDLINK_TRY_ASSIGN(const auto other, store_.read_version(version));
+        store::Progress nobody_watches;
+        GOLDLINK_TRY_ASSIGN(found.overlap, store::overlap_of(mine, *base, *other, nobody_watches));
+        return {};
+    };
+    if (auto looked = look(); !looked)
+        return tl::unexpected(OperationError{std::move(looked).error(), "", {}});
+    return found;
+}
+
 }  // namespace goldlink::control

@@ -253,6 +253,32 @@ http::Response post_disk_task(ControlContext& context, const http::Request& requ
     return respond_text(202, std::move(*report));
 }
 
+http::Response post_compare(ControlContext& context, const http::Request& request) {
+    const auto body = json::parse_object(request.body);
+    if (!body) return http::problem(body.error());
+    if (auto known = json::only_fields(*body, {"lun", "version"}); !known)
+        return http::problem(known.error());
+    const auto lun = optional_lun(*body);
+    if (!lun) return http::problem(lun.error());
+    const auto version = json::string_field(*body, "version", 64, 64);
+    if (!version) return http::problem(version.error());
+    const auto found = context.links.compare(request.params.at("id"), *lun, *version);
+    if (!found) return respond(found.error());
+    const store::Overlap& overlap = found->overlap;
+    json::array ranges;
+    for (const auto& range : overlap.ranges)
+        ranges.push_back(json::object{{"offset_bytes", range.offset_bytes},
+                                      {"length_bytes", range.length_bytes}});
+    return respond_json(200, json::object{{"base", found->base},
+                                          {"version", *version},
+                                          {"mine_bytes", overlap.mine_bytes},
+                                          {"theirs_bytes", overlap.theirs_bytes},
+                                          {"both_bytes", overlap.both_bytes},
+                                          {"range_count", overlap.range_count},
+                                          {"ranges", std::move(ranges)},
+                                          {"exact", overlap.exact}});
+}
+
 }  // namespace
 
 void add_link_routes(std::vector<http::Route>& routes, ControlContext& c) {
@@ -268,6 +294,8 @@ void add_link_routes(std::vector<http::Route>& routes, ControlContext& c) {
         {"PUT", "/links/{id}/redirect", [&c](Request& r) { return put_redirect(c, r); }});
     routes.push_back(
         {"DELETE", "/links/{id}/redirect", [&c](Request& r) { return delete_redirect(c, r); }});
+    routes.push_back(
+        {"POST", "/links/{id}/compare", [&c](Request& r) { return post_compare(c, r); }});
     for (const char* kind : {"commit", "save"})
         routes.push_back({"POST", std::string("/links/{id}/") + kind,
                           [&c, kind](Request& r) { return post_disk_task(c, r, kind); }});

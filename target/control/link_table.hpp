@@ -26,6 +26,7 @@
 #include "target/control/live_link.hpp"
 #include "target/control/refusal_filter.hpp"
 #include "target/control/state_file.hpp"
+#include "target/store/version_diff.hpp"
 
 namespace goldlink::control {
 
@@ -94,6 +95,13 @@ class LinkTable final : public iscsi::Directory {
     // a task thread.
     OperationResult<MadeVersion> commit(std::string_view id, std::optional<std::uint16_t> lun,
                                         store::Progress& progress);
+    // What the client of a disk wrote, beside what a version changed over the one the disk is on.
+    struct Comparison {
+        std::string base;  // the version the disk is on
+        store::Overlap overlap;
+    };
+    OperationResult<Comparison> compare(std::string_view id, std::optional<std::uint16_t> lun,
+                                        std::string_view version);
     // Makes what a disk of the link holds now a new version, whatever its policy, while its client
     // goes on; the link stays what it is. `lun` says which when there are several. Long, as above.
     OperationResult<MadeVersion> save_disk(std::string_view id, std::optional<std::uint16_t> lun,

@@ -12,14 +12,11 @@
 #include <vector>
 
 #include "target/disk/overlay.hpp"
+#include "target/store/version_diff.hpp"
 
 namespace goldlink::disk {
 
-// Blocks of one chunk: bit n is its block n of 4 KiB.
-struct ChunkBlocks {
-    std::uint64_t chunk = 0;
-    std::uint16_t blocks = 0;
-};
+using store::ChunkBlocks;
 
 class DiskSnapshot {
   public:

@@ -167,7 +167,7 @@ class FakeTarget(FakeDaemon):
             ("GET", "/links", self.get_links), ("GET", f"/links/{uuid}", self.get_link),
             ("PUT", f"/links/{uuid}", self.put_link), ("DELETE", f"/links/{uuid}", self.delete_link),
             ("POST", f"/links/{uuid}/reset", self.reset_link), ("POST", f"/links/{uuid}/commit", self.commit_link),
-            ("POST", f"/links/{uuid}/save", self.save_link),
+            ("POST", f"/links/{uuid}/save", self.save_link), ("POST", f"/links/{uuid}/compare", self.compare_link),
             ("PUT", f"/uploads/{name}", self.put_upload), ("PUT", f"/uploads/{name}/{name}", self.append_upload),
             ("GET", f"/uploads/{name}", self.get_upload), ("GET", f"/exports/{uuid}", self.get_export),
             ("HEAD", f"/exports/{uuid}", self.get_export), ("DELETE", f"/exports/{uuid}", self.delete_export),
@@ -388,6 +388,16 @@ class FakeTarget(FakeDaemon):
                                                  "base": link.get("runs_on", base), "live": bool(link.get("sessions")),
                                                  "_digest": digest})
             return 202, {"id": body["id"]}
+
+    def compare_link(self, link_id, query, request):
+        body = request.body_json()
+        with self.lock:
+            link = self._link(link_id)
+            base = next(disk["version"] for disk in link["disks"] if disk["lun"] == body["lun"])
+            self.compared = (base, body["version"])
+            return 200, {"base": base, "version": body["version"], "mine_bytes": 20480, "theirs_bytes": 65536,
+                         "both_bytes": 12288, "range_count": 2, "exact": True,
+                         "ranges": [{"offset_bytes": 4096, "length_bytes": 8192}, {"offset_bytes": 65536, "length_bytes": 4096}]}
 
     def verify_version(self, digest, query, request):
         body = request.body_json()

@@ -343,6 +343,25 @@ class Links(CliTestCase):
         copy = self.ok("link", "create", "--lease", "10m", "--image", "classroom-exam", "--json").json
         self.iscsi("qemu-io", "-f", "raw", "-c", "read -P 7 128k 64k", copy["url"])
 
+    def test_two_super_links_conflict_and_the_admin_chooses(self):
+        self.image("golden")
+        one, other = (self.ok("link", "create", "--lease", "10m", "--image", "golden", "--policy", "super", "--json").json
+                      for _ in range(2))
+        for link in (one, other):
+            self.iscsi("qemu-io", "-f", "raw", "-c", "write -P 9 64k 8k", "-c", "write -P 9 1M 4k", "-c", "flush", link["url"])
+            wait_until(lambda: not self.ok("link", "show", link["id"], "--json").json["sessions"], "nobody is logged in")  # noqa: B023
+        self.assertIn("golden@2 is ready", self.ok("link", "commit", other["id"], "--channel", "test").out)
+        self.assertEqual(self.ok("image", "show", "golden", "--json").json["channels"], {"production": 1, "latest": 2, "test": 2})
+        refused = self.refused("link", "commit", one["id"], says=["golden@2", "12288 bytes in 2 places", "--sibling", "abandon"])
+        self.assertIn(f"in the way: golden@2 of lease {other['id']}", refused.err)
+        self.assertIn("golden@3 is ready", self.ok("link", "commit", one["id"], "--sibling").out)
+        self.iscsi("qemu-io", "-f", "raw", "-c", "write -P 3 64k 8k", "-c", "flush", one["url"])
+        wait_until(lambda: not self.ok("link", "show", one["id"], "--json").json["sessions"], "nobody is logged in")
+        self.assertIn("starts from golden@1", self.ok("link", "abandon", one["id"]).out)
+        self.assertEqual(self.ok("link", "show", one["id"], "--json").json["overlay"]["used_bytes"], 0)
+        plain = self.ok("link", "create", "--lease", "10m", "--image", "golden", "--json").json
+        self.refused("link", "abandon", plain["id"], says=["no super disk", "link reset"])
+
     def test_an_installer_beside_a_blank_disk(self):
         disc = bytearray(os.urandom(300 * 2048))
         disc[16 * 2048:16 * 2048 + 7] = b"\x01CD001\x01"

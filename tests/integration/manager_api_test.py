@@ -737,6 +737,52 @@ class EveryOperation(TransferOperations, ManagerCase):
         self.check(self.api.post(f"/links/{uuid.uuid4()}/commit"), 404, "not-found")
         self.refuses_roles("POST", f"/links/{lease['id']}/commit")
 
+    def test_a_second_commit_of_the_same_version_is_a_conflict(self):
+        self.ready_image()
+        one, other = (self.add_lease(self.name, policy="super") for _ in range(2))
+        own = self.wait_task(self.check(self.api.post(f"/links/{other['id']}/save"), 202))
+        self.assertEqual(own["subject"], f"{self.name}@2")
+        # What the link itself was saved as is no conflict of its own commit, but of another link's.
+        refused = self.check(self.api.post(f"/links/{one['id']}/commit"), 409, "version-conflict")
+        self.assertEqual(refused["blocked_by"], [f"{self.name}@2 of lease {other['id']}"])
+        self.wait_task(self.check(self.api.post(f"/links/{other['id']}/commit", {"note": "drivers"}), 202))
+        refused = self.check(self.api.post(f"/links/{one['id']}/commit"), 409, "version-conflict")
+        self.assertEqual([version["number"] for version in refused["versions"]], [3, 2])
+        self.assertEqual((refused["overlap"]["both_bytes"], len(refused["overlap"]["ranges"])), (12288, 2))
+        self.assertIn("12288 bytes in 2 places (8192 at byte 4096, 4096 at byte 65536)", refused["detail"])
+        self.assertIn(f"{self.name}@3 of lease {other['id']} (drivers)", refused["blocked_by"])
+        digests = {version["number"]: version["digest"] for version in self.api.get(f"/images/{self.name}").json["versions"]}
+        self.assertEqual(self.target.compared, (digests[1], digests[3]))
+        # Beside it, when that is wanted; the other link goes on over its own.
+        sibling = self.wait_task(self.check(self.api.post(f"/links/{one['id']}/commit", {"sibling": True}), 202))
+        self.assertEqual(sibling["subject"], f"{self.name}@4")
+        parents = {version["number"]: version["parent"] for version in self.api.get(f"/images/{self.name}").json["versions"]}
+        self.assertEqual(parents, {1: None, 2: f"{self.name}@1", 3: f"{self.name}@1", 4: f"{self.name}@1"})
+        self.wait_task(self.check(self.api.post(f"/links/{other['id']}/commit"), 202))
+        self.check(self.api.post(f"/links/{one['id']}/commit", {"sibling": "yes"}), 400, "invalid")
+
+    def test_a_commit_that_is_under_way_counts_and_a_failed_one_does_not(self):
+        self.ready_image()
+        one, other = (self.add_lease(self.name, policy="super") for _ in range(2))
+        self.target.hold_imports = True
+        try:
+            task = self.check(self.api.post(f"/links/{other['id']}/commit"), 202)
+            refused = self.check(self.api.post(f"/links/{one['id']}/commit"), 409, "version-conflict")
+            self.assertIn("still being made", refused["detail"])
+            self.check(self.api.delete(f"/tasks/{task['id']}"), 202)
+        finally:
+            self.target.hold_imports = False
+        wait_until(lambda: self.api.get(f"/tasks/{task['id']}").json["state"] not in ("queued", "running"), "it ended")
+        if self.api.get(f"/tasks/{task['id']}").json["state"] == "cancelled":
+            self.wait_task(self.check(self.api.post(f"/links/{one['id']}/commit"), 202))
+
+    def test_a_link_that_was_reset_is_no_longer_what_it_was_saved_as(self):
+        self.ready_image()
+        link = self.add_lease(self.name, policy="super")
+        self.wait_task(self.check(self.api.post(f"/links/{link['id']}/save", {"channel": "kept"}), 202))
+        self.check(self.api.post(f"/links/{link['id']}/reset"), 200)
+        self.check(self.api.post(f"/links/{link['id']}/commit"), 409, "version-conflict")
+
     def test_saveLink(self):
         self.ready_image()
         lease = self.add_lease(self.name)

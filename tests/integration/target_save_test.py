@@ -136,6 +136,32 @@ class Save(processes.TestCase):
                                     and now["state"] == "done" and now, "the task ran again")
         self.assertEqual(self.content_of(done["version"]["digest"]), data + self.content[8 * MIB:])
 
+    def compare(self, link, version, **body):
+        return self.target.api.post(f"/links/{link['id']}/compare", {"version": version, **body})
+
+    def test_a_comparison_names_the_blocks_that_both_changed(self):
+        changed = bytearray(self.content)
+        for at in (3, 5, 6, 40, 41, 3000):  # blocks; 3000 lies where the image is zero
+            changed[at * BLOCK] ^= 0xff
+        other = self.target.import_image(bytes(changed), "other.raw")
+        link = self.target.put_link("pc-004", self.version, "super")
+        initiator = self.login(link)
+        for at in (5, 6, 7, 41, 100, 3000):
+            initiator.write(at * 8, bytes([at % 251 + 1]) * BLOCK)
+        initiator.scsi(bytes([0x42, 0, 0, 0, 0, 0, 0, 0, 24, 0]),  # UNMAP block 40
+                       data=b"\0\x16\0\x10\0\0\0\0" + (40 * 8).to_bytes(8, "big") + (8).to_bytes(4, "big") + bytes(4))
+        found = self.check(self.compare(link, other), 200)
+        self.assertEqual(found, {
+            "base": self.version, "version": other, "mine_bytes": 7 * BLOCK, "theirs_bytes": 3 * 65536,
+            "both_bytes": 5 * BLOCK, "range_count": 3, "exact": True,
+            "ranges": [{"offset_bytes": 5 * BLOCK, "length_bytes": 2 * BLOCK},
+                       {"offset_bytes": 40 * BLOCK, "length_bytes": 2 * BLOCK},
+                       {"offset_bytes": 3000 * BLOCK, "length_bytes": BLOCK}]})
+        self.assertEqual(self.check(self.compare(link, self.version), 200)["both_bytes"], 0)
+        self.check(self.compare(link, "0" * 64), 404)
+        for wrong in ({"lun": 1}, {"lun": 256}, {"more": 1}):
+            self.assertIn(self.compare(link, other, **wrong).status, (400, 404))
+
     def test_what_cannot_be_saved_is_refused(self):
         disks = [{"lun": lun, "version": self.version, "policy": "keep", "quota_bytes": None} for lun in (0, 1)]
         body = {**self.target.link_body("pc-002", self.version), "disks": disks}
