@@ -143,6 +143,7 @@ Table api_table() {
     add_system_routes(table);
     add_token_routes(table);
     add_image_routes(table);
+    add_image_copy_routes(table);
     add_upload_routes(table);
     add_upload_set_routes(table);
     add_export_routes(table);

@@ -48,6 +48,7 @@ using Table = std::vector<ApiRoute>;
 void add_system_routes(Table& table);
 void add_token_routes(Table& table);
 void add_image_routes(Table& table);
+void add_image_copy_routes(Table& table);
 void add_upload_routes(Table& table);
 void add_upload_set_routes(Table& table);
 void add_export_routes(Table& table);

@@ -22,6 +22,7 @@ struct Arguments {
     std::string format;
     std::string note;
     std::string channel;
+    std::string new_name;
     std::int64_t to_version = 0;
     std::uint64_t size_bytes = 0;
 };
@@ -58,6 +59,45 @@ Result<> create_image(const Session& session, const Arguments& arguments) {
     else
         print(fmt::format("{} is ready, a blank disk of {}\n", printable(text_of(done, "subject")),
                           format_bytes(arguments.size_bytes)));
+    return {};
+}
+
+// The version a reference means, as the body of a call names it.
+Result<std::int64_t> find_version(Api& api, const ImageRef& ref) {
+    GOLDLINK_TRY_ASSIGN(const auto image, api.get(image_path(ref.name)));
+    return version_of(image, ref);
+}
+
+Result<> clone_image(const Session& session, const Arguments& arguments) {
+    GOLDLINK_TRY_ASSIGN(const auto ref, parse_image_ref(arguments.ref));
+    GOLDLINK_TRY_ASSIGN(auto api, connect(session));
+    GOLDLINK_TRY_ASSIGN(const auto version, find_version(api, ref));
+    json::object body{{"name", arguments.new_name}, {"version", version}};
+    if (!arguments.note.empty()) body["note"] = arguments.note;
+    GOLDLINK_TRY_ASSIGN(auto made, api.post(image_path(ref.name) + "/clone", body));
+    if (session.json)
+        print_json(made);
+    else
+        print(fmt::format("{}@1 is {}@{}\n", arguments.new_name, ref.name, version));
+    return {};
+}
+
+Result<> grow_image(const Session& session, const Arguments& arguments) {
+    GOLDLINK_TRY_ASSIGN(const auto ref, parse_image_ref(arguments.ref));
+    GOLDLINK_TRY_ASSIGN(auto api, connect(session));
+    GOLDLINK_TRY_ASSIGN(const auto version, find_version(api, ref));
+    json::object body{{"size_bytes", arguments.size_bytes}, {"version", version}};
+    if (!arguments.note.empty()) body["note"] = arguments.note;
+    if (!arguments.channel.empty()) body["channel"] = arguments.channel;
+    GOLDLINK_TRY_ASSIGN(auto task, api.post(image_path(ref.name) + "/grow", body));
+    GOLDLINK_TRY_ASSIGN(auto done, follow_task(api, std::move(task), "growing " + ref.name));
+    if (session.json) {
+        print_json(done);
+        return {};
+    }
+    print(fmt::format("{} is ready, {}@{} as a disk of {}\n", printable(text_of(done, "subject")),
+                      ref.name, version, format_bytes(arguments.size_bytes)));
+    print_note("partitions are as large as before: extend them on a super link, and commit\n");
     return {};
 }
 
@@ -378,6 +418,33 @@ void add_image_verbs(CLI::App& root, Session& session) {
         ->check(CLI::Range(std::uint64_t{1} << 20, std::uint64_t{2} << 40));
     add_version_options(create);
 
+    auto* clone = add_verb(noun, session,
+                           {"clone", "Make a new image of a version, at once",
+                            "No data is copied: both share what is stored, until they differ.",
+                            "goldlink image clone win11 win11-exam\n"
+                            "goldlink image clone win11@7 win11-lab --version-note 'for the lab'"},
+                           run(clone_image));
+    add_ref(clone);
+    clone->add_option("NEWNAME", arguments->new_name, "The new image's name")
+        ->required()
+        ->check(check_image_name);
+    clone->add_option("--version-note", arguments->note, "What the new image's version is")
+        ->type_name("TEXT");
+    auto* grow = add_verb(
+        noun, session,
+        {"grow", "Make a version that is a larger disk",
+         "The partition table (GPT) is made to know the new end. Partitions and file systems stay "
+         "as\n"
+         "they are: the operating system extends them. A disk cannot become smaller.",
+         "goldlink image grow win11 120G\ngoldlink image grow win11@7 120G --channel test"},
+        run(grow_image));
+    add_ref(grow);
+    grow->add_option("SIZE", arguments->size_bytes, "How large the disk is to be: 120G")
+        ->required()
+        ->type_name("SIZE")
+        ->transform(CLI::AsSizeValue(false))
+        ->check(CLI::Range(std::uint64_t{1} << 20, std::uint64_t{2} << 40));
+    add_version_options(grow);
     add_verb(noun, session,
              {"ls", "List images", "", "goldlink image ls\ngoldlink image ls --json"},
              [&session] { return list_images(session); });

@@ -171,6 +171,12 @@ Result<> set_origin(Connection& c, std::int64_t version_id, const std::string& l
     return {};
 }
 
+Result<> set_parent(Connection& c, std::int64_t version_id, std::int64_t parent_version_id) {
+    GOLDLINK_TRY(c.query("UPDATE versions SET parent_version_id = $2 WHERE id = $1",
+                         {version_id, parent_version_id}));
+    return {};
+}
+
 Result<> set_parent_digest(Connection& c, std::int64_t version_id, const std::string& digest) {
     GOLDLINK_TRY(
         c.query("UPDATE versions v SET parent_version_id = (SELECT p.id FROM versions p"

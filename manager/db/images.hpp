@@ -34,6 +34,7 @@ Result<Version> insert_version(Connection& c, std::int64_t image_id, const std::
 // until the target has said what it ran on.
 Result<> set_origin(Connection& c, std::int64_t version_id, const std::string& link_id,
                     std::int64_t lun, const std::string& made_by, bool saved);
+Result<> set_parent(Connection& c, std::int64_t version_id, std::int64_t parent_version_id);
 // The version with that digest, of the same image or the parent's where several have it.
 Result<> set_parent_digest(Connection& c, std::int64_t version_id, const std::string& digest);
 // Versions of the same image that were made from this one meanwhile, from these too, newest first;

@@ -131,7 +131,7 @@ struct Task {
     std::optional<std::int64_t> version_id;
     std::optional<std::string> link_id, channel, upload, digest;
     std::optional<std::int64_t> lun;          // of a commit
-    std::optional<std::int64_t> blank_bytes;  // of an import of no file: the blank disk's size
+    std::optional<std::int64_t> blank_bytes;  // of an import of no file, or a grow: the disk's size
     std::optional<std::string> source;        // of an import: where its files are (JSON)
     std::string format;
     bool cancel_requested = false;

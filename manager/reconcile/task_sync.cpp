@@ -152,6 +152,9 @@ Result<> TaskSync::start(db::Connection& c, const db::Task& task) {
         if (!task.link_id) return give_up(c, task, "failed", "its link was removed");
         path = "/links/" + *task.link_id + "/" + task.kind;
         if (task.lun) body["lun"] = *task.lun;
+    } else if (task.kind == "grow") {
+        path = "/versions/" + task.digest.value_or("") + "/grow";
+        body["size_bytes"] = task.blank_bytes.value_or(0);
     } else {
         return give_up(c, task, "failed",
                        fmt::format("this manager cannot carry out a task of kind {}", task.kind));

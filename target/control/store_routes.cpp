@@ -238,6 +238,13 @@ http::Response post_version_task(ControlContext& context, const http::Request& r
             GOLDLINK_TRY(json::only_fields(body, {"id"}));
             return task;
         }
+        if (kind == "grow") {
+            GOLDLINK_TRY(json::only_fields(body, {"id", "size_bytes"}));
+            GOLDLINK_TRY_ASSIGN(const auto size,
+                                json::int_field(body, "size_bytes", 1, INT64_MAX));
+            task.arguments["size_bytes"] = std::to_string(size);
+            return task;
+        }
         GOLDLINK_TRY(json::only_fields(body, {"id", "path", "format"}));
         GOLDLINK_TRY_ASSIGN(const auto path, json::optional_string(body, "path", 4096));
         if (path && !path->starts_with("/"))
@@ -333,6 +340,13 @@ Result<std::string> run_task(const TaskRequest& request, store::Progress& progre
         return fmt::format(R"({},"base":"{}","live":{})", version_member(made->info), made->base,
                            made->live);
     }
+    if (request.kind == "grow") {
+        GOLDLINK_TRY_ASSIGN(const auto size,
+                            parse_number<std::uint64_t>(request.arguments.at("size_bytes")));
+        GOLDLINK_TRY_ASSIGN(const store::VersionInfo grown,
+                            store.grow(request.arguments.at("digest"), size));
+        return version_member(grown);
+    }
     if (request.kind == "verify") {
         GOLDLINK_TRY_ASSIGN(const auto findings,
                             store.verify(request.arguments.at("digest"), progress));
@@ -370,6 +384,8 @@ void add_store_routes(std::vector<http::Route>& routes, ControlContext& c) {
                       [&c](Request& r) { return post_version_task(c, r, "verify"); }});
     routes.push_back({"POST", "/versions/{digest}/prewarm",
                       [&c](Request& r) { return post_version_task(c, r, "prewarm"); }});
+    routes.push_back({"POST", "/versions/{digest}/grow",
+                      [&c](Request& r) { return post_version_task(c, r, "grow"); }});
     routes.push_back({"POST", "/versions/{digest}/export",
                       [&c](Request& r) { return post_version_task(c, r, "export"); }});
 }

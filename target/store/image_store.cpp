@@ -16,6 +16,7 @@
 #include "target/store/chunk_check.hpp"
 #include "target/store/damage_report.hpp"
 #include "target/store/image_source.hpp"
+#include "target/store/grow.hpp"
 #include "target/store/open_version.hpp"
 #include "target/store/raw_export.hpp"
 #include "target/store/raw_import.hpp"
@@ -57,6 +58,7 @@ class FolderStore final : public ImageStore {
     Result<std::vector<VersionInfo>> list() const override;
     Result<VersionInfo> import(const ImportRequest& request, Progress& progress) override;
     Result<VersionInfo> make_blank(std::uint64_t size_bytes) override;
+    Result<VersionInfo> grow(std::string_view digest, std::uint64_t size_bytes) override;
     Result<> export_version(std::string_view digest, const std::filesystem::path& file,
                             const std::string& format, Progress& progress) override;
     Result<std::vector<VerifyFinding>> verify(std::string_view digest, Progress& progress,
@@ -268,6 +270,13 @@ Result<VersionInfo> FolderStore::make_blank(std::uint64_t size_bytes) {
     Manifest manifest;
     manifest.size_bytes = size_bytes;
     manifest.chunks.resize(chunk_count_of(size_bytes));
+    return finish(*writer, manifest);
+}
+
+Result<VersionInfo> FolderStore::grow(std::string_view hex, std::uint64_t size_bytes) {
+    GOLDLINK_TRY_ASSIGN(const auto version, read_version(hex));  // its chunks stay
+    GOLDLINK_TRY_ASSIGN(const auto writer, ChunkWriter::begin(*chunks_));
+    GOLDLINK_TRY_ASSIGN(const Manifest manifest, grow_manifest(*version, size_bytes, *writer));
     return finish(*writer, manifest);
 }
 

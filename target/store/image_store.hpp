@@ -145,6 +145,8 @@ class ImageStore {
     // A version of zeroes alone, for an installer to fill: a manifest that names no chunk, of half
     // a MiB a GiB. Whole blocks of 512 bytes, at most kMaxBlankBytes.
     virtual Result<VersionInfo> make_blank(std::uint64_t size_bytes) = 0;
+    // A larger disk of a version (grow.hpp): zeros follow, a GPT's backup moves to the new end.
+    virtual Result<VersionInfo> grow(std::string_view digest, std::uint64_t size_bytes) = 0;
     // Writes a version as a raw or other disk image file.
     virtual Result<> export_version(std::string_view digest, const std::filesystem::path& file,
                                     const std::string& format, Progress& progress) = 0;

@@ -168,6 +168,7 @@ class FakeTarget(FakeDaemon):
             ("PUT", f"/links/{uuid}", self.put_link), ("DELETE", f"/links/{uuid}", self.delete_link),
             ("POST", f"/links/{uuid}/reset", self.reset_link), ("POST", f"/links/{uuid}/commit", self.commit_link),
             ("POST", f"/links/{uuid}/save", self.save_link), ("POST", f"/links/{uuid}/compare", self.compare_link),
+            ("POST", f"/versions/{digest}/grow", self.grow_version),
             ("PUT", f"/uploads/{name}", self.put_upload), ("PUT", f"/uploads/{name}/{name}", self.append_upload),
             ("GET", f"/uploads/{name}", self.get_upload), ("GET", f"/exports/{uuid}", self.get_export),
             ("HEAD", f"/exports/{uuid}", self.get_export), ("DELETE", f"/exports/{uuid}", self.delete_export),
@@ -398,6 +399,17 @@ class FakeTarget(FakeDaemon):
             return 200, {"base": base, "version": body["version"], "mine_bytes": 20480, "theirs_bytes": 65536,
                          "both_bytes": 12288, "range_count": 2, "exact": True,
                          "ranges": [{"offset_bytes": 4096, "length_bytes": 8192}, {"offset_bytes": 65536, "length_bytes": 4096}]}
+
+    def grow_version(self, digest, query, request):
+        body = request.body_json()
+        with self.lock:
+            if digest not in self.versions:
+                raise Refused(404, "not-found", f"no version {digest}")
+            grown = hashlib.sha256(f"{digest}{body['size_bytes']}".encode()).hexdigest()
+            self.imports.setdefault(body["id"], {"id": body["id"], "state": "running", "done_bytes": 0,
+                                                 "total_bytes": 10, "error": None, "version": None,
+                                                 "_size": body["size_bytes"], "_digest": grown})
+            return 202, {"id": body["id"]}
 
     def verify_version(self, digest, query, request):
         body = request.body_json()

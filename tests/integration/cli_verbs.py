@@ -171,6 +171,42 @@ class Images(CliTestCase):
         self.ok("image", "rm", "used")
 
 
+    def test_an_image_is_cloned_and_grown(self):
+        disk = make_disk("parts.raw", "parts", 8)
+        subprocess.run(["sfdisk", "-q", disk], input="label: gpt\nsize=1MiB\n", text=True, check=True)
+        self.ok("image", "import", "parts", disk)
+        self.assertIn("parts-lab@1 is parts@1", self.ok("image", "clone", "parts", "parts-lab").out)
+        self.refused("image", "clone", "parts@1", "parts-lab", says=["there is an image parts-lab already"])
+        self.refused("image", "clone", "parts", "a:b", code=2)
+        done = self.ok("image", "grow", "parts-lab", "24M", "--channel", "big")
+        self.assertIn("parts-lab@2 is ready, parts-lab@1 as a disk of 24.0 MiB", done.out)
+        versions = {image: self.ok("image", "show", image, "--json").json["versions"] for image in ("parts", "parts-lab")}
+        self.assertEqual(versions["parts"][0]["digest"], versions["parts-lab"][1]["digest"])
+        self.assertEqual([version["parent"] for version in versions["parts-lab"]], ["parts-lab@1", "parts@1"])
+        link = self.ok("link", "create", "--lease", "10m", "--image", "parts-lab:big", "--json").json
+        copy = folder / "grown.raw"
+        subprocess.run(["qemu-img", "convert", "-f", "raw", "-O", "raw", link["url"], copy], check=True, capture_output=True)
+        self.assertEqual(copy.stat().st_size, 24 * MIB)
+        found = subprocess.run(["sfdisk", "-V", copy], capture_output=True, text=True, check=True)
+        self.assertIn("No errors detected", found.stdout + found.stderr)
+        self.refused("image", "grow", "parts-lab@2", "24M", says=["not smaller"])
+
+    def test_a_channel_of_ones_own_is_made_moved_and_removed(self):
+        self.image("own")
+        self.ok("image", "promote", "own@1", "--channel", "exam-week.2")
+        self.ok("image", "import", "own", make_disk("own2.raw", "own2"))
+        link = self.ok("link", "create", "--lease", "10m", "--image", "own:exam-week.2", "--json").json
+        pinned = self.ok("link", "create", "--lease", "10m", "--image", "own@1", "--json").json
+        self.ok("image", "promote", "own", "--channel", "exam-week.2")
+        self.assertEqual(self.ok("link", "show", link["id"], "--json").json["version"], 2)
+        self.assertEqual(self.ok("link", "show", pinned["id"], "--json").json["version"], 1)
+        self.refused("image", "rm", "own:exam-week.2", says=["lease"])
+        self.refused("image", "rm", "own@1", says=["lease", "channel production"])
+        self.ok("link", "rm", link["id"])
+        self.ok("image", "rm", "own:exam-week.2")
+        self.refused("image", "promote", "own", "--channel", "Exam Week", says=["no channel name"])
+
+
 class Clients(CliTestCase):
     def test_add_show_list_set_remove(self):
         added = self.ok("client", "add", "C-1", "--mac", "52-54-00-AA-00-01", "--note", "by the door", "--json").json

@@ -783,6 +783,51 @@ class EveryOperation(TransferOperations, ManagerCase):
         self.check(self.api.post(f"/links/{link['id']}/reset"), 200)
         self.check(self.api.post(f"/links/{link['id']}/commit"), 409, "version-conflict")
 
+    def test_cloneImage(self):
+        self.ready_image()
+        digest = self.api.get(f"/images/{self.name}").json["versions"][0]["digest"]
+        new = f"{self.name}-copy"
+        made = self.check(self.operator.post(f"/images/{self.name}/clone", {"name": new}), 201)
+        self.assertEqual((made["name"], made["kind"], made["channels"]), (new, "disk", {"production": 1}))
+        version = made["versions"][0]
+        self.assertEqual((version["digest"], version["state"], version["parent"]), (digest, "ready", f"{self.name}@1"))
+        lease = self.add_lease(new)
+        self.assertEqual(self.target.links[lease["id"]]["disks"][0]["version"], digest)
+        # The data stays while either has it.
+        self.check(self.api.delete(f"/images/{self.name}"), 204)
+        self.assertEqual(self.api.get(f"/images/{new}").json["versions"][0]["parent"], None)
+        again = self.check(self.api.post(f"/images/{new}/clone", {"name": self.name, "version": 1, "note": "back"}), 201)
+        self.assertEqual(again["versions"][0]["note"], "back")
+        self.assertIn(digest, self.target.versions)
+        self.check(self.api.post(f"/images/{new}/clone", {"name": self.name}), 409, "name-taken")
+        self.check(self.api.post(f"/images/{new}/clone", {"name": f"{new}2", "version": 2}), 409, "version-not-ready")
+        self.check(self.api.get(f"/images/{new}2"), 404, "not-found")
+        for bad in ({}, {"name": "a/b"}, {"name": "x", "version": 0}, {"name": "x", "size": 1}):
+            self.check(self.api.post(f"/images/{new}/clone", bad), 400, "invalid")
+        self.check(self.api.post("/images/nowhere/clone", {"name": "x"}), 404, "not-found")
+        self.refuses_roles("POST", f"/images/{new}/clone", {"name": "x"})
+
+    def test_growImage(self):
+        self.ready_image()
+        task = self.check(self.operator.post(f"/images/{self.name}/grow", {"size_bytes": 1 << 30, "channel": "big", "note": "1 GiB"}), 202)
+        self.assertEqual((task["kind"], task["subject"]), ("grow", f"{self.name}@2"))
+        self.wait_task(task)
+        image = self.api.get(f"/images/{self.name}").json
+        self.assertEqual(image["channels"], {"production": 1, "latest": 2, "big": 2})
+        version = image["versions"][0]
+        self.assertEqual((version["size_bytes"], version["parent"], version["note"]), (1 << 30, f"{self.name}@1", "1 GiB"))
+        # Again of the first, by its channel; of the grown one it must be larger still.
+        self.wait_task(self.check(self.api.post(f"/images/{self.name}/grow", {"size_bytes": 1 << 29}), 202))
+        self.assertEqual(self.api.get(f"/images/{self.name}").json["versions"][0]["parent"], f"{self.name}@1")
+        smaller = self.check(self.api.post(f"/images/{self.name}/grow", {"size_bytes": 1 << 30, "version": 2}), 400, "invalid")
+        self.assertIn("not smaller", smaller["detail"])
+        for bad in ({}, {"size_bytes": 0}, {"size_bytes": (1 << 30) + 512}, {"size_bytes": 1 << 42}, {"size_bytes": 1 << 31, "channel": "X"}):
+            self.check(self.api.post(f"/images/{self.name}/grow", bad), 400, "invalid")
+        self.check(self.api.post("/images/nowhere/grow", {"size_bytes": 1 << 31}), 404, "not-found")
+        self.upload(f"{self.name}-disc", query="?format=iso")
+        self.check(self.api.post(f"/images/{self.name}-disc/grow", {"size_bytes": 1 << 31}), 400, "invalid")
+        self.refuses_roles("POST", f"/images/{self.name}/grow", {"size_bytes": 1 << 31})
+
     def test_saveLink(self):
         self.ready_image()
         lease = self.add_lease(self.name)
