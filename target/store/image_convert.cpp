@@ -77,9 +77,12 @@ Result<ImageInfo> examine(const std::vector<ImageLayer>& layers, Progress& progr
     if (encrypted && encrypted->value_or(false))
         return failure(ErrorKind::invalid,
                        fmt::format("{} is encrypted; decrypt it first", top.name));
-    GOLDLINK_TRY_ASSIGN(
-        const std::int64_t size,
-        json::int_field(info, "virtual-size", 1, static_cast<std::int64_t>(kMaxDiskBytes)));
+    GOLDLINK_TRY_ASSIGN(const std::int64_t size,
+                        json::int_field(info, "virtual-size", 0, INT64_MAX));
+    if (size == 0 || static_cast<std::uint64_t>(size) > kMaxDiskBytes)
+        return failure(ErrorKind::invalid,
+                       fmt::format("{} says that it holds a disk of {} bytes, a disk has 1 to {}",
+                                   top.name, size, kMaxDiskBytes));
     return ImageInfo{static_cast<std::uint64_t>(size)};
 }
 

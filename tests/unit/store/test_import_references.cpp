@@ -376,6 +376,21 @@ TEST_CASE("what is compressed twice, and what holds no disk, is refused") {
     CHECK(made.store->list()->empty());
 }
 
+TEST_CASE("an image that claims a disk larger than any is refused before space is taken for it") {
+    Folder made;
+    command({"qemu-img", "create", "-f", "qcow2", (made.folder / "huge.qcow2").string(), "20T"});
+    CHECK_THAT(made.import({made.folder / "huge.qcow2", ""}).error().message,
+               Contains("huge.qcow2 says that it holds a disk of 21990232555520 bytes"));
+    const auto vhd = made.convert("base.raw", "huge.vhd", {"-O", "vpc", "-o", "subformat=dynamic"});
+    const auto size = std::filesystem::file_size(vhd);
+    DiskBytes footer = bytes_at(vhd, size - 512, 512);
+    footer[48] = 0x7f;
+    sum_up(footer, 64, 512);
+    put_at(vhd, size - 512, footer);
+    CHECK_THAT(made.import({vhd, ""}).error().message, Contains("huge.vhd is a VHD of"));
+    CHECK(made.store->list()->empty());
+}
+
 TEST_CASE("a compressed image that unpacks past its bounds is stopped") {
     TemporaryFolder folder;
     command({"sh", "-c", "head -c 40000000 /dev/zero | gzip > " + (folder / "bomb.gz").string()});
