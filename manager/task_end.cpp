@@ -30,8 +30,7 @@ Result<> end_task_without_result(db::Connection& c, const db::Task& task, const 
     GOLDLINK_TRY_ASSIGN(const bool ended,
                         db::end_task(c, task.id, state, state, error, std::nullopt));
     if (!ended) return {};
-    if (task.kind != "verify" && task.kind != "export" && task.version_id)
-        GOLDLINK_TRY(db::set_version_failed(c, *task.version_id, error));
+    if (task.version_id) GOLDLINK_TRY(db::set_version_failed(c, *task.version_id, error));
     return tell(c, task, state, {{"error", error}});
 }
 

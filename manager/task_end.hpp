@@ -15,7 +15,8 @@ struct MadeVersion {
     bool live = false;                // and its client was running
 };
 
-// state: failed or cancelled. The version that was to come is marked failed with the error.
+// state: failed or cancelled. A version that was to come is marked failed with the error;
+// one that was only worked on stays what it is.
 Result<> end_task_without_result(db::Connection& c, const db::Task& task, const std::string& state,
                                  const std::string& error);
 // Version ready, channel moved: production for an image's first ready version, else latest, and the

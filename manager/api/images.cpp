@@ -140,7 +140,8 @@ Answer remove_version(Call& call) {
     });
 }
 
-Answer verify(Call& call) {
+// A task that reads the version: verify, prewarm.
+Answer queue_reading(Call& call, const std::string& kind) {
     GOLDLINK_TRY_CALL(const std::int64_t number, version_param(call));
     return call.services.pool.transact([&](db::Connection& c) -> Answer {
         GOLDLINK_TRY_CALL(const db::Image image, needed_image(c, call));
@@ -148,7 +149,7 @@ Answer verify(Call& call) {
         if (auto ready = needs_ready(version); !ready) return Refused(std::move(ready).error());
         db::NewTask task;
         task.id = random_uuid();
-        task.kind = "verify";
+        task.kind = kind;
         task.subject = fmt::format("{}@{}", image.name, number);
         task.phase = "start";
         task.total_bytes = version.size_bytes;
@@ -224,7 +225,11 @@ void add_image_routes(Table& table) {
     table.push_back({"DELETE", "/images/{image}", kWrite, {}, remove});
     table.push_back({"GET", "/images/{image}/versions", kReadCi, {}, list_versions});
     table.push_back({"DELETE", "/images/{image}/versions/{number}", kWrite, {}, remove_version});
-    table.push_back({"POST", "/images/{image}/versions/{number}/verify", kWrite, {}, verify});
+    for (const std::string kind : {"verify", "prewarm"})
+        table.push_back(
+            {"POST", "/images/{image}/versions/{number}/" + kind, kWrite, {}, [kind](Call& call) {
+                 return queue_reading(call, kind);
+             }});
     table.push_back({"PUT", "/images/{image}/channels/{channel}", kWrite, {}, set_channel});
     table.push_back({"DELETE", "/images/{image}/channels/{channel}", kWrite, {}, remove_channel});
 }

@@ -63,6 +63,8 @@ json::object view(const db::Version& version, const json::object* live) {
         {"damage", member(live, "damage")},
         {"bad_bytes", member(live, "bad_bytes")},
         {"verified_at", member(live, "verified_at")},
+        {"reads", member(live, "reads")},
+        {"boot_trace", member(live, "boot_trace")},
         {"parent", nullable(version.parent)},
         {"made_by", version.made_by.empty() ? json::value(nullptr) : json::value(version.made_by)},
         {"created_at", version.created_at}};

@@ -218,8 +218,10 @@ Result<> set_version_ready(Connection& c, std::int64_t version_id, const std::st
 }
 
 Result<> set_version_failed(Connection& c, std::int64_t version_id, const std::string& error) {
-    GOLDLINK_TRY(c.query("UPDATE versions SET state = 'failed', error = $2 WHERE id = $1",
-                         {version_id, error}));
+    GOLDLINK_TRY(
+        c.query("UPDATE versions SET state = 'failed', error = $2 WHERE id = $1 "
+                "AND state = 'importing'",
+                {version_id, error}));
     return {};
 }
 

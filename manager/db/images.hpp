@@ -45,6 +45,7 @@ Result<std::vector<Version>> descendants_of(Connection& c, std::int64_t version_
 Result<> forget_saved_from(Connection& c, const std::string& link_id);
 Result<> set_version_ready(Connection& c, std::int64_t version_id, const std::string& digest,
                            std::int64_t size_bytes, std::int64_t stored_bytes);
+// Of one that was to come; what is ready stays so.
 Result<> set_version_failed(Connection& c, std::int64_t version_id, const std::string& error);
 Result<> delete_version(Connection& c, std::int64_t version_id);
 

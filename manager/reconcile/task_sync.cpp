@@ -31,6 +31,7 @@ struct Progress {
     json::value findings;
     json::value exported;
     json::value repair;
+    std::int64_t prewarmed_bytes = 0;
 };
 
 Result<Progress> parse_progress(const std::string& body) {
@@ -58,6 +59,8 @@ Result<Progress> parse_progress(const std::string& body) {
     if (const json::value* findings = object.if_contains("findings")) progress.findings = *findings;
     if (const json::value* exported = object.if_contains("export")) progress.exported = *exported;
     if (const json::value* repair = object.if_contains("repair")) progress.repair = *repair;
+    if (const auto read = json::optional_int(object, "prewarmed_bytes", 0, INT64_MAX); read)
+        progress.prewarmed_bytes = read->value_or(0);
     return progress;
 }
 
@@ -139,8 +142,8 @@ Result<> TaskSync::start(db::Connection& c, const db::Task& task) {
             body["upload"] = task.upload.value_or("");
             body["format"] = task.format;
         }
-    } else if (task.kind == "verify") {
-        path = "/versions/" + task.digest.value_or("") + "/verify";
+    } else if (task.kind == "verify" || task.kind == "prewarm") {
+        path = "/versions/" + task.digest.value_or("") + "/" + task.kind;
     } else if (task.kind == "export") {
         path = "/versions/" + task.digest.value_or("") + "/export";
         body["format"] = task.format;
@@ -226,6 +229,14 @@ Result<> TaskSync::ended(db::Connection& c, const db::Task& task, const std::str
                                                progress.total_bytes, task.message));
             return end_task_with_findings(t, task, json::serialize(progress.exported),
                                           "written; fetch it within a day");
+        });
+    } else if (task.kind == "prewarm") {
+        noted = db::Pool::in_transaction(c, [&](db::Connection& t) -> Result<> {
+            GOLDLINK_TRY(db::set_task_progress(t, task.id, progress.total_bytes,
+                                               progress.total_bytes, task.message));
+            const json::object result{{"prewarmed_bytes", progress.prewarmed_bytes}};
+            return end_task_with_findings(t, task, json::serialize(result),
+                                          "what boots read is in memory");
         });
     } else if (task.kind == "repair") {
         if (!progress.repair.is_object())

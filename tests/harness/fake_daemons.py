@@ -156,7 +156,11 @@ class FakeTarget(FakeDaemon):
         self.hold_imports = False      # imports stay running
         self.findings = []             # what verify finds
         self.damage = {}               # digest -> (bad bytes, what is wrong)
+<<<<<<< HEAD
         self.verified = {}             # digest -> when
+=======
+        self.boot_trace = None         # of every version
+>>>>>>> eb22298 (manager, cli, console: what boots read and how much came from memory; image prewarm)
         self.repair = None             # what repair has done; cleared with all damage then
         self.fail_reset = None
 
@@ -183,6 +187,7 @@ class FakeTarget(FakeDaemon):
             ("DELETE", f"/imports/{uuid}", self.delete_import),
             ("GET", "/versions", self.get_versions),
             ("POST", f"/versions/{digest}/verify", self.verify_version),
+            ("POST", f"/versions/{digest}/prewarm", self.prewarm_version),
             ("POST", f"/versions/{digest}/repair", self.repair_version),
             ("DELETE", f"/versions/{digest}", self.delete_version),
         ]
@@ -421,10 +426,30 @@ class FakeTarget(FakeDaemon):
                                                  "findings": None, "_findings": list(self.findings)})
             return 202, {"id": body["id"]}
 
+    def prewarm_version(self, digest, query, request):
+        body = request.body_json()
+        with self.lock:
+            if digest not in self.versions:
+                raise Refused(404, "not-found", f"no version {digest}")
+            task = {"id": body["id"], "state": "running", "done_bytes": 0, "total_bytes": 1 << 20, "error": None,
+                    "version": None}
+            if self.boot_trace is None:
+                task.update(state="failed", error={"kind": "not_found", "message": "no boot was recorded yet"})
+            else:
+                task["prewarmed_bytes"] = self.boot_trace["bytes"]
+            self.imports.setdefault(body["id"], task)
+            return 202, {"id": body["id"]}
+
     def get_versions(self, query, request):
         with self.lock:
+<<<<<<< HEAD
             return 200, [{**version, "open": False, "verified_at": self.verified.get(digest), "bad_bytes": self.damage.get(digest, (0, None))[0],
                           "damage": self.damage.get(digest, (0, None))[1]}
+=======
+            return 200, [{**version, "open": False, "bad_bytes": self.damage.get(digest, (0, None))[0],
+                          "damage": self.damage.get(digest, (0, None))[1],
+                          "reads": {"cache_hits": 0, "cache_misses": 0}, "boot_trace": self.boot_trace}
+>>>>>>> eb22298 (manager, cli, console: what boots read and how much came from memory; image prewarm)
                          for digest, version in self.versions.items()]
 
     def repair_version(self, digest, query, request):

@@ -148,6 +148,12 @@ class Images(CliTestCase):
         self.refused("image", "repair", "hurt", code=2)
         self.ok("link", "rm", link["id"])
 
+    def test_what_boots_read_is_read_ahead(self):
+        self.image("warmed")
+        self.refused("image", "prewarm", "warmed", says=["no boot of version", "let a client boot from it once"])
+        self.assertIn("ready", self.ok("image", "show", "warmed").out)
+        self.refused("image", "prewarm", "warmed@9")
+
     def test_verify_reads_all_of_a_sound_version(self):
         self.image("sound")
         done = self.ok("image", "verify", "sound")

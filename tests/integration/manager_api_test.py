@@ -316,6 +316,24 @@ class EveryOperation(TransferOperations, ManagerCase):
         self.check(self.api.post(f"/images/{self.name}/versions/7/verify"), 404, "not-found")
         self.refuses_roles("POST", f"/images/{self.name}/versions/1/verify")
 
+    def test_prewarmVersion(self):
+        self.ready_image()
+        path = f"/images/{self.name}/versions/1/prewarm"
+        version = lambda: self.check(self.api.get(f"/images/{self.name}"), 200)["versions"][0]
+        self.assertIsNone(version()["boot_trace"])
+        task = self.wait_task(self.check(self.operator.post(path), 202), "failed")
+        self.assertIn("no boot was recorded yet", task["error"])
+        self.assertEqual(version()["state"], "ready", "it is the version that the task worked on, not one it was to make")
+        self.target.boot_trace = {"bytes": 1 << 20, "recorded_at": "2026-11-21T08:00:00.000Z", "inherited": False,
+                                  "prewarmed_at": None, "prewarmed_bytes": 0}
+        self.addCleanup(setattr, self.target, "boot_trace", None)
+        self.assertEqual(version()["boot_trace"], self.target.boot_trace)
+        self.assertEqual(version()["reads"], {"cache_hits": 0, "cache_misses": 0})
+        task = self.wait_task(self.check(self.operator.post(path), 202))
+        self.assertEqual((task["kind"], task["result"]), ("prewarm", {"prewarmed_bytes": 1 << 20}))
+        self.check(self.api.post(f"/images/{self.name}/versions/7/prewarm"), 404, "not-found")
+        self.refuses_roles("POST", path)
+
     def test_findings_name_images_versions_and_links(self):
         self.ready_image()
         digest = self.api.get(f"/images/{self.name}").json["versions"][0]["digest"]

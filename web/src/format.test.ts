@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { ago, bytes, formatOf, milliseconds, percent } from "./format";
+import { ago, bytes, formatOf, milliseconds, percent, readsOf } from "./format";
 
 describe("format", () => {
     it("writes sizes in the unit a person would", () => {
@@ -22,6 +22,14 @@ describe("format", () => {
         expect(formatOf("win11.vhdx")).toBeUndefined();
         expect(formatOf("iso")).toBeUndefined();
         expect(formatOf("disc.iso.qcow2")).toBeUndefined();
+    });
+    it("says how a version is read", () => {
+        expect(readsOf({ reads: null, boot_trace: null })).toBe("");
+        expect(readsOf({ reads: { cache_hits: 0, cache_misses: 0 }, boot_trace: null })).toBe("");
+        expect(readsOf({ reads: { cache_hits: 3, cache_misses: 1 }, boot_trace: { bytes: 1024 ** 2, prewarmed_at: null } }))
+            .toBe("75.0 % of reads from memory · boots read 1.0 MiB first");
+        expect(readsOf({ reads: null, boot_trace: { bytes: 1024, prewarmed_at: "2026-01-01T12:00:00Z" } }))
+            .toBe("boots read 1.0 KiB first, read ahead");
     });
     it("never leaves 0 to 100 percent", () => {
         expect(percent(5, 0)).toBe(0);

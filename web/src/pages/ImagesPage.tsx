@@ -4,7 +4,7 @@ import { call } from "../api/client";
 import { useChange, useImages, type Image } from "../api/queries";
 import { ProblemBox } from "../components/ProblemBox";
 import { UploadDialog } from "../components/UploadDialog";
-import { ago, bytes } from "../format";
+import { ago, bytes, readsOf } from "../format";
 
 interface Move { image: string; channel: string; version: number }
 
@@ -53,6 +53,7 @@ function ImageCard({ image, onMove }: { image: Image; onMove: (channel: string, 
                             <td>{bytes(version.stored_bytes)}</td>
                             <td>
                                 {version.error ?? version.note}
+                                {readsOf(version) && <div className="quiet">{readsOf(version)}</div>}
                                 {version.damage && <div className="bad-text">Damaged: {version.damage}</div>}
                             </td>
                             <td className="quiet">{ago(version.created_at)}</td>
