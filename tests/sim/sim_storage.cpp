@@ -70,6 +70,10 @@ void SimFile::lose_power(Random& random) {
     std::memcpy(now_.get(), durable_.get(), end);
 }
 
+void SimFile::rot(std::uint64_t offset) {
+    for (std::uint8_t* bytes : {now_.get(), durable_.get()}) bytes[offset] ^= 0x10;
+}
+
 // ---- All of them
 
 bool SimStorage::dead() {

@@ -43,6 +43,7 @@ class SimFile {
     void sync(bool ok);
     void write_back_some(Random& random);
     void lose_power(Random& random);
+    void rot(std::uint64_t offset);  // a byte changes by itself, on the disk and in memory
 
   private:
     using Buffer = std::unique_ptr<std::uint8_t[], void (*)(void*)>;

@@ -1,8 +1,8 @@
 // Seeded simulation of the image store: imports, commits, removals and verifications on a disk
-// that fails, fills up, and loses its process or its power at any call, against a model. The index
-// is LMDB's own, on a real filesystem: what it has committed is durable, as LMDB promises, and of
-// a process that dies it keeps what was committed by then.
-// GOLDLINK_SIM_SEED=n runs that seed alone, GOLDLINK_SIM_SEEDS=n that many.
+// that fails, fills up, rots, and loses its process or its power at any call, against a model. The
+// index is LMDB's own, on a real filesystem: what it has committed is durable, as LMDB promises,
+// and of a process that dies it keeps what was committed by then. GOLDLINK_SIM_SEED=n runs that
+// seed alone, GOLDLINK_SIM_SEEDS=n that many.
 #include <algorithm>
 #include <catch2/catch.hpp>
 #include <cstring>
@@ -83,6 +83,7 @@ class Simulation {
             const bool dies = random_() % 3 == 0;
             if (dies) storage_.calls_until_dead = static_cast<std::int64_t>(1 + random_() % 40);
             work();
+            if (clean() && random_() % 8 == 0) rot();
             if (random_() % 4 == 0) storage_.write_back_some();
             if (storage_.calls_until_dead == 0)
                 end_process(random_() % 2 == 0);
@@ -173,6 +174,33 @@ class Simulation {
             else
                 versions_.erase(digest);
         }
+        forget_rot();
+    }
+
+    // A chunk that no version has any more is not in the store.
+    void forget_rot() {
+        std::erase_if(rotten_, [this](const auto& rot) {
+            return std::none_of(versions_.begin(), versions_.end(), [&](const auto& version) {
+                return distinct(version.second).contains(rot.first);
+            });
+        });
+    }
+
+    // A byte of some chunk changes on the disk; nobody knows it until it is verified.
+    void rot() {
+        if (versions_.empty() || died()) return;
+        const auto [digest, version] = pick_version();
+        const std::int64_t calls = std::exchange(storage_.calls_until_dead, -1);  // it is not ours
+        const auto open = store_->open_version(digest);
+        storage_.calls_until_dead = calls;
+        REQUIRE(open);
+        const std::size_t index = random_() % version.chunks.size();
+        const Content& content = version.chunks[index];
+        if (!content.bytes || rotten_.contains(content.digest)) return;
+        const ChunkLocation location = (*open)->location(index);
+        storage_.file((*open)->pack_fd(location))
+            ->rot(Version::slot_offset_bytes(location) + random_() % kChunkBytes);
+        rotten_[content.digest] = Rot::unknown;
     }
 
     void work() {
@@ -187,7 +215,9 @@ class Simulation {
             verify();
     }
 
-    void ended(const ModelVersion& version, const Result<VersionInfo>& made) {
+    // `stored`: the chunks whose bytes it brought.
+    void ended(const ModelVersion& version, const std::set<Digest>& stored,
+               const Result<VersionInfo>& made) {
         const std::string digest = to_hex(version.digest());
         if (died()) {
             maybe_[digest] = version;
@@ -197,6 +227,11 @@ class Simulation {
             CHECK(made->digest == digest);
             CHECK(made->size_bytes == version.size_bytes);
             versions_[digest] = version;
+            // What is known to be bad was stored anew.
+            for (const Digest& chunk : stored)
+                if (const auto rot = rotten_.find(chunk);
+                    rot != rotten_.end() && rot->second == Rot::known)
+                    rotten_.erase(rot);
         } else {
             CHECK(!clean());
             CHECK_FALSE(made.error().message.empty());
@@ -223,7 +258,7 @@ class Simulation {
             REQUIRE(out.good());
         }
         Progress progress;
-        ended(version, store_->import({file, "raw"}, progress));
+        ended(version, distinct(version), store_->import({file, "raw"}, progress));
     }
 
     std::pair<std::string, ModelVersion> pick_version() {
@@ -244,15 +279,18 @@ class Simulation {
             changed.push_back(i);
         }
         Progress progress;
-        ended(version, store_->commit(
-                           base, changed,
-                           [&](std::uint64_t offset, std::uint8_t* chunk) -> Result<> {
-                               const Content& content = version.chunks[offset / kChunkBytes];
-                               if (content.bytes)
-                                   std::memcpy(chunk, content.bytes->data(), kChunkBytes);
-                               return {};
-                           },
-                           progress));
+        std::set<Digest> stored;
+        for (const std::uint64_t index : changed)
+            if (version.chunks[index].bytes) stored.insert(version.chunks[index].digest);
+        ended(version, stored,
+              store_->commit(
+                  base, changed,
+                  [&](std::uint64_t offset, std::uint8_t* chunk) -> Result<> {
+                      const Content& content = version.chunks[offset / kChunkBytes];
+                      if (content.bytes) std::memcpy(chunk, content.bytes->data(), kChunkBytes);
+                      return {};
+                  },
+                  progress));
     }
 
     void remove() {
@@ -264,6 +302,7 @@ class Simulation {
             versions_.erase(digest);
         else
             CHECK(!clean());
+        if (removed) forget_rot();
     }
 
     void verify() {
@@ -272,7 +311,20 @@ class Simulation {
         const auto findings = store_->verify(digest, progress);
         if (died() || faults_.read_error > 0) return;  // what cannot be read is found to be bad
         REQUIRE(findings);
-        CHECK(findings->empty());
+        std::set<std::string> found;
+        for (const VerifyFinding& finding : *findings) found.insert(finding.chunk_digest);
+        std::size_t expected = 0;
+        for (const Digest& chunk : distinct(version)) {
+            const auto rot = rotten_.find(chunk);
+            if (rot == rotten_.end()) continue;
+            if (found.contains(to_hex(chunk))) {
+                rot->second = Rot::known;
+                ++expected;
+            } else {
+                rotten_.erase(rot);  // mended before this said so; check() looks
+            }
+        }
+        CHECK(found.size() == expected);
     }
 
     // Every version that should be there is, reads as it should, and is counted right.
@@ -317,6 +369,9 @@ class Simulation {
             const Content& content = expected.chunks[i];
             REQUIRE((location == kZeroChunk) == !content.bytes);
             if (!content.bytes) continue;
+            const auto rot = rotten_.find(content.digest);
+            if (rot != rotten_.end() && (rot->second == Rot::unknown || is_bad(location))) continue;
+            if (rot != rotten_.end()) rotten_.erase(rot);  // mended as its process ended
             REQUIRE(is_stored(location));
             const int fd = (*version)->pack_fd(location);
             REQUIRE(
@@ -366,6 +421,8 @@ class Simulation {
     std::unique_ptr<ImageStore> store_;
     std::map<std::string, ModelVersion> versions_;
     std::map<std::string, ModelVersion> maybe_;  // made or removed as the process ended
+    enum class Rot { unknown, known };
+    std::map<Digest, Rot> rotten_;
     std::string index_at_death_;
 };
 
