@@ -59,38 +59,10 @@ std::vector<Run> runs_of(const store::Version& version, const std::vector<std::u
 
 BootTraces::BootTraces(std::filesystem::path folder, store::ImageStore& store,
                        std::chrono::seconds length)
-    : folder_(std::move(folder)), store_(store), length_(length), thread_([this] { run(); }) {}
+    : folder_(std::move(folder)), store_(store), length_(length) {}
 
-BootTraces::~BootTraces() {
-    {
-        const std::lock_guard lock(mutex_);
-        ending_ = true;
-        stopping_.cancel = true;
-    }
-    changed_.notify_all();
-    thread_.join();
-}
-
-void BootTraces::post(std::function<void()> work) {
-    {
-        const std::lock_guard lock(mutex_);
-        queue_.push_back(std::move(work));
-    }
-    changed_.notify_all();
-}
-
-void BootTraces::run() {
-    std::unique_lock lock(mutex_);
-    for (;;) {
-        changed_.wait(lock, [this] { return ending_ || !queue_.empty(); });
-        if (queue_.empty()) return;  // ending, and all that was to be written is
-        const auto work = std::move(queue_.front());
-        queue_.pop_front();
-        lock.unlock();
-        work();
-        lock.lock();
-    }
-}
+// What was to be written still is; what was to be read ahead is not.
+BootTraces::~BootTraces() { stopping_.cancel = true; }
 
 // ---- Files
 
@@ -157,7 +129,7 @@ void BootTraces::forget(const std::string& version) {
         const std::lock_guard lock(mutex_);
         traces_.erase(version);
     }
-    post([file = folder_ / version] {
+    background_.post([file = folder_ / version] {
         std::error_code ignored;
         std::filesystem::remove(file, ignored);
     });
@@ -168,7 +140,7 @@ void BootTraces::forget(const std::string& version) {
 std::shared_ptr<disk::ReadTrace> BootTraces::begin(const std::string& version,
                                                    std::uint64_t size_bytes) {
     const std::lock_guard lock(mutex_);
-    if (length_.count() == 0 || ending_) return nullptr;
+    if (length_.count() == 0 || stopping_.cancel) return nullptr;
     const auto known = traces_.find(version);
     if (known != traces_.end() && !known->second.info.inherited) return nullptr;
     if (std::exchange(recording_[version], true)) return nullptr;
@@ -176,7 +148,7 @@ std::shared_ptr<disk::ReadTrace> BootTraces::begin(const std::string& version,
 }
 
 void BootTraces::end(const std::string& version, std::shared_ptr<const disk::ReadTrace> trace) {
-    post([this, version, trace = std::move(trace)] {
+    background_.post([this, version, trace = std::move(trace)] {
         Trace made;
         made.info.chunks = trace->chunks().size();
         made.info.recorded_at = rfc3339_now();
@@ -192,7 +164,7 @@ void BootTraces::end(const std::string& version, std::shared_ptr<const disk::Rea
 }
 
 void BootTraces::follow(const std::string& version, const std::string& before) {
-    post([this, version, before] {
+    background_.post([this, version, before] {
         Trace trace;
         {
             const std::lock_guard lock(mutex_);
@@ -210,7 +182,7 @@ void BootTraces::follow(const std::string& version, const std::string& before) {
 // ---- Reading ahead
 
 void BootTraces::prewarm_behind(const std::string& version) {
-    post([this, version] {
+    background_.post([this, version] {
         if (stopping_.cancel) return;
         const auto done = prewarm(version, stopping_);
         if (!done && done.error().kind != ErrorKind::not_found &&

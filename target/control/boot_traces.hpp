@@ -10,18 +10,15 @@
 #pragma once
 
 #include <chrono>
-#include <condition_variable>
-#include <deque>
 #include <filesystem>
-#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
-#include <thread>
 #include <vector>
 
+#include "target/control/background.hpp"
 #include "target/disk/read_trace.hpp"
 #include "target/store/image_store.hpp"
 
@@ -70,8 +67,6 @@ class BootTraces {
         Info info;
     };
 
-    void post(std::function<void()> work);
-    void run();
     void keep(const std::string& version, Trace trace);
     Result<> write(const std::string& version, const Trace& trace) const;
     Result<Trace> read(const std::filesystem::path& file) const;
@@ -81,13 +76,11 @@ class BootTraces {
     const std::chrono::seconds length_;
 
     mutable std::mutex mutex_;  // guards what follows
-    std::condition_variable changed_;
     std::map<std::string, Trace> traces_;
     std::map<std::string, bool> recording_;
-    std::deque<std::function<void()>> queue_;
-    store::Progress stopping_;  // of what this thread reads ahead
-    bool ending_ = false;
-    std::thread thread_;
+
+    store::Progress stopping_;  // of what is read ahead
+    Background background_;     // last: its work uses all of the above
 };
 
 }  // namespace goldlink::control
