@@ -207,8 +207,7 @@ Result<> copy_version(const Session& session, const Arguments& arguments, Api& f
         (void)to.remove("/tasks/" + http::percent_encode(id));
         Error error = done.error();
         return Failure(std::move(error).with_context(fmt::format(
-            "copying {} from {} to {} (what has arrived is kept for some minutes: the same command "
-            "goes on from there)",
+            "copying {} from {} to {} (nothing of it is kept: the same command begins again)",
             subject, from.url(), to.url())));
     }
     if (session.json) {
