@@ -156,11 +156,8 @@ class FakeTarget(FakeDaemon):
         self.hold_imports = False      # imports stay running
         self.findings = []             # what verify finds
         self.damage = {}               # digest -> (bad bytes, what is wrong)
-<<<<<<< HEAD
         self.verified = {}             # digest -> when
-=======
         self.boot_trace = None         # of every version
->>>>>>> eb22298 (manager, cli, console: what boots read and how much came from memory; image prewarm)
         self.repair = None             # what repair has done; cleared with all damage then
         self.fail_reset = None
 
@@ -442,14 +439,10 @@ class FakeTarget(FakeDaemon):
 
     def get_versions(self, query, request):
         with self.lock:
-<<<<<<< HEAD
-            return 200, [{**version, "open": False, "verified_at": self.verified.get(digest), "bad_bytes": self.damage.get(digest, (0, None))[0],
-                          "damage": self.damage.get(digest, (0, None))[1]}
-=======
-            return 200, [{**version, "open": False, "bad_bytes": self.damage.get(digest, (0, None))[0],
+            return 200, [{**version, "open": False, "verified_at": self.verified.get(digest),
+                          "bad_bytes": self.damage.get(digest, (0, None))[0],
                           "damage": self.damage.get(digest, (0, None))[1],
                           "reads": {"cache_hits": 0, "cache_misses": 0}, "boot_trace": self.boot_trace}
->>>>>>> eb22298 (manager, cli, console: what boots read and how much came from memory; image prewarm)
                          for digest, version in self.versions.items()]
 
     def repair_version(self, digest, query, request):
