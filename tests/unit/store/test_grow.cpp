@@ -72,7 +72,7 @@ std::uint32_t crc(const DiskBytes& bytes, std::size_t at, std::size_t length) {
     std::uint32_t value = 0xffffffffu;
     for (std::size_t i = at; i < at + length; ++i)
         for (unsigned bit = 0; bit < 8; ++bit) {
-            const bool one = ((value ^ (bytes[i] >> bit)) & 1) != 0;
+            const bool one = ((value ^ (std::uint32_t{bytes[i]} >> bit)) & 1) != 0;
             value = value >> 1 ^ (one ? 0xedb88320u : 0);
         }
     return ~value;
