@@ -104,8 +104,8 @@ Result<std::vector<VmdkExtent>> parse_vmdk_descriptor(std::string_view text,
             GOLDLINK_TRY_ASSIGN(auto extent, parse_extent(line, name));
             if (extent) extents.push_back(std::move(*extent));
             if (extents.size() > kMaxVmdkExtents)
-                return failure(ErrorKind::invalid, fmt::format("{} names more than {} files", name,
-                                                               kMaxVmdkExtents));
+                return failure(ErrorKind::invalid,
+                               fmt::format("{} names more than {} files", name, kMaxVmdkExtents));
         } else if (!is_setting(line)) {
             return failure(ErrorKind::invalid,
                            fmt::format("{} is a damaged VMDK descriptor: a line of it is neither "

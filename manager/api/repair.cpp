@@ -5,7 +5,7 @@
 
 #include "common/hex.hpp"
 #include "manager/api/input.hpp"
-#include "manager/api/upload_stream.hpp"
+#include "manager/api/upload.hpp"
 #include "manager/db/history.hpp"
 #include "manager/db/images.hpp"
 

@@ -10,7 +10,6 @@
 #include "common/hex.hpp"
 #include "common/log.hpp"
 #include "manager/api/input.hpp"
-#include "manager/api/upload_stream.hpp"
 #include "manager/api/views.hpp"
 #include "manager/db/history.hpp"
 #include "manager/db/images.hpp"

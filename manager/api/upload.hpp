@@ -1,4 +1,4 @@
-// What all ways of bringing in a version share. Include only from .cpp files.
+// What all ways of bringing in a file share. Include only from .cpp files.
 #pragma once
 
 #include "manager/api/routes.hpp"
@@ -15,5 +15,12 @@ Maybe<void> check_format(std::string_view format);
 // The next version of the image, which is made when there is none.
 Maybe<db::Version> begin_version(db::Connection& c, const std::string& name,
                                  const std::string& kind, const std::string& note);
+
+// A request's body on its way to the target's spool, for a task in phase `upload` whose `upload`
+// names the file. Streams `length_bytes`, notes progress with `message`, then hands the task to the
+// reconciler: 202 with the task. A body that ends early, or a target that refuses it, ends the
+// task.
+Answer stream_to_target(Call& call, const db::Task& task, std::uint64_t length_bytes,
+                        const std::string& message);
 
 }  // namespace goldlink::manager::api

@@ -301,10 +301,8 @@ Result<> repair_image(const Session& session, const Arguments& arguments) {
     GOLDLINK_TRY_ASSIGN(auto image, api.get(image_path(ref.name)));
     GOLDLINK_TRY_ASSIGN(const auto number, version_of(image, ref));
     const auto subject = fmt::format("{}@{}", ref.name, number);
-    const auto path =
-        fmt::format("{}/versions/{}/repair", image_path(ref.name), number) +
-        query({{"format", arguments.format},
-               {"filename", source.name()}});
+    const auto path = fmt::format("{}/versions/{}/repair", image_path(ref.name), number) +
+                      query({{"format", arguments.format}, {"filename", source.name()}});
     Progress progress(fmt::format("sending {}", arguments.file), source.size());
     auto task = api.upload(path, source.size(), [&](char* buffer, std::size_t size) {
         auto count = source.read(buffer, size);

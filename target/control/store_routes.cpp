@@ -240,8 +240,7 @@ http::Response post_version_task(ControlContext& context, const http::Request& r
         }
         if (kind == "grow") {
             GOLDLINK_TRY(json::only_fields(body, {"id", "size_bytes"}));
-            GOLDLINK_TRY_ASSIGN(const auto size,
-                                json::int_field(body, "size_bytes", 1, INT64_MAX));
+            GOLDLINK_TRY_ASSIGN(const auto size, json::int_field(body, "size_bytes", 1, INT64_MAX));
             task.arguments["size_bytes"] = std::to_string(size);
             return task;
         }

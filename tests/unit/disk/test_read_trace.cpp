@@ -1,6 +1,6 @@
-#include "target/disk/read_trace.hpp"
-
 #include <catch2/catch.hpp>
+
+#include "target/disk/read_trace.hpp"
 
 using goldlink::disk::ReadTrace;
 
