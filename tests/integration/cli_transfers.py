@@ -5,13 +5,12 @@ import hashlib
 import os
 import pathlib
 import shutil
-import socket
 import subprocess
 import tempfile
-import threading
 import unittest
 
 from harness.processes import wait_until
+from harness.proxy import CuttingProxy
 from harness.up import Up, run_cli
 
 MIB = 1 << 20
@@ -42,52 +41,6 @@ def make_disk(name, mebibytes=6):
 
 def tool(*arguments):
     subprocess.run([str(argument) for argument in arguments], check=True, capture_output=True)
-
-
-class CuttingProxy:
-    """Passes connections on to the server; cuts those that sent `cut_bytes`, the first `cuts` times."""
-
-    def __init__(self, port, cut_bytes, cuts):
-        self.port, self.cut_bytes, self.left = port, cut_bytes, cuts
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self):
-        while True:
-            try:
-                client, _ = self.listener.accept()
-            except OSError:
-                return
-            server = socket.create_connection(("127.0.0.1", self.port))
-            threading.Thread(target=self._serve, args=(client, server), daemon=True).start()
-
-    def _serve(self, client, server):
-        with client, server:
-            back = threading.Thread(target=self._pass, args=(server, client, False), daemon=True)
-            back.start()
-            self._pass(client, server, True)
-            back.join()
-
-    def _pass(self, source, sink, counted):
-        sent = 0
-        try:
-            while data := source.recv(65536):
-                sink.sendall(data)
-                sent += len(data)
-                if counted and self.left > 0 and sent > self.cut_bytes:
-                    self.left -= 1
-                    break
-        except OSError:
-            pass
-        for end in (source, sink):
-            try:
-                end.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
-
-    def close(self):
-        self.listener.close()
 
 
 class Transfers(unittest.TestCase):
