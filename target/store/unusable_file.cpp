@@ -59,34 +59,26 @@ std::string permissions(const std::filesystem::path& path) {
 
 Failure unusable_file(std::string_view what, const std::filesystem::path& path, int errno_value) {
     const std::string name = fmt::format("{} {}", what, path.string());
+    const auto fail = [errno_value](ErrorKind kind, std::string message) {
+        return Failure(Error{kind, std::move(message), errno_value});
+    };
     switch (errno_value) {
         case ENOENT:
-        case ENOTDIR: {
-            tl::unexpected<Error> missing = failure(
+        case ENOTDIR:
+            return fail(
                 ErrorKind::not_found,
                 fmt::format("{} is missing: it was moved, renamed or deleted; put it back, or "
                             "mend it with \"goldlink image repair IMAGE@VERSION --from FILE\"",
                             name));
-            missing.value().errno_value = errno_value;
-            return missing;
-        }
         case EACCES:
-        case EPERM: {
-            tl::unexpected<Error> refused =
-                failure(ErrorKind::denied,
+        case EPERM:
+            return fail(ErrorKind::denied,
                         fmt::format("access to {} is denied: {}", name, permissions(path)));
-            refused.value().errno_value = errno_value;
-            return refused;
-        }
-        case EISDIR: {
-            tl::unexpected<Error> folder = failure(
-                ErrorKind::io,
-                fmt::format("{} is a folder where a file must be; move it away and put the file "
-                            "back",
-                            name));
-            folder.value().errno_value = errno_value;
-            return folder;
-        }
+        case EISDIR:
+            return fail(ErrorKind::io,
+                        fmt::format("{} is a folder where a file must be; move it away and put "
+                                    "the file back",
+                                    name));
         default:
             return system_failure(fmt::format("cannot open {}", name), errno_value);
     }
