@@ -89,10 +89,7 @@ Answer grow(Call& call) {
         return refuse_field("size_bytes",
                             fmt::format("a disk has whole blocks of {} bytes", kUnitBytes));
     GOLDLINK_TRY_CALL(const auto note, note_field(body));
-    const auto channel = json::optional_string(body, "channel", 63);
-    if (!channel) return refuse_field("channel", channel.error().message);
-    if (*channel && !is_channel_name(**channel))
-        return refuse_field("channel", fmt::format("\"{}\" is no channel name", **channel));
+    GOLDLINK_TRY_CALL(const auto channel, channel_field(body));
     return call.services.pool.transact([&](db::Connection& c) -> Answer {
         std::string kind;
         GOLDLINK_TRY_CALL(const db::Version source, source_version(c, call, body, kind));
@@ -116,7 +113,7 @@ Answer grow(Call& call) {
         task.version_id = version.id;
         task.digest = source.digest;
         task.blank_bytes = *size;
-        task.channel = *channel;
+        task.channel = channel;
         task.created_by = call.token.id;
         GOLDLINK_TRY(db::insert_task(c, task));
         GOLDLINK_TRY_ASSIGN(const auto made, db::find_task(c, task.id));

@@ -87,6 +87,14 @@ Maybe<std::optional<std::string>> note_field(const json::object& body) {
     return std::optional(std::move(checked));
 }
 
+Maybe<std::optional<std::string>> channel_field(const json::object& body) {
+    auto channel = json::optional_string(body, "channel", 63);
+    if (!channel) return refuse_json("channel", channel.error());
+    if (*channel && !is_channel_name(**channel))
+        return refuse_field("channel", fmt::format("\"{}\" is no channel name", **channel));
+    return std::move(*channel);
+}
+
 Maybe<std::string> policy_field(const json::object& body, const std::string& fallback) {
     auto policy = json::optional_string(body, "policy", 16);
     if (!policy) return refuse_json("policy", policy.error());

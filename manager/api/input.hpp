@@ -31,6 +31,8 @@ bool is_name(std::string_view text);
 bool is_channel_name(std::string_view text);
 Maybe<std::string> name_field(const json::object& body, std::string_view field);
 Maybe<std::optional<std::string>> note_field(const json::object& body);
+// The channel that a new version is to go to.
+Maybe<std::optional<std::string>> channel_field(const json::object& body);
 Maybe<std::string> checked_note(const std::string& note);
 Maybe<std::string> policy_field(const json::object& body, const std::string& fallback);
 // Normalised (52:54:00:12:34:56), 1 to 8, none twice.

@@ -24,11 +24,7 @@ Maybe<WantedVersion> wanted_version(const json::object& body) {
     GOLDLINK_TRY_CALL(wanted.lun, lun_field(body));
     GOLDLINK_TRY_CALL(const auto note, note_field(body));
     wanted.note = note.value_or("");
-    const auto channel = json::optional_string(body, "channel", 63);
-    if (!channel) return refuse_field("channel", channel.error().message);
-    if (*channel && !is_channel_name(**channel))
-        return refuse_field("channel", fmt::format("\"{}\" is no channel name", **channel));
-    wanted.channel = *channel;
+    GOLDLINK_TRY_CALL(wanted.channel, channel_field(body));
     return wanted;
 }
 

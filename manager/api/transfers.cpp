@@ -84,10 +84,7 @@ Answer begin(Call& call) {
     if (!kind || (*kind && **kind != "disk" && **kind != "iso"))
         return refuse_field("kind", "kind is disk or iso");
     GOLDLINK_TRY_CALL(const auto note, note_field(body));
-    const auto channel = json::optional_string(body, "channel", 63);
-    if (!channel) return refuse_field("channel", channel.error().message);
-    if (*channel && !is_channel_name(**channel))
-        return refuse_field("channel", fmt::format("\"{}\" is no channel name", **channel));
+    GOLDLINK_TRY_CALL(const auto channel, channel_field(body));
     return call.services.pool.transact([&](db::Connection& c) -> Answer {
         GOLDLINK_TRY_CALL(const db::Version version,
                           begin_version(c, name, kind->value_or("disk"), note.value_or("")));
@@ -98,7 +95,7 @@ Answer begin(Call& call) {
         task.phase = "upload";
         task.total_bytes = *size;
         task.version_id = version.id;
-        task.channel = *channel;
+        task.channel = channel;
         task.upload = "transfer-" + task.id;
         task.digest = *digest;
         task.created_by = call.token.id;

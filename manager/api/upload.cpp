@@ -186,10 +186,7 @@ Answer make_blank(Call& call) {
         return refuse_field("size_bytes", fmt::format("a blank disk has whole blocks of {} bytes",
                                                       kBlankUnitBytes));
     GOLDLINK_TRY_CALL(const auto note, note_field(body));
-    const auto channel = json::optional_string(body, "channel", 63);
-    if (!channel) return refuse_field("channel", channel.error().message);
-    if (*channel && !is_channel_name(**channel))
-        return refuse_field("channel", fmt::format("\"{}\" is no channel name", **channel));
+    GOLDLINK_TRY_CALL(const auto channel, channel_field(body));
     return call.services.pool.transact([&](db::Connection& c) -> Answer {
         GOLDLINK_TRY_CALL(const db::Version version,
                           begin_version(c, name, "disk", note.value_or("")));
@@ -199,7 +196,7 @@ Answer make_blank(Call& call) {
         task.subject = fmt::format("{}@{}", version.image, version.number);
         task.phase = "start";
         task.version_id = version.id;
-        task.channel = *channel;
+        task.channel = channel;
         task.created_by = call.token.id;
         task.blank_bytes = *size;
         GOLDLINK_TRY(db::insert_task(c, task));

@@ -99,11 +99,7 @@ Maybe<Wanted> wanted_of(const Call& call, const json::object& body) {
     if (auto known = check_format(wanted.format); !known) return Refused(std::move(known).error());
     GOLDLINK_TRY_CALL(const auto note, note_field(body));
     wanted.note = note.value_or("");
-    const auto channel = json::optional_string(body, "channel", 63);
-    if (!channel) return refuse_field("channel", channel.error().message);
-    if (*channel && !is_channel_name(**channel))
-        return refuse_field("channel", fmt::format("\"{}\" is no channel name", **channel));
-    wanted.channel = *channel;
+    GOLDLINK_TRY_CALL(wanted.channel, channel_field(body));
     return wanted;
 }
 
