@@ -5,9 +5,8 @@
 #include <memory>
 
 #include "manager/cli/connect.hpp"
-#include "manager/cli/image_transfer.hpp"
+#include "manager/cli/image_verbs.hpp"
 #include "manager/cli/progress.hpp"
-#include "manager/cli/source_file.hpp"
 #include "manager/cli/text.hpp"
 
 namespace goldlink::cli {
@@ -18,20 +17,12 @@ constexpr const char* kDefaultChannel = "production";
 
 struct Arguments {
     std::string ref;
-    std::string file;
-    std::string format;
     std::string note;
     std::string channel;
     std::string new_name;
     std::int64_t to_version = 0;
     std::uint64_t size_bytes = 0;
 };
-
-std::string size_cell(const json::value& object, std::string_view name) {
-    return has_value(object, name) ? format_bytes(static_cast<std::uint64_t>(
-                                         std::max<std::int64_t>(int_of(object, name), 0)))
-                                   : "";
-}
 
 // "production@7 test@9", by name.
 std::string channels_cell(const json::value& image) {
@@ -121,13 +112,6 @@ Result<> list_images(const Session& session) {
     return {};
 }
 
-std::string repair_advice(const std::string& subject) {
-    return fmt::format(
-        "check the disk that the image store is on, then mend it with a file that has the data: "
-        "'goldlink image repair {} --from FILE'",
-        subject);
-}
-
 // How versions in use are read, and what is read ahead of their boots.
 std::string cache_lines(const json::value& image, const std::string& name,
                         std::optional<std::int64_t> only) {
@@ -209,71 +193,6 @@ Result<> show_image(const Session& session, const Arguments& arguments) {
     return {};
 }
 
-// One finding of a verify as a line, whatever members it has.
-std::string finding_line(const json::value& finding) {
-    const auto* object = finding.if_object();
-    if (object == nullptr)
-        return finding.is_string() ? std::string(finding.as_string()) : json::serialize(finding);
-    std::string out;
-    for (const auto& [name, value] : *object) {
-        if (!out.empty()) out += ", ";
-        out += std::string(name) + " " +
-               (value.is_string() ? std::string(value.as_string()) : json::serialize(value));
-    }
-    return out;
-}
-
-// What is bad of a version, chunk by chunk, as an admin can use it; "" of other findings.
-std::string damage_line(const json::value& finding) {
-    const auto chunk = text_of(finding, "chunk_digest");
-    if (chunk.empty()) return {};
-    const auto why = text_of(finding, "why", "corrupt");
-    std::string out = fmt::format("chunk {} is {}:", chunk.substr(0, 12), why);
-    for (const auto& use : items_of(finding, "uses")) {
-        const auto image = text_of(use, "image");
-        out += fmt::format("\n  {} bytes {} to {}",
-                           image.empty() ? text_of(use, "version").substr(0, 12)
-                                         : fmt::format("{}@{}", image, int_of(use, "number")),
-                           int_of(use, "offset_bytes"), int_of(use, "offset_bytes") + 65535);
-    }
-    std::string links;
-    for (const auto& link : items_of(finding, "links"))
-        if (link.is_string()) links += (links.empty() ? "" : ", ") + std::string(link.as_string());
-    if (!links.empty()) out += "\n  read by " + links;
-    return out;
-}
-
-Result<> verify_image(const Session& session, const Arguments& arguments) {
-    GOLDLINK_TRY_ASSIGN(const auto ref, parse_image_ref(arguments.ref));
-    GOLDLINK_TRY_ASSIGN(auto api, connect(session));
-    GOLDLINK_TRY_ASSIGN(auto image, api.get(image_path(ref.name)));
-    GOLDLINK_TRY_ASSIGN(const auto number, version_of(image, ref));
-    const auto subject = fmt::format("{}@{}", ref.name, number);
-    GOLDLINK_TRY_ASSIGN(auto task,
-                        api.post(fmt::format("{}/versions/{}/verify", image_path(ref.name), number),
-                                 json::object()));
-    GOLDLINK_TRY_ASSIGN(auto done, follow_task(api, std::move(task), "verifying " + subject));
-    if (session.json) print_json(done);
-    const auto* result = member(done, "result");
-    const auto& findings =
-        result == nullptr ? items_of(done, "findings") : items_of(*result, "findings");
-    if (!session.json) {
-        for (const auto& finding : findings) {
-            const auto line = damage_line(finding);
-            print(line.empty() ? printable(finding_line(finding)) + "\n" : line + "\n");
-        }
-        if (findings.empty())
-            print(fmt::format("{} is sound: {} read and hashed\n", subject,
-                              size_cell(done, "total_bytes")));
-    }
-    if (findings.empty()) return {};
-    return failure(
-        ErrorKind::corrupt,
-        fmt::format(
-            "{} is damaged in {} place{}: reads of it fail, all else is served\n  to do: {}",
-            subject, findings.size(), findings.size() == 1 ? "" : "s", repair_advice(subject)));
-}
-
 Result<> prewarm_image(const Session& session, const Arguments& arguments) {
     GOLDLINK_TRY_ASSIGN(const auto ref, parse_image_ref(arguments.ref));
     GOLDLINK_TRY_ASSIGN(auto api, connect(session));
@@ -292,48 +211,6 @@ Result<> prewarm_image(const Session& session, const Arguments& arguments) {
     print(fmt::format("{} that boots of {} read are in memory\n",
                       result == nullptr ? "0 B" : size_cell(*result, "prewarmed_bytes"), subject));
     return {};
-}
-
-Result<> repair_image(const Session& session, const Arguments& arguments) {
-    GOLDLINK_TRY_ASSIGN(auto source, SourceFile::open(arguments.file));
-    GOLDLINK_TRY_ASSIGN(const auto ref, parse_image_ref(arguments.ref));
-    GOLDLINK_TRY_ASSIGN(auto api, connect(session));
-    GOLDLINK_TRY_ASSIGN(auto image, api.get(image_path(ref.name)));
-    GOLDLINK_TRY_ASSIGN(const auto number, version_of(image, ref));
-    const auto subject = fmt::format("{}@{}", ref.name, number);
-    const auto path = fmt::format("{}/versions/{}/repair", image_path(ref.name), number) +
-                      query({{"format", arguments.format}, {"filename", source.name()}});
-    Progress progress(fmt::format("sending {}", arguments.file), source.size());
-    auto task = api.upload(path, source.size(), [&](char* buffer, std::size_t size) {
-        auto count = source.read(buffer, size);
-        progress.update(source.offset(), source.size());
-        return count;
-    });
-    if (!task)
-        return Failure(std::move(task).error().with_context(fmt::format("repairing {}", subject)));
-    progress.finish();
-    GOLDLINK_TRY_ASSIGN(auto done, follow_task(api, std::move(*task), "repairing " + subject));
-    if (session.json) print_json(done);
-    const auto* result = member(done, "result");
-    const json::value none = json::object();
-    const auto& said = result == nullptr ? none : *result;
-    const auto bad = int_of(said, "bad_chunks"), mended = int_of(said, "mended_chunks");
-    const auto* manifest = member(said, "manifest_mended");
-    const bool manifest_mended = manifest != nullptr && manifest->is_bool() && manifest->as_bool();
-    if (!session.json) {
-        if (manifest_mended) print(fmt::format("the list of {}'s chunks is made anew\n", subject));
-        if (bad > 0)
-            print(fmt::format("{}: {} had {} of the {} missing chunk{}\n", subject, arguments.file,
-                              mended, bad, bad == 1 ? "" : "s"));
-        else if (!manifest_mended)
-            print(fmt::format("{} is sound: there was nothing to mend\n", subject));
-    }
-    if (mended == bad) return {};
-    return failure(ErrorKind::corrupt,
-                   fmt::format("{} is still damaged in {} place{}\n  to do: try another file that "
-                               "may have them: the image as it was imported, an export, a later "
-                               "version; 'goldlink image verify {}' names the places",
-                               subject, bad - mended, bad - mended == 1 ? "" : "s", subject));
 }
 
 Result<> remove_image(const Session& session, const Arguments& arguments) {
@@ -406,6 +283,12 @@ Result<> roll_back_image(const Session& session, const Arguments& arguments) {
 
 }  // namespace
 
+std::string size_cell(const json::value& object, std::string_view name) {
+    return has_value(object, name) ? format_bytes(static_cast<std::uint64_t>(
+                                         std::max<std::int64_t>(int_of(object, name), 0)))
+                                   : "";
+}
+
 std::string image_path(const std::string& name) { return "/images/" + http::percent_encode(name); }
 
 Result<std::int64_t> version_of(const json::value& image, const ImageRef& ref) {
@@ -440,6 +323,7 @@ void add_image_verbs(CLI::App& root, Session& session) {
     add_image_import(noun, session);
     add_image_export(noun, session);
     add_image_copies(noun, session);
+    add_image_health(noun, session);
     const auto add_version_options = [&](CLI::App* verb) {
         verb->add_option("--version-note", arguments->note, "What this version is")
             ->type_name("TEXT");
@@ -502,30 +386,11 @@ void add_image_verbs(CLI::App& root, Session& session) {
                       "goldlink image show win11\ngoldlink image show win11@7"},
                      run(show_image)));
     add_ref(add_verb(noun, session,
-                     {"verify", "Read and hash every chunk of a version",
-                      "Exit code 1 when something is damaged; each damaged place is printed.",
-                      "goldlink image verify win11\ngoldlink image verify win11@7"},
-                     run(verify_image)));
-    add_ref(add_verb(noun, session,
                      {"prewarm", "Read what boots of a version read into the server's memory",
                       "Before a room starts, for example at a quarter to eight by cron. The server "
                       "does\nit by itself when it starts and when a version takes another's place.",
                       "goldlink image prewarm win11\ngoldlink image prewarm win11@7"},
                      run(prewarm_image)));
-    auto* repair = add_verb(
-        noun, session,
-        {"repair", "Mend a damaged version from a file",
-         "FILE is the image as it was imported, an export of the version, or any disk image that "
-         "has\n"
-         "the missing data, in any format that import takes. What it has is mended, and running\n"
-         "clients read it again at once; no version is made. Exit code 1 when something is left.",
-         "goldlink image repair win11 --from win11.vhdx\n"
-         "goldlink image repair win11@7 --from /backup/win11-7.qcow2"},
-        run(repair_image));
-    add_ref(repair);
-    repair->add_option("--from", arguments->file, "The disk image")->required()->type_name("FILE");
-    repair->add_option("--format", arguments->format, "Instead of detecting it")
-        ->check(CLI::IsMember({"raw", "iso", "vhd", "vhdx", "vmdk", "qcow2"}));
     add_ref(add_verb(noun, session,
                      {"rm", "Remove an image, one version, or a channel",
                       "Refused while a link uses it. There is no way back.",

@@ -10,7 +10,7 @@
 #include "common/chunk_frame.hpp"
 #include "common/file.hpp"
 #include "manager/cli/connect.hpp"
-#include "manager/cli/image_transfer.hpp"
+#include "manager/cli/image_verbs.hpp"
 #include "manager/cli/progress.hpp"
 
 namespace goldlink::cli {

@@ -10,7 +10,7 @@
 
 #include "common/vmdk_descriptor.hpp"
 #include "manager/cli/connect.hpp"
-#include "manager/cli/image_transfer.hpp"
+#include "manager/cli/image_verbs.hpp"
 #include "manager/cli/progress.hpp"
 #include "manager/cli/source_file.hpp"
 

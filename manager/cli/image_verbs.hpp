@@ -1,4 +1,4 @@
-// What the verbs of `goldlink image` share, and those that move image files in and out.
+// What the verbs of `goldlink image` share, and where they are.
 // Include only from .cpp files (api.hpp).
 #pragma once
 
@@ -13,9 +13,15 @@ std::string image_path(const std::string& name);
 Result<std::int64_t> version_of(const json::value& image, const ImageRef& ref);
 std::string check_image_name(const std::string& text);  // a validator: no channel, no version
 
-// goldlink image import and export, each in a file of its own.
+// A size in bytes for a table; "" where there is none.
+std::string size_cell(const json::value& object, std::string_view name);
+// What mends a damaged version, such as win11@7.
+std::string repair_advice(const std::string& subject);
+
+// Each in a file of its own.
 void add_image_import(CLI::App& noun, Session& session);
 void add_image_export(CLI::App& noun, Session& session);
 void add_image_copies(CLI::App& noun, Session& session);  // push and pull
+void add_image_health(CLI::App& noun, Session& session);  // verify and repair
 
 }  // namespace goldlink::cli
