@@ -267,6 +267,9 @@ int run(int argc, char** argv) {
                    "Seconds that initiators get to log out when the target stops")
         ->check(CLI::Range(0U, 600U))
         ->capture_default_str();
+    app.add_option("--congestion-control", options.portal.congestion_control,
+                   "TCP's at the portals; 'system' leaves the system's")
+        ->capture_default_str();
     app.add_option("--boot-trace", options.boot_trace_seconds,
                    "Seconds of a version's first boot that are recorded, to be read ahead of later "
                    "boots; 0: none")
@@ -279,6 +282,7 @@ int run(int argc, char** argv) {
     if (options.control.empty())
         options.control.push_back("unix:" + options.state_dir + "/target.sock");
     if (options.portals.empty()) options.portals.push_back("0.0.0.0:3260");
+    if (options.portal.congestion_control == "system") options.portal.congestion_control.clear();
     options.portal.login_timeout_ms = options.login_seconds * 1000;
     options.portal.stall_timeout_ms = options.stall_seconds * 1000;
     options.portal.stop_grace_ms = options.stop_grace_seconds * 1000;

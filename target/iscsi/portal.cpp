@@ -1,6 +1,7 @@
 #include "target/iscsi/portal.hpp"
 
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -24,7 +25,19 @@ constexpr int kBacklog = 1024;
 constexpr int kAcceptsPerTurn = 64;
 constexpr std::chrono::milliseconds kAcceptPause{100};  // when the process has no descriptor left
 
-Result<FileDescriptor> listening_socket(const SocketAddress& address) {
+// On a listening socket, for those that it accepts.
+void set_congestion_control(int fd, const std::string& name) {
+    if (name.empty() || ::setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name.data(),
+                                     static_cast<socklen_t>(name.size())) == 0)
+        return;
+    log::warn(
+        "{}; the portals use the system's, and "
+        "/proc/sys/net/ipv4/tcp_available_congestion_control names those there are",
+        system_failure("cannot use TCP congestion control '" + name + "'").value().message);
+}
+
+Result<FileDescriptor> listening_socket(const SocketAddress& address,
+                                        const std::string& congestion_control) {
     const std::string where = address.to_string();
     FileDescriptor socket(
         ::socket(address.storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
@@ -36,6 +49,7 @@ Result<FileDescriptor> listening_socket(const SocketAddress& address) {
     if (::bind(socket.get(), address.get(), address.length) != 0)
         return system_failure("cannot listen on portal " + where +
                               " (is another target running, and is the address of this host?)");
+    set_congestion_control(socket.get(), congestion_control);
     if (::listen(socket.get(), kBacklog) != 0)
         return system_failure("cannot listen on portal " + where);
     return socket;
@@ -251,7 +265,8 @@ PortalSet::~PortalSet() { stop(); }
 
 Result<> PortalSet::listen(std::string_view address) {
     GOLDLINK_TRY_ASSIGN(const SocketAddress parsed, SocketAddress::parse(address));
-    GOLDLINK_TRY_ASSIGN(FileDescriptor socket, listening_socket(parsed));
+    GOLDLINK_TRY_ASSIGN(FileDescriptor socket,
+                        listening_socket(parsed, state_->options.congestion_control));
     const SocketAddress bound = SocketAddress::local_of(socket.get());
     {
         const std::lock_guard lock(state_->mutex);

@@ -2,12 +2,14 @@
 #include <arpa/inet.h>
 #include <iscsi/iscsi.h>
 #include <iscsi/scsi-lowlevel.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/socket.h>
 
 #include <atomic>
 #include <catch2/catch.hpp>
 #include <chrono>
+#include <filesystem>
 #include <functional>
 #include <thread>
 
@@ -493,6 +495,33 @@ TEST_CASE("libiscsi logs out when it is asked to, and is back after the restart"
     CHECK(eventually([&] { return initiator.read(0, 512).size() == 512; }));
     CHECK(again.session_count() == 1);
     CHECK(server.world.link().started.size() == 2);
+}
+
+// The TCP congestion control of this process's socket that listens at `address`.
+std::string congestion_control_at(const std::string& address) {
+    for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
+        const int fd = std::stoi(entry.path().filename());
+        int listens = 0;
+        socklen_t size = sizeof listens;
+        if (::getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) != 0 || listens == 0 ||
+            SocketAddress::local_of(fd).to_string() != address)
+            continue;
+        std::array<char, 16> name{};
+        size = name.size();
+        REQUIRE(::getsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name.data(), &size) == 0);
+        return name.data();
+    }
+    return "nobody listens";
+}
+
+TEST_CASE("a portal has the congestion control that was chosen, or the system's") {
+    PortalOptions options;
+    options.congestion_control = "";
+    const std::string of_system = congestion_control_at(Server(options).address);
+    options.congestion_control = "reno";  // every kernel has it
+    CHECK(congestion_control_at(Server(options).address) == "reno");
+    options.congestion_control = "no-such-thing";
+    CHECK(congestion_control_at(Server(options).address) == of_system);
 }
 
 TEST_CASE("addresses that cannot be listened on are errors") {
