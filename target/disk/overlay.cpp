@@ -175,22 +175,28 @@ Overlay::Refusal Overlay::reserve(std::uint64_t blocks) {
     return Refusal::none;
 }
 
-Overlay::Target Overlay::choose(std::uint32_t block, bool in_place) {
+// By reference: returned in registers, the target is put together in memory, and reading that back
+// waits until the copy of the block before has left the store buffer (a quarter of a large write).
+Overlay::Refusal Overlay::choose(std::uint32_t block, bool in_place, Target& target) {
     const BlockState state = map_.get(block);
     if (holding_ && state.has_slot() && slots_->is_held(state.slot())) in_place = false;
-    if (state.has_slot() && in_place && (!durable_ || is_fresh(state.slot())))
-        return {Refusal::none, state.slot(), true};
-    if (!state.has_slot() && used_blocks_ >= quota_blocks_) return {Refusal::space, 0, false};
+    const auto stay = [&] {
+        target = {state.slot(), true};
+        return Refusal::none;
+    };
+    if (state.has_slot() && in_place && (!durable_ || is_fresh(state.slot()))) return stay();
+    if (!state.has_slot() && used_blocks_ >= quota_blocks_) return Refusal::space;
     if (holding_ && has_quota_ &&
         slots_->taken() - freed_.size() - freed_before_flush_.size() >= quota_blocks_)
-        return {Refusal::space, 0, false};
+        return Refusal::space;
     if (const auto slot = slots_->take()) {
         if (!state.has_slot()) ++used_blocks_;
-        return {Refusal::none, *slot, false};
+        target = {*slot, false};
+        return Refusal::none;
     }
     // A full filesystem does not refuse overwrites; only 512-byte atomicity is left to them then.
-    if (state.has_slot() && in_place) return {Refusal::none, state.slot(), true};
-    return {Refusal::space, 0, false};
+    if (state.has_slot() && in_place) return stay();
+    return Refusal::space;
 }
 
 void Overlay::abandoned(std::uint32_t block, const Target& target) {

@@ -49,13 +49,12 @@ class Overlay {
 
     enum class Refusal : std::uint8_t { none, space, failed };
     // Where to write `block` now: its own slot when `in_place` and allowed, else a new one, which
-    // must then go to recorded() or abandoned().
+    // must then go to recorded() or abandoned(). `target` is as it was when that is refused.
     struct Target {
-        Refusal refusal = Refusal::none;
         std::uint32_t slot = 0;
         bool in_place = false;
     };
-    Target choose(std::uint32_t block, bool in_place);
+    Refusal choose(std::uint32_t block, bool in_place, Target& target);
     // The slot's data is in the page cache. `crc` is ignored under discard.
     Refusal recorded(std::uint32_t block, const Target& target, std::uint32_t crc);
     void abandoned(std::uint32_t block, const Target& target);

@@ -44,11 +44,9 @@ Outcome OverlayDisk::write_together(Request& request, std::uint8_t* edge_blocks)
                              : at == range.first && head ? edge_blocks
                                                          : edge_blocks + kBlockBytes;
         const auto block = static_cast<std::uint32_t>(at);
-        const Overlay::Target target = overlay_->choose(block, false);
-        if (target.refusal != Overlay::Refusal::none) {
-            outcome = outcome_of(target.refusal);
-            break;
-        }
+        Overlay::Target target;
+        outcome = outcome_of(overlay_->choose(block, false, target));
+        if (outcome != Outcome::ok) break;
         const std::uint32_t crc = overlay_->durable() ? crc32c(data, kBlockBytes) : 0;
         placed.push_back({block, crc, target});
         outcome = store_block(overlay_->slots().place(target.slot), data);

@@ -235,12 +235,10 @@ Outcome OverlayDisk::gather_blocks(Request& request, std::uint8_t* edge_blocks, 
             continue;
         }
         if (state.is_base() && same_as_base(block, data)) continue;
-        const Overlay::Target target =
-            overlay_->choose(block, !async || (!overlay_->durable() && !snapshot_wanted_));
-        if (target.refusal != Overlay::Refusal::none) {
-            outcome = outcome_of(target.refusal);
-            break;
-        }
+        const bool in_place = !async || (!overlay_->durable() && !snapshot_wanted_);
+        Overlay::Target target;
+        outcome = outcome_of(overlay_->choose(block, in_place, target));
+        if (outcome != Outcome::ok) break;
         const std::uint32_t crc = overlay_->durable() ? crc32c(data, kBlockBytes) : 0;
         const SlotPlace place = overlay_->slots().place(target.slot);
         if (place.mapped != nullptr) {
