@@ -81,6 +81,31 @@ Result<> end_task_with_version(db::Connection& c, const db::Task& task, const Ma
     return tell(c, task, "done", std::move(result));
 }
 
+Result<> end_task_with_rebase(db::Connection& c, const db::Task& task,
+                              const std::string& result_json) {
+    GOLDLINK_TRY_ASSIGN(const json::object source, json::parse_object(task.source.value_or("")));
+    GOLDLINK_TRY_ASSIGN(const auto from, json::string_field(source, "from_version", 1, 140));
+    GOLDLINK_TRY_ASSIGN(const auto to, json::string_field(source, "to_version", 1, 140));
+    GOLDLINK_TRY_ASSIGN(const auto take, json::string_field(source, "take", 1, 16));
+    GOLDLINK_TRY_ASSIGN(const json::object said, json::parse_object(result_json));
+    json::object result{{"lun", task.lun.value_or(0)}, {"from", from}, {"to", to}, {"take", take}};
+    for (const std::string_view name : {"mine_bytes", "theirs_bytes", "both_bytes"}) {
+        GOLDLINK_TRY_ASSIGN(result[name], json::int_field(said, name, 0, INT64_MAX));
+    }
+    const std::string message =
+        take == "written" ? fmt::format("what was written lies over {} now", to)
+                          : fmt::format("the disk starts from {}; what was written is dropped", to);
+    GOLDLINK_TRY_ASSIGN(const bool ended, db::end_task(c, task.id, "done", message, std::nullopt,
+                                                       json::serialize(result)));
+    if (!ended) return {};
+    if (task.link_id && task.version_id) {
+        GOLDLINK_TRY(db::set_disk_base(c, *task.link_id, task.lun.value_or(0), *task.version_id,
+                                       task.channel));
+        if (take != "written") GOLDLINK_TRY(db::forget_saved_from(c, *task.link_id));
+    }
+    return tell(c, task, "done", std::move(result));
+}
+
 Result<> end_task_with_findings(db::Connection& c, const db::Task& task,
                                 const std::string& result_json, const std::string& message) {
     GOLDLINK_TRY_ASSIGN(const bool ended,

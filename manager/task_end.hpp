@@ -22,6 +22,9 @@ Result<> end_task_without_result(db::Connection& c, const db::Task& task, const 
 // Version ready, channel moved: production for an image's first ready version, else latest, and the
 // task's own channel where it names one.
 Result<> end_task_with_version(db::Connection& c, const db::Task& task, const MadeVersion& made);
+// The target has taken a link's disk to another version: the registry follows.
+Result<> end_task_with_rebase(db::Connection& c, const db::Task& task,
+                              const std::string& result_json);
 Result<> end_task_with_findings(db::Connection& c, const db::Task& task,
                                 const std::string& result_json, const std::string& message);
 

@@ -317,6 +317,7 @@ void add_link_routes(Table& table) {
     table.push_back({"DELETE", "/links/{link_id}", kWrite | kCi, {}, remove});
     table.push_back({"POST", "/links/{link_id}/reset", kWrite | kCi, {}, reset});
     add_link_version_routes(table);
+    add_link_rebase_routes(table);
 }
 
 }  // namespace goldlink::manager::api

@@ -11,5 +11,7 @@ Maybe<db::Link> needed_link(db::Connection& c, const Call& call);
 
 // Commit, save (link_versions.cpp).
 void add_link_version_routes(Table& table);
+// Rebase (link_rebase.cpp).
+void add_link_rebase_routes(Table& table);
 
 }  // namespace goldlink::manager::api

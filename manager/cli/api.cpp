@@ -56,6 +56,10 @@ std::string_view advice(std::string_view type) {
          "move the channels and links to another version first: 'goldlink image "
          "promote NAME@N', 'goldlink link ls'"},
         {"link-in-use", "shut the client down, or add --force to cut it off"},
+        {"link-running", "'goldlink link show LINK' says when its session has ended"},
+        {"overlap",
+         "'goldlink link rebase LINK --take fresh' starts from the new version; --take written "
+         "--force lays the changes over it all the same"},
         {"version-conflict",
          "'goldlink link commit LINK --sibling' makes a version beside it, 'goldlink link abandon "
          "LINK' gives this one's edits up"},

@@ -9,6 +9,7 @@
 
 #include "manager/cli/connect.hpp"
 #include "manager/cli/link_disk.hpp"
+#include "manager/cli/link_verbs.hpp"
 #include "manager/cli/text.hpp"
 
 namespace goldlink::cli {
@@ -401,6 +402,7 @@ void add_link_verbs(CLI::App& root, Session& session) {
     save->add_option("--channel", arguments->channel, "Point this channel at it")
         ->type_name("NAME");
     add_lun(save, "Which disk, when the link has several");
+    add_link_rebase(noun, session);
     by_id(verb({"rm", "End a link and drop its overlay", "", "goldlink link rm 3f0c..."},
                remove_link));
 }

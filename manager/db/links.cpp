@@ -137,6 +137,16 @@ Result<> set_disk_version(Connection& c, const std::string& id, std::int64_t lun
     return {};
 }
 
+Result<> set_disk_base(Connection& c, const std::string& id, std::int64_t lun,
+                       std::int64_t version_id, const std::optional<std::string>& channel) {
+    GOLDLINK_TRY(
+        c.query("UPDATE link_disks SET version_id = $3, channel = $4"
+                " WHERE link_id = $1 AND lun = $2"
+                " AND (version_id, channel) IS DISTINCT FROM ($3, $4)",
+                {id, lun, version_id, channel}));
+    return {};
+}
+
 Result<> follow_channel(Connection& c, const std::string& id, std::optional<std::int64_t> lun) {
     GOLDLINK_TRY(
         c.query("UPDATE link_disks d SET version_id = ch.version_id FROM channels ch"

@@ -44,6 +44,9 @@ Result<> follow_channel(Connection& c, const std::string& id, std::optional<std:
 // The disk runs on this version from now on (a commit made it).
 Result<> set_disk_version(Connection& c, const std::string& id, std::int64_t lun,
                           std::int64_t version_id);
+// The disk runs on this version from now on and follows this channel, or none (a rebase).
+Result<> set_disk_base(Connection& c, const std::string& id, std::int64_t lun,
+                       std::int64_t version_id, const std::optional<std::string>& channel);
 Result<std::int64_t> count_links(Connection& c);
 Result<bool> iqn_taken(Connection& c, const std::string& iqn);
 

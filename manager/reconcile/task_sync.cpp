@@ -31,6 +31,7 @@ struct Progress {
     json::value findings;
     json::value exported;
     json::value repair;
+    json::value rebase;
     std::int64_t prewarmed_bytes = 0;
 };
 
@@ -59,6 +60,7 @@ Result<Progress> parse_progress(const std::string& body) {
     if (const json::value* findings = object.if_contains("findings")) progress.findings = *findings;
     if (const json::value* exported = object.if_contains("export")) progress.exported = *exported;
     if (const json::value* repair = object.if_contains("repair")) progress.repair = *repair;
+    if (const json::value* rebase = object.if_contains("rebase")) progress.rebase = *rebase;
     if (const auto read = json::optional_int(object, "prewarmed_bytes", 0, INT64_MAX); read)
         progress.prewarmed_bytes = read->value_or(0);
     return progress;
@@ -155,6 +157,14 @@ Result<> TaskSync::start(db::Connection& c, const db::Task& task) {
         if (!task.link_id) return give_up(c, task, "failed", "its link was removed");
         path = "/links/" + *task.link_id + "/" + task.kind;
         if (task.lun) body["lun"] = *task.lun;
+    } else if (task.kind == "rebase") {
+        if (!task.link_id) return give_up(c, task, "failed", "its link was removed");
+        path = "/links/" + *task.link_id + "/rebase";
+        GOLDLINK_TRY_ASSIGN(const auto source, json::parse_object(task.source.value_or("")));
+        body["lun"] = task.lun.value_or(0);
+        body["version"] = task.digest.value_or("");
+        for (const char* name : {"from", "take", "force"})
+            if (const auto* value = source.if_contains(name)) body[name] = *value;
     } else if (task.kind == "grow") {
         path = "/versions/" + task.digest.value_or("") + "/grow";
         body["size_bytes"] = task.blank_bytes.value_or(0);
@@ -237,6 +247,12 @@ Result<> TaskSync::ended(db::Connection& c, const db::Task& task, const std::str
             const json::object result{{"prewarmed_bytes", progress.prewarmed_bytes}};
             return end_task_with_findings(t, task, json::serialize(result),
                                           "what boots read is in memory");
+        });
+    } else if (task.kind == "rebase") {
+        if (!progress.rebase.is_object())
+            return give_up(c, task, "failed", "the target did not say what it has done");
+        noted = db::Pool::in_transaction(c, [&](db::Connection& t) {
+            return end_task_with_rebase(t, task, json::serialize(progress.rebase));
         });
     } else if (task.kind == "repair") {
         if (!progress.repair.is_object())

@@ -6,10 +6,9 @@
 
 #include <algorithm>
 #include <boost/json.hpp>
-#include <future>
 
+#include "target/control/held_disk.hpp"
 #include "target/control/link_table.hpp"
-#include "target/disk/disk_snapshot.hpp"
 #include "target/store/version_reader.hpp"
 
 namespace goldlink::control {
@@ -17,45 +16,6 @@ namespace {
 
 tl::unexpected<OperationError> refuse(ErrorKind kind, std::string_view type, std::string message) {
     return tl::unexpected(OperationError{{kind, std::move(message), 0}, std::string(type), {}});
-}
-
-// A disk that stays open, and what it held when this was made. Lets go of both where they live.
-class HeldDisk {
-  public:
-    using Snapshot = std::unique_ptr<const disk::DiskSnapshot>;
-    HeldDisk(reactor::Reactor& reactor, std::shared_ptr<OpenDisk> disk, Snapshot snapshot)
-        : reactor_(reactor), disk_(std::move(disk)), snapshot_(std::move(snapshot)) {}
-    HeldDisk(HeldDisk&&) = default;
-    HeldDisk& operator=(HeldDisk&&) = delete;
-    ~HeldDisk() {
-        if (!disk_) return;
-        reactor_.run_and_wait([this] {
-            snapshot_.reset();
-            disk_.reset();
-        });
-    }
-
-    const DiskState& state() const { return disk_->state; }
-    const disk::DiskSnapshot& snapshot() const { return *snapshot_; }
-
-  private:
-    reactor::Reactor& reactor_;
-    std::shared_ptr<OpenDisk> disk_;
-    Snapshot snapshot_;
-};
-
-// Waits for writes that are under way, which end by themselves.
-Result<HeldDisk> hold_disk(reactor::Reactor& reactor, std::shared_ptr<OpenDisk> disk) {
-    std::promise<Result<HeldDisk::Snapshot>> taken;
-    reactor.post([&] {
-        disk->disk->take_snapshot([&taken](Result<HeldDisk::Snapshot> snapshot) {
-            taken.set_value(std::move(snapshot));
-        });
-    });
-    auto snapshot = taken.get_future().get();
-    HeldDisk held(reactor, std::move(disk), snapshot ? std::move(*snapshot) : nullptr);
-    if (!snapshot) return Failure(std::move(snapshot).error());
-    return held;
 }
 
 // A new version of what the disk held.
@@ -96,7 +56,7 @@ OperationResult<> LinkTable::start_commit(const LinkPointer& link, std::optional
             disk = each;
         }
         if (candidates.size() == 1)
-            link->live->hold(true);
+            link->live->hold("a commit");
         else
             disk.reset();
     });
@@ -122,32 +82,29 @@ OperationResult<> LinkTable::start_commit(const LinkPointer& link, std::optional
             ErrorKind::conflict, "no-super-disk",
             fmt::format("link {} has no disk of policy super; only such edits become a version",
                         link->id));
-    link->committing = true;
+    link->busy_with = "a commit";
     return {};
 }
 
 OperationResult<> LinkTable::finish_commit(const LinkPointer& link, std::uint16_t lun,
                                            const std::string& digest) {
     const std::lock_guard operation(link->operation);
-    link->committing = false;
-    (void)run_on(link, [&](LiveLink& live) -> Result<> {
-        live.hold(false);
-        if (!digest.empty()) live.drop_pending();
+    OperationResult<> moved;
+    if (!digest.empty()) {
+        const LinkState state = state_of(link);
+        LinkDefinition definition = state.definition;
+        for (DiskDefinition& disk : definition.disks)
+            if (disk.lun == lun) disk.version = digest;
+        // Where nothing had changed the digest is the base's own: still the overlay is done with.
+        moved = move_on(link, definition,
+                        plan_renewal(definition, state.current, state.next_number(), lun));
+    }
+    link->busy_with.clear();
+    (void)run_on(link, [](LiveLink& live) -> Result<> {
+        live.hold("");
         return {};
     });
-    if (digest.empty()) return {};
-    LinkState state;
-    {
-        const std::lock_guard lock(mutex_);
-        for (DiskDefinition& disk : link->state.definition.disks)
-            if (disk.lun == lun) disk.version = digest;
-        link->state.pending.reset();
-        state = link->state;
-    }
-    // Where nothing had changed the digest is the base's own: still the overlay is done with.
-    open_current(link, plan_renewal(state.definition, state.current, state.next_number(), lun),
-                 false);
-    return save();
+    return moved;
 }
 
 OperationResult<MadeVersion> LinkTable::commit(std::string_view id,

@@ -156,10 +156,11 @@ OperationResult<> LinkTable::check_usable(const LinkPointer& link) {
         const std::lock_guard lock(mutex_);
         if (link->removed || link->state.current.number == 0) return no_such_link(link->id);
     }
-    if (link->committing)
-        return refuse(
-            ErrorKind::conflict, "commit-running",
-            fmt::format("a commit of link {} is running; wait for its end or cancel it", link->id));
+    if (!link->busy_with.empty())
+        return refuse(ErrorKind::conflict,
+                      link->busy_with == "a commit" ? "commit-running" : "link-busy",
+                      fmt::format("{} of link {} is running; wait for its end or cancel it",
+                                  link->busy_with, link->id));
     return {};
 }
 
@@ -184,6 +185,35 @@ void LinkTable::open_current(const LinkPointer& link, const GenerationState& gen
     const std::lock_guard lock(mutex_);
     link->state.current = generation;
     list(link);
+}
+
+// The link runs as `generation` of `definition` from now on. That is on record before it happens:
+// what it replaces is dropped behind it, and no restart must look for that any more.
+OperationResult<> LinkTable::move_on(const LinkPointer& link, const LinkDefinition& definition,
+                                     const GenerationState& generation) {
+    LinkState before;
+    {
+        const std::lock_guard lock(mutex_);
+        before = link->state;
+        link->state.definition = definition;
+        link->state.current = generation;
+        link->state.pending.reset();
+    }
+    if (auto saved = file_.save(); !saved) {
+        {
+            const std::lock_guard lock(mutex_);
+            link->state = std::move(before);
+        }
+        // The file may say either now; both are whole, and the next save says what is so.
+        return refuse(std::move(saved).error().with_context(
+            fmt::format("link {} stays what it was", link->id)));
+    }
+    (void)run_on(link, [](LiveLink& live) -> Result<> {
+        live.drop_pending();
+        return {};
+    });
+    open_current(link, generation, false);
+    return {};
 }
 
 OperationResult<> LinkTable::check_change(const LinkState& old, const LinkDefinition& wanted,
@@ -329,7 +359,7 @@ OperationResult<> LinkTable::remove(std::string_view id, std::chrono::seconds gr
     const LinkPointer link = find(id);
     if (!link) return {};
     const std::lock_guard operation(link->operation);
-    if (link->committing) return check_usable(link);
+    if (!link->busy_with.empty()) return check_usable(link);
     {
         const std::lock_guard lock(mutex_);
         if (std::exchange(link->removed, true)) return {};

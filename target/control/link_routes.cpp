@@ -253,6 +253,43 @@ http::Response post_disk_task(ControlContext& context, const http::Request& requ
     return respond_text(202, std::move(*report));
 }
 
+struct RebaseBody {
+    std::string id;
+    std::map<std::string, std::string> arguments;
+};
+
+Result<RebaseBody> parse_rebase(const http::Request& request) {
+    GOLDLINK_TRY_ASSIGN(const json::object body, json::parse_object(request.body));
+    GOLDLINK_TRY(json::only_fields(body, {"id", "lun", "from", "version", "take", "force"}));
+    RebaseBody rebase;
+    GOLDLINK_TRY_ASSIGN(rebase.id, json::string_field(body, "id", 1, 64));
+    GOLDLINK_TRY_ASSIGN(const auto lun, optional_lun(body));
+    GOLDLINK_TRY_ASSIGN(const auto from, json::string_field(body, "from", 64, 64));
+    GOLDLINK_TRY(check_version_digest(from));
+    GOLDLINK_TRY_ASSIGN(const auto to, json::string_field(body, "version", 64, 64));
+    GOLDLINK_TRY(check_version_digest(to));
+    GOLDLINK_TRY_ASSIGN(const auto take, json::string_field(body, "take", 1, 16));
+    if (take != "fresh" && take != "written")
+        return failure(ErrorKind::invalid, "field 'take' must be fresh or written");
+    GOLDLINK_TRY_ASSIGN(const auto force, json::optional_bool(body, "force"));
+    rebase.arguments = {{"link", request.params.at("id")},
+                        {"lun", std::to_string(lun.value_or(0))},
+                        {"from", from},
+                        {"to", to},
+                        {"take", take}};
+    if (force.value_or(false)) rebase.arguments["force"] = "true";
+    return rebase;
+}
+
+http::Response post_rebase(ControlContext& context, const http::Request& request) {
+    auto body = parse_rebase(request);
+    if (!body) return http::problem(body.error());
+    if (!context.links.view(request.params.at("id"))) return get_link(context, request);
+    auto report = context.tasks.add({body->id, "rebase", std::move(body->arguments)});
+    if (!report) return http::problem(report.error());
+    return respond_text(202, std::move(*report));
+}
+
 http::Response post_compare(ControlContext& context, const http::Request& request) {
     const auto body = json::parse_object(request.body);
     if (!body) return http::problem(body.error());
@@ -296,6 +333,8 @@ void add_link_routes(std::vector<http::Route>& routes, ControlContext& c) {
         {"DELETE", "/links/{id}/redirect", [&c](Request& r) { return delete_redirect(c, r); }});
     routes.push_back(
         {"POST", "/links/{id}/compare", [&c](Request& r) { return post_compare(c, r); }});
+    routes.push_back(
+        {"POST", "/links/{id}/rebase", [&c](Request& r) { return post_rebase(c, r); }});
     for (const char* kind : {"commit", "save"})
         routes.push_back({"POST", std::string("/links/{id}/") + kind,
                           [&c, kind](Request& r) { return post_disk_task(c, r, kind); }});

@@ -102,6 +102,21 @@ class LinkTable final : public iscsi::Directory {
     };
     OperationResult<Comparison> compare(std::string_view id, std::optional<std::uint16_t> lun,
                                         std::string_view version);
+    // A keep or super disk goes on over another version: afresh, or with what was written laid over
+    // it, which is refused when that version changed some of the same blocks, unless forced.
+    // Refused while sessions live. Repeated after it was done, it does nothing. Long, as above.
+    struct RebaseRequest {
+        std::uint16_t lun = 0;
+        std::string from, to;  // the version the disk is on, and the one it is to be on
+        bool keep_written = false;
+        bool force = false;
+    };
+    struct Rebased {
+        std::string from, to;
+        std::optional<store::Overlap> overlap;  // nullopt: it was on that version already
+    };
+    OperationResult<Rebased> rebase(std::string_view id, const RebaseRequest& request,
+                                    store::Progress& progress);
     // Makes what a disk of the link holds now a new version, whatever its policy, while its client
     // goes on; the link stays what it is. `lun` says which when there are several. Long, as above.
     OperationResult<MadeVersion> save_disk(std::string_view id, std::optional<std::uint16_t> lun,
@@ -132,7 +147,7 @@ class LinkTable final : public iscsi::Directory {
         std::mutex operation;  // one control operation at a time; taken before mutex_
         LinkState state;       // guarded by mutex_, as `removed`
         bool removed = false;
-        bool committing = false;  // guarded by operation
+        std::string busy_with;  // "a commit": what keeps other operations out; guarded by operation
     };
     using LinkPointer = std::shared_ptr<Link>;
     using Listing = std::map<std::string, std::shared_ptr<const iscsi::TargetEntry>, std::less<>>;
@@ -163,6 +178,18 @@ class LinkTable final : public iscsi::Directory {
                                    std::shared_ptr<OpenDisk>& disk);
     OperationResult<> finish_commit(const LinkPointer& link, std::uint16_t lun,
                                     const std::string& digest);
+    OperationResult<> move_on(const LinkPointer& link, const LinkDefinition& definition,
+                              const GenerationState& generation);  // operation held
+    // Rebase (link_rebase.cpp)
+    OperationResult<std::shared_ptr<OpenDisk>> start_rebase(const LinkPointer& link,
+                                                            const RebaseRequest& request);
+    OperationResult<Rebased> prepare_rebase(const LinkPointer& link, const RebaseRequest& request,
+                                            std::shared_ptr<OpenDisk> disk,
+                                            const GenerationState& generation,
+                                            store::Progress& progress);
+    // Null `generation`: the link stays what it is.
+    OperationResult<> finish_rebase(const LinkPointer& link, const LinkDefinition& definition,
+                                    const GenerationState* generation);
     OperationResult<std::shared_ptr<OpenDisk>> disk_to_save(const LinkPointer& link,
                                                             std::optional<std::uint16_t> lun,
                                                             bool& live);

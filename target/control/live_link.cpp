@@ -195,8 +195,8 @@ LinkReport LiveLink::report() const {
             report.disks.push_back({disk->state, disk->disk->usage(), disk->disk->counters()});
     }
     report.open = current_.units != nullptr;
-    report.ready = current_.units != nullptr && !held_ && !closed_;
-    report.problem = held_ ? "a commit of this link is running" : current_.problem;
+    report.ready = current_.units != nullptr && held_by_.empty() && !closed_;
+    report.problem = held_by_.empty() ? current_.problem : held_by_ + " of this link is running";
     return report;
 }
 
@@ -207,7 +207,7 @@ scsi::Device* LiveLink::session_started(const iscsi::SessionInfo& info,
         return nullptr;
     };
     if (closed_ || draining_) return refuse("the link is being removed");
-    if (held_) return refuse("a commit of the link is running");
+    if (!held_by_.empty()) return refuse(held_by_ + " of the link is running");
     if (info.generation != 0 && pending_ && info.generation == pending_->state.number)
         promote_pending();
     // A credential that was replaced while this login was under way.

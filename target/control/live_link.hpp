@@ -95,8 +95,8 @@ class LiveLink final : public iscsi::LinkEndpoint, public std::enable_shared_fro
     // A disk that somebody beside its generations keeps open: whoever opens its overlay again gets
     // the same one.
     void note_held(const std::shared_ptr<OpenDisk>& disk);
-    // While held, logins are refused (commit).
-    void hold(bool held) { held_ = held; }
+    // While held, logins are refused. By what: "a commit"; "" lets go.
+    void hold(std::string by) { held_by_ = std::move(by); }
     // Asks every session to log out within `seconds` and takes no new one; `drained` is called when
     // none is left.
     void drain(std::uint16_t seconds, std::function<void()> drained);
@@ -137,7 +137,7 @@ class LiveLink final : public iscsi::LinkEndpoint, public std::enable_shared_fro
     std::optional<Generation> pending_;
     std::vector<Generation> retired_;
     std::vector<std::weak_ptr<OpenDisk>> held_disks_;
-    bool held_ = false;
+    std::string held_by_;
     bool closed_ = false;
     bool retry_armed_ = false;
     std::function<void()> on_closed_;

@@ -324,6 +324,28 @@ Result<std::optional<std::uint16_t>> named_lun(const TaskRequest& request) {
     return std::optional(lun);
 }
 
+Result<std::string> run_rebase(const TaskRequest& request, store::Progress& progress,
+                               LinkTable& links) {
+    GOLDLINK_TRY_ASSIGN(const auto lun, named_lun(request));
+    LinkTable::RebaseRequest wanted;
+    wanted.lun = lun.value_or(0);
+    wanted.from = request.arguments.at("from");
+    wanted.to = request.arguments.at("to");
+    wanted.keep_written = request.arguments.at("take") == "written";
+    wanted.force = request.arguments.contains("force");
+    auto done = links.rebase(request.arguments.at("link"), wanted, progress);
+    if (!done) return Failure(std::move(done).error().error);
+    json::object said{{"from", done->from},
+                      {"version", done->to},
+                      {"take", request.arguments.at("take")},
+                      {"already", !done->overlap.has_value()}};
+    const store::Overlap overlap = done->overlap.value_or(store::Overlap{});
+    said["mine_bytes"] = overlap.mine_bytes;
+    said["theirs_bytes"] = overlap.theirs_bytes;
+    said["both_bytes"] = overlap.both_bytes;
+    return "\"rebase\":" + json::serialize(said);
+}
+
 }  // namespace
 
 Result<std::string> run_task(const TaskRequest& request, store::Progress& progress,
@@ -339,6 +361,7 @@ Result<std::string> run_task(const TaskRequest& request, store::Progress& progre
         return fmt::format(R"({},"base":"{}","live":{})", version_member(made->info), made->base,
                            made->live);
     }
+    if (request.kind == "rebase") return run_rebase(request, progress, links);
     if (request.kind == "grow") {
         GOLDLINK_TRY_ASSIGN(const auto size,
                             parse_number<std::uint64_t>(request.arguments.at("size_bytes")));

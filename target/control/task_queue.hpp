@@ -27,7 +27,7 @@ namespace goldlink::control {
 
 struct TaskRequest {
     std::string id;    // a UUID
-    std::string kind;  // "import", "commit", "save", "grow", "verify", "export"
+    std::string kind;  // "import", "commit", "save", "rebase", "grow", "verify", "export"
     std::map<std::string, std::string> arguments;
 };
 

@@ -37,6 +37,11 @@ std::vector<ChunkBlocks> DiskSnapshot::changed() const {
     return all;
 }
 
+Result<> DiskSnapshot::carry_over(const store::Version& over,
+                                  const std::filesystem::path& folder) const {
+    return overlay_.carry(map_, changed(), over, folder);
+}
+
 Result<> DiskSnapshot::read_chunk(std::uint64_t chunk, std::uint8_t* data,
                                   const ReadBase& read_base) const {
     const auto first = static_cast<std::uint32_t>(chunk * kChunkBlocks);

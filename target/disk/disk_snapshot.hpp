@@ -31,6 +31,10 @@ class DiskSnapshot {
     // is not zero.
     std::vector<ChunkBlocks> changed() const;
 
+    // Makes an overlay in `folder` of what changed() says and no other block, over another version
+    // (Overlay::carry, which says when).
+    Result<> carry_over(const store::Version& over, const std::filesystem::path& folder) const;
+
     // Fills a chunk (kChunkBytes; zeros past the disk's end). `read_base` fills the version's, and
     // is asked only when a block of it is needed.
     using ReadBase = std::function<Result<>(std::uint64_t chunk, std::uint8_t* data)>;

@@ -23,8 +23,6 @@ Overlay::Refusal refusal_of(int error) {
                                                                    : Overlay::Refusal::failed;
 }
 
-std::uint64_t blocks_of(std::uint64_t bytes) { return (bytes + kBlockBytes - 1) / kBlockBytes; }
-
 }  // namespace
 
 Overlay::Overlay(store::Storage& storage, const LinkDiskOptions& options,

@@ -22,6 +22,7 @@
 #include "target/disk/link_disk.hpp"
 #include "target/disk/overlay_map.hpp"
 #include "target/disk/slots.hpp"
+#include "target/store/version_diff.hpp"
 
 namespace goldlink::disk {
 
@@ -80,6 +81,13 @@ class Overlay {
     bool is_held(std::uint32_t slot) const { return slots_->is_held(slot); }
     bool is_holding() const { return holding_; }
 
+    // Makes, in `folder`, an overlay over another version of at least this one's size: the blocks
+    // `changed` of `map`, which is held, and nothing else. Durable when it returns, and this
+    // overlay stays whole; the slots are shared by both, so nobody writes to either until one is
+    // destroyed. What was written must have been flushed before. Blocks; any thread.
+    Result<> carry(const FrozenMap& map, std::span<const store::ChunkBlocks> changed,
+                   const store::Version& over, const std::filesystem::path& folder) const;
+
     // A flush, run by LinkDisk: begin_flush; sync of slots_fd() when slots_dirty; mark; sync of
     // journal_fds(); then, when checkpoint_ready(), install_checkpoint and sync of folder_fd();
     // end_flush, with `with_checkpoint` set to whether it was installed. One at a time. A flush
@@ -118,6 +126,9 @@ class Overlay {
     };
     Result<bool> replay_writes(std::span<const Record> records, const ReplayRules& rules);
     Result<> compact();
+    static std::uint64_t blocks_of(std::uint64_t bytes) {
+        return (bytes + kBlockBytes - 1) / kBlockBytes;
+    }
     JournalHeader make_header() const;
     std::filesystem::path journal_folder() const;
     Refusal append(const Record& record);

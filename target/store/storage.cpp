@@ -115,6 +115,9 @@ class PosixStorage final : public Storage {
     int rename(const std::filesystem::path& from, const std::filesystem::path& to) override {
         return ::rename(from.c_str(), to.c_str()) == 0 ? 0 : -errno;
     }
+    int link(const std::filesystem::path& file, const std::filesystem::path& name) override {
+        return ::link(file.c_str(), name.c_str()) == 0 ? 0 : -errno;
+    }
     int remove(const std::filesystem::path& path) override {
         return ::unlink(path.c_str()) == 0 || errno == ENOENT ? 0 : -errno;
     }

@@ -59,6 +59,8 @@ class Storage {
     virtual bool exists(const std::filesystem::path& path) = 0;
     virtual int make_folder(const std::filesystem::path& path) = 0;
     virtual int rename(const std::filesystem::path& from, const std::filesystem::path& to) = 0;
+    // A second name for a file, in the same filesystem; -EEXIST when the name is taken.
+    virtual int link(const std::filesystem::path& file, const std::filesystem::path& name) = 0;
     virtual int remove(const std::filesystem::path& path) = 0;  // 0 when it did not exist
     // Adds the names of what is in the folder.
     virtual int list(const std::filesystem::path& folder, std::vector<std::string>& names) = 0;

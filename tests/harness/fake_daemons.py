@@ -160,6 +160,7 @@ class FakeTarget(FakeDaemon):
         self.boot_trace = None         # of every version
         self.repair = None             # what repair has done; cleared with all damage then
         self.fail_reset = None
+        self.both_bytes = 12288        # what a comparison finds that both changed
 
     def routes(self):
         uuid, name, digest = "([0-9a-f-]{36})", "([^/]+)", "([0-9a-f]{64})"
@@ -169,6 +170,7 @@ class FakeTarget(FakeDaemon):
             ("PUT", f"/links/{uuid}", self.put_link), ("DELETE", f"/links/{uuid}", self.delete_link),
             ("POST", f"/links/{uuid}/reset", self.reset_link), ("POST", f"/links/{uuid}/commit", self.commit_link),
             ("POST", f"/links/{uuid}/save", self.save_link), ("POST", f"/links/{uuid}/compare", self.compare_link),
+            ("POST", f"/links/{uuid}/rebase", self.rebase_link),
             ("POST", f"/versions/{digest}/grow", self.grow_version),
             ("PUT", f"/uploads/{name}", self.put_upload), ("PUT", f"/uploads/{name}/{name}", self.append_upload),
             ("GET", f"/uploads/{name}", self.get_upload), ("GET", f"/exports/{uuid}", self.get_export),
@@ -399,8 +401,22 @@ class FakeTarget(FakeDaemon):
             base = next(disk["version"] for disk in link["disks"] if disk["lun"] == body["lun"])
             self.compared = (base, body["version"])
             return 200, {"base": base, "version": body["version"], "mine_bytes": 20480, "theirs_bytes": 65536,
-                         "both_bytes": 12288, "range_count": 2, "exact": True,
-                         "ranges": [{"offset_bytes": 4096, "length_bytes": 8192}, {"offset_bytes": 65536, "length_bytes": 4096}]}
+                         "both_bytes": self.both_bytes, "range_count": 2 if self.both_bytes else 0, "exact": True,
+                         "ranges": [] if not self.both_bytes else [{"offset_bytes": 4096, "length_bytes": 8192}, {"offset_bytes": 65536, "length_bytes": 4096}]}
+
+    def rebase_link(self, link_id, query, request):
+        body = request.body_json()
+        with self.lock:
+            link = self._link(link_id)
+            self.rebased = {key: value for key, value in body.items() if key != "id"}
+            for disk in link["disks"]:
+                if disk["lun"] == body["lun"]:
+                    disk["version"] = body["version"]
+            self.imports.setdefault(body["id"], {
+                "id": body["id"], "state": "running", "done_bytes": 0, "total_bytes": 0, "error": None,
+                "_rebase": {"from": body["from"], "version": body["version"], "take": body["take"], "already": False,
+                            "mine_bytes": 20480, "theirs_bytes": 65536, "both_bytes": self.both_bytes}})
+            return 202, {"id": body["id"]}
 
     def grow_version(self, digest, query, request):
         body = request.body_json()
@@ -473,6 +489,9 @@ class FakeTarget(FakeDaemon):
         task.update(state="done", done_bytes=task["total_bytes"])
         if "_export" in task:
             task["export"] = task["_export"]
+            return
+        if "_rebase" in task:
+            task["rebase"] = task["_rebase"]
             return
         if "_findings" in task:
             task["findings"] = task["_findings"]

@@ -404,6 +404,42 @@ class Links(CliTestCase):
         plain = self.ok("link", "create", "--lease", "10m", "--image", "golden", "--json").json
         self.refused("link", "abandon", plain["id"], says=["no super disk", "link reset"])
 
+    def test_a_link_that_keeps_is_taken_to_a_newer_version(self):
+        self.image("lesson")
+        link = self.ok("link", "create", "--lease", "10m", "--image", "lesson", "--policy", "keep", "--json").json
+        idle = lambda: wait_until(  # noqa: E731
+            lambda: not self.ok("link", "show", link["id"], "--json").json["sessions"], "nobody is logged in")
+        self.iscsi("qemu-io", "-f", "raw", "-c", "write -P 9 64k 8k", "-c", "flush", link["url"])
+        idle()
+        content = make_disk("lesson.raw", "lesson").read_bytes()
+        (folder / "lesson2.raw").write_bytes(content[:4096] + b"\5" * 4096 + content[8192:])
+        self.ok("image", "import", "lesson", folder / "lesson2.raw", "--version-note", "May")
+        self.assertIn("on that version already", self.ok("link", "rebase", link["id"]).out)
+        self.ok("image", "promote", "lesson@2")
+        shown = self.ok("link", "rebase", link["id"]).out
+        for line in ("on        lesson@1", "newer     lesson@2, as channel production (May)", "written   8.0 KiB by lease",
+                     "by both   nothing", "--take fresh: the disk starts from lesson@2; everything the lease wrote to it is dropped",
+                     "--take written: what the lease wrote stays"):
+            self.assertIn(line, shown)
+        self.assertEqual(self.ok("link", "rebase", link["id"], "--json").json["overlap"]["mine_bytes"], 8192)
+        self.assertIn("what was written lies over lesson@2 now", self.ok("link", "rebase", link["id"], "--take", "written").out)
+        self.iscsi("qemu-io", "-f", "raw", "-c", "read -P 9 64k 8k", "-c", "read -P 5 4k 4k", "-c", "write -P 8 4k 4k", "-c", "flush", link["url"])
+        idle()
+        # Back, where both changed the same block: fresh, or by force.
+        refused = self.refused("link", "rebase", link["id"], "--onto", "lesson@1", "--take", "written",
+                               says=["4096 bytes in 1 place", "--take fresh", "--force"])
+        self.assertIn("to do", refused.err)
+        fresh = self.ok("link", "rebase", link["id"], "--onto", "lesson@1", "--take", "fresh")
+        self.assertIn("dropping 12.0 KiB that the lease wrote over lesson@2", fresh.err)
+        self.assertIn("the disk starts from lesson@1", fresh.out)
+        after = self.ok("link", "show", link["id"], "--json").json
+        self.assertEqual((after["version"], after["channel"], after["overlay"]["used_bytes"]), (1, None, 0))
+        self.refused("link", "rebase", link["id"], says=["follows no channel", "lesson@VERSION"])
+        self.image("poem")
+        self.refused("link", "rebase", link["id"], "--onto", "poem", says=["poem is another image"])
+        plain = self.ok("link", "create", "--lease", "10m", "--image", "lesson", "--json").json
+        self.refused("link", "rebase", plain["id"], says=["next boot"])
+
     def test_an_installer_beside_a_blank_disk(self):
         disc = bytearray(os.urandom(300 * 2048))
         disc[16 * 2048:16 * 2048 + 7] = b"\x01CD001\x01"

@@ -801,6 +801,117 @@ class EveryOperation(TransferOperations, ManagerCase):
         self.check(self.api.post(f"/links/{link['id']}/reset"), 200)
         self.check(self.api.post(f"/links/{link['id']}/commit"), 409, "version-conflict")
 
+    def kept_behind(self, **link):
+        """A keep link on version 1 of an image whose production has gone to version 2; both digests."""
+        self.ready_image()
+        lease = self.add_lease(self.name, policy="keep", **link)
+        self.upload(self.name, query="?channel=production&note=May")
+        self.assertEqual(self.api.get(f"/links/{lease['id']}").json["version"], 1)
+        digests = {version["number"]: version["digest"] for version in self.api.get(f"/images/{self.name}").json["versions"]}
+        return lease, digests[1], digests[2]
+
+    def test_reportRebase(self):
+        lease, old, new = self.kept_behind()
+        path = f"/links/{lease['id']}/rebase"
+        report = self.check(self.viewer.get(path), 200)
+        self.assertEqual((report["from"], report["to"], report["channel"], report["to_note"], report["up_to_date"], report["used_by"]),
+                         (1, 2, "production", "May", False, []))
+        self.assertEqual(self.target.compared, (old, new))
+        self.assertEqual((report["overlap"]["mine_bytes"], report["overlap"]["both_bytes"]), (20480, 12288))
+        fresh, written = report["choices"]
+        self.assertEqual((fresh["take"], fresh["possible"], fresh["why_not"]), ("fresh", True, None))
+        self.assertIn("dropped", fresh["means"])
+        self.assertEqual((written["take"], written["possible"]), ("written", False))
+        self.assertIn("12288 bytes in 2 places", written["why_not"])
+        self.assertEqual(self.api.get(f"/links/{lease['id']}").json["version"], 1)
+        self.target.links[lease["id"]]["sessions"] = [{"initiator_name": "iqn.pc", "address": "10.0.0.9:1", "since": "2026-11-21T09:00:00Z", "isid": "400027230001"}]
+        report = self.check(self.api.get(path), 200)
+        self.assertEqual(report["used_by"], ["iqn.pc at 10.0.0.9:1"])
+        self.assertIn("shut it down", report["choices"][0]["why_not"])
+        self.target.links[lease["id"]]["sessions"] = []
+        same = self.check(self.api.get(f"{path}?onto={self.name}@1&lun=0"), 200)
+        self.assertEqual((same["up_to_date"], same["channel"], same["choices"][0]["possible"]), (True, None, False))
+        for query, status, kind in (("?lun=1", 404, "no-such-lun"), ("?lun=x", 400, "invalid"), ("?lun=256", 400, "invalid"),
+                                    ("?onto=a/b", 400, "invalid"), (f"?onto={self.name}@9", 409, "image-not-ready")):
+            problem = self.check(self.api.get(path + query), status, kind)
+            self.assertEqual(problem["field"], "lun" if "lun" in query else "onto")
+        other = self.ready_image(f"{self.name}-other")
+        self.check(self.api.get(f"{path}?onto={other}"), 409, "other-image")
+        plain = self.add_lease(self.name)
+        problem = self.check(self.api.get(f"/links/{plain['id']}/rebase"), 409, "discard-disk")
+        self.assertIn("next boot", problem["detail"])
+        pinned = self.add_lease(f"{self.name}@1", policy="keep")
+        problem = self.check(self.api.get(f"/links/{pinned['id']}/rebase"), 400, "invalid")
+        self.assertIn("follows no channel", problem["detail"])
+        self.check(self.ci.get(path), 403, "role-not-allowed")
+        self.check(self.api.get(f"/links/{uuid.uuid4()}/rebase"), 404, "not-found")
+
+    def test_rebaseLink(self):
+        lease, old, new = self.kept_behind()
+        path = f"/links/{lease['id']}/rebase"
+        refused = self.check(self.operator.post(path, {"take": "written"}), 409, "overlap")
+        self.assertEqual(len(refused["overlap"]["ranges"]), 2)
+        self.target.links[lease["id"]]["sessions"] = [{"initiator_name": "iqn.pc", "address": "10.0.0.9:1", "since": "2026-11-21T09:00:00Z", "isid": "400027230001"}]
+        refused = self.check(self.api.post(path, {"take": "fresh"}), 409, "link-running")
+        self.assertEqual(refused["blocked_by"], ["iqn.pc at 10.0.0.9:1"])
+        self.target.links[lease["id"]]["sessions"] = []
+        task = self.check(self.operator.post(path, {"take": "written", "force": True}), 202)
+        self.assertEqual((task["kind"], task["subject"]), ("rebase", f"lease: {self.name}@1 to {self.name}@2"))
+        done = self.wait_task(task)
+        self.assertEqual(self.target.rebased, {"lun": 0, "from": old, "version": new, "take": "written", "force": True})
+        self.assertEqual(done["result"], {"lun": 0, "from": f"{self.name}@1", "to": f"{self.name}@2", "take": "written",
+                                          "mine_bytes": 20480, "theirs_bytes": 65536, "both_bytes": 12288})
+        event = self.wait_event("rebase_done", link_id=lease["id"])
+        self.assertEqual((event["data"]["to"], event["data"]["take"]), (f"{self.name}@2", "written"))
+        link = self.api.get(f"/links/{lease['id']}").json
+        self.assertEqual((link["version"], link["channel"], link["state"]), (2, "production", "ready"))
+        self.check(self.api.post(path, {"take": "fresh"}), 409, "up-to-date")
+        # A version pins, a channel is followed; also where the version is the same.
+        self.wait_task(self.check(self.api.post(path, {"take": "fresh", "onto": f"{self.name}@1"}), 202))
+        link = self.api.get(f"/links/{lease['id']}").json
+        self.assertEqual((link["version"], link["channel"]), (1, None))
+        self.check(self.api.put(f"/images/{self.name}/channels/exam", {"version": 1}), 200)
+        self.wait_task(self.check(self.api.post(path, {"take": "written", "onto": f"{self.name}:exam"}), 202))
+        self.assertEqual(self.api.get(f"/links/{lease['id']}").json["channel"], "exam")
+        for bad in ({}, {"take": "both"}, {"take": "fresh", "lun": 256}, {"take": "fresh", "force": 1}, {"take": "fresh", "onto": 1}, {"more": 1}):
+            self.check(self.api.post(path, bad), 400, "invalid")
+        self.check(self.api.post(f"/links/{uuid.uuid4()}/rebase", {"take": "fresh"}), 404, "not-found")
+        self.refuses_roles("POST", path, {"take": "fresh"})
+
+    def test_a_rebase_beside_another_task_is_refused_and_a_failed_one_changes_nothing(self):
+        lease, _, _ = self.kept_behind()
+        path = f"/links/{lease['id']}/rebase"
+        self.target.hold_imports = True
+        try:
+            saving = self.check(self.api.post(f"/links/{lease['id']}/save"), 202)
+            refused = self.check(self.api.post(path, {"take": "fresh"}), 409, "link-busy")
+            self.assertEqual(refused["blocked_by"], [f"task {saving['id']}"])
+            self.check(self.api.delete(f"/tasks/{saving['id']}"), 202)
+        finally:
+            self.target.hold_imports = False
+        wait_until(lambda: self.api.get(f"/tasks/{saving['id']}").json["state"] not in ("queued", "running"), "it ended")
+        self.target.import_error = "link is in use by iqn.pc"
+        try:
+            failed = self.wait_task(self.check(self.api.post(path, {"take": "fresh"}), 202), "failed")
+        finally:
+            self.target.import_error = None
+        self.assertIn("in use by iqn.pc", failed["error"])
+        self.assertEqual(self.api.get(f"/links/{lease['id']}").json["version"], 1)
+        states = {each["number"]: each["state"] for each in self.api.get(f"/images/{self.name}").json["versions"]}
+        self.assertEqual((states[1], states[2]), ("ready", "ready"))
+
+    def test_written_needs_a_version_that_is_as_large(self):
+        self.ready_image()
+        lease = self.add_lease(self.name, policy="keep")
+        self.upload(self.name, content=b"z" * 512, query="?channel=production")
+        self.target.both_bytes = 0
+        try:
+            refused = self.check(self.api.post(f"/links/{lease['id']}/rebase", {"take": "written"}), 409, "smaller-version")
+        finally:
+            self.target.both_bytes = 12288
+        self.assertIn("has 512 bytes, the disk has 4096", refused["detail"])
+        self.wait_task(self.check(self.api.post(f"/links/{lease['id']}/rebase", {"take": "fresh"}), 202))
+
     def test_cloneImage(self):
         self.ready_image()
         digest = self.api.get(f"/images/{self.name}").json["versions"][0]["digest"]

@@ -84,6 +84,24 @@ class Links(ManagerCase):
         client = self.add_client(self.name)
         wait_until(lambda: any(c["id"] == client["id"] for c in self.pxe.table["clients"]), "pxe follows too")
 
+    def test_a_rebase_is_on_record_after_its_manager_was_killed(self):
+        lease = self.add_lease(self.name, policy="keep")
+        self.upload(self.name, query="?channel=production")
+        self.target.hold_imports = True
+        try:
+            task = self.check(self.api.post(f"/links/{lease['id']}/rebase", {"take": "fresh"}), 202)
+            wait_until(lambda: task["id"] in self.target.imports, "the target has it")
+            self.manager.kill()
+        finally:
+            self.target.hold_imports = False
+        self.manager.start()
+        self.wait_task(task)
+        link = wait_until(lambda: (now := self.api.get(f"/links/{lease['id']}").json)["version"] == 2
+                          and now["state"] == "ready" and now, "the registry follows")
+        self.assertEqual(link["channel"], "production")
+        digest = self.api.get(f"/images/{self.name}").json["versions"][0]["digest"]
+        self.assertEqual(self.target.links[lease["id"]]["disks"][0]["version"], digest)
+
     def test_an_import_goes_on_when_the_target_was_away(self):
         self.target.hold_imports = True
         try:

@@ -255,6 +255,15 @@ int SimStorage::rename(const std::filesystem::path& from, const std::filesystem:
     return 0;
 }
 
+int SimStorage::link(const std::filesystem::path& file, const std::filesystem::path& name) {
+    if (dead()) return -EIO;
+    const auto found = names_.find(file.string());
+    if (found == names_.end()) return -ENOENT;
+    if (!names_.emplace(name.string(), found->second).second) return -EEXIST;
+    names_changed();
+    return 0;
+}
+
 int SimStorage::remove(const std::filesystem::path& path) {
     if (dead()) return -EIO;
     if (names_.erase(path.string()) > 0) names_changed();

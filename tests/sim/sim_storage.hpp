@@ -92,6 +92,7 @@ class SimStorage final : public store::Storage {
     }
     int make_folder(const std::filesystem::path&) override { return 0; }
     int rename(const std::filesystem::path& from, const std::filesystem::path& to) override;
+    int link(const std::filesystem::path& file, const std::filesystem::path& name) override;
     int remove(const std::filesystem::path& path) override;
     int list(const std::filesystem::path& folder, std::vector<std::string>& names) override;
     store::Space space(const std::filesystem::path&) override { return {1ull << 40, 1ull << 41}; }

@@ -50,6 +50,9 @@ class ColdStorage final : public store::Storage {
     int rename(const std::filesystem::path&, const std::filesystem::path&) override {
         return -ENOSYS;
     }
+    int link(const std::filesystem::path&, const std::filesystem::path&) override {
+        return -ENOSYS;
+    }
     int remove(const std::filesystem::path&) override { return -ENOSYS; }
     store::Space space(const std::filesystem::path&) override { return {}; }
     std::string boot_id() override { return {}; }

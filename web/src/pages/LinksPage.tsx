@@ -1,9 +1,10 @@
 // Links: what each client or lease boots, how full its overlay is, and the reset.
-import type { ReactNode } from "react";
+import { useState, type ReactNode } from "react";
 
 import { call } from "../api/client";
-import { useChange, useLinks, type Link } from "../api/queries";
+import { useChange, useImages, useLinks, type Image, type Link } from "../api/queries";
 import { ProblemBox } from "../components/ProblemBox";
+import { RebaseDialog } from "../components/RebaseDialog";
 import { bytes } from "../format";
 
 const kStateClass: Record<Link["state"], string> = { ready: "good", pending: "warn", failed: "bad" };
@@ -23,8 +24,17 @@ function canInstall(link: Link) {
     return link.client !== null && link.disks[0]?.type === "disk" && link.disks.some((disk) => disk.type === "cdrom");
 }
 
+// The version that a disk would be on if it did not keep what was written over its own.
+function newerVersion(disk: Link["disks"][number], images: Image[] | undefined) {
+    if (disk.policy === "discard" || disk.channel === null) return null;
+    const version = images?.find((image) => image.name === disk.image)?.channels[disk.channel];
+    return version === undefined || version === disk.version ? null : version;
+}
+
 export function LinksPage() {
     const links = useLinks();
+    const images = useImages();
+    const [rebasing, setRebasing] = useState<{ link: Link; lun: number } | null>(null);
     const reset = useChange(
         ({ id, force }: { id: string; force: boolean }) => call("POST", `/links/${id}/reset`, { force }),
         ["links"],
@@ -64,6 +74,11 @@ export function LinksPage() {
                                             {link.disks.length > 1 && <span className="quiet">LUN {disk.lun} </span>}
                                             {disk.image}@{disk.version}
                                             {disk.channel && <span className="quiet"> {disk.channel}</span>}
+                                            {newerVersion(disk, images.data) !== null && (
+                                                <button className="plain" onClick={() => setRebasing({ link, lun: disk.lun })}>
+                                                    {disk.channel} is @{newerVersion(disk, images.data)}
+                                                </button>
+                                            )}
                                         </>
                                     ))}
                                 </td>
@@ -90,6 +105,7 @@ export function LinksPage() {
                     </tbody>
                 </table>
             )}
+            {rebasing && <RebaseDialog link={rebasing.link} lun={rebasing.lun} onClose={() => setRebasing(null)} />}
         </section>
     );
 }
