@@ -228,6 +228,13 @@ Result<std::vector<Digest>> Transaction::orphans(std::size_t at_most) const {
     return found;
 }
 
+Result<std::uint64_t> Transaction::orphan_count() const {
+    MDB_stat stat{};
+    if (const int code = mdb_stat(txn_, index_->orphans_, &stat); code != 0)
+        return lmdb_failure("cannot count unused chunks", code);
+    return stat.ms_entries;
+}
+
 Result<> Transaction::put_free(std::uint64_t slot) {
     return put(txn_, index_->free_, Bytes(encode_u64(slot)), Bytes(), "cannot free a slot");
 }

@@ -68,6 +68,7 @@ class ChunkIndex {
         Result<> put_orphan(const Digest& digest);
         Result<> erase_orphan(const Digest& digest);
         Result<std::vector<Digest>> orphans(std::size_t at_most) const;
+        Result<std::uint64_t> orphan_count() const;
 
         Result<> put_free(std::uint64_t slot);
         Result<> erase_free(std::uint64_t slot);

@@ -14,7 +14,6 @@ namespace goldlink::store {
 
 namespace {
 
-constexpr std::string_view kNextSlot = "next_slot";
 constexpr std::string_view kUnclean = "unclean";
 constexpr std::size_t kSweepBatch = 4096;
 

@@ -56,6 +56,20 @@ class ChunkStore {
     void give_back(const std::vector<std::uint64_t>& slots);
     std::uint64_t next_slot() const;  // above every slot in use
 
+    // What is left over (chunk_store_space.cpp); each while others read and write.
+    // Chunks no version refers to, of which nobody is about to make one: a sweep that failed.
+    Result<std::uint64_t> left_orphans();
+    Result<std::uint64_t> sweep_orphans();
+    // Space that free slots still take: it could not be given back when they became free, or the
+    // packs were copied by somebody who fills holes. Returns bytes.
+    Result<std::uint64_t> space_of_free_slots();
+    // Gives it back, a few slots at a time, and adds to progress.done_bytes.
+    Result<std::uint64_t> punch_free_slots(Progress& progress);
+    // Packs at the end that would hold no chunk if the slots of `leaving` were free too.
+    Result<std::vector<LeftFile>> empty_packs(const std::vector<bool>& leaving);
+    // Removes those that hold none, unless somebody writes: he may be about to fill them.
+    Result<std::vector<LeftFile>> drop_empty_packs();
+
   private:
     ChunkStore(Storage& storage, std::filesystem::path folder, std::uint64_t resident_budget_bytes,
                std::unique_ptr<ChunkIndex> index)
@@ -64,12 +78,20 @@ class ChunkStore {
           index_(std::move(index)),
           bad_chunks_(*index_, packs_) {}
 
+    static constexpr std::string_view kNextSlot = "next_slot";
+
     Result<> load();
     Result<> recover();
     Result<> check_packs();
     Result<> sweep();
     Result<> sweep_some(bool& more);
     Result<> end_writing();
+    struct FreeRun {
+        std::uint64_t first = 0, count = 0;  // 0: there are no more
+        std::uint64_t taken_bytes = 0;
+    };
+    Result<FreeRun> free_run(std::uint64_t from, bool hold);
+    void let_go(const FreeRun& run);
 
     Storage& storage_;
     Packs packs_;

@@ -6,8 +6,12 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
+#include <condition_variable>
 #include <ctime>
 #include <map>
+#include <mutex>
+#include <set>
 #include <unordered_map>
 #include <unordered_set>
 
@@ -15,6 +19,7 @@
 #include "common/log.hpp"
 #include "target/store/chunk_check.hpp"
 #include "target/store/damage_report.hpp"
+#include "target/store/garbage.hpp"
 #include "target/store/grow.hpp"
 #include "target/store/image_source.hpp"
 #include "target/store/open_version.hpp"
@@ -69,7 +74,13 @@ class FolderStore final : public ImageStore {
     std::uint64_t damage_revision() const override {
         return 1 + chunks_->bad_chunks().revision() + damage_.revision();
     }
-    Result<> remove(std::string_view digest) override;
+    using ImageStore::remove;
+    Result<> remove(std::string_view digest, std::uint64_t made_until) override;
+    std::uint64_t made_count() const override { return made_count_; }
+    std::uint64_t made_at(std::string_view digest) const override;
+    Result<StoreGarbage> garbage(const std::vector<std::string>& leaving) override;
+    Result<> collect_left_overs(StoreGarbage& went, Progress& progress) override;
+    Result<> drop_empty_packs(StoreGarbage& went) override;
     Result<VersionInfo> commit(std::string_view base_digest,
                                const std::vector<std::uint64_t>& changed_chunks,
                                const std::function<Result<>(std::uint64_t, std::uint8_t*)>& read,
@@ -88,14 +99,22 @@ class FolderStore final : public ImageStore {
     Result<VersionInfo> finish(ChunkWriter& writer, const Manifest& manifest);
     void tell(const std::vector<ChunkPlace>& chunks, bool bad);
     Result<std::vector<VerifyFinding>> findings_of(const std::vector<Digest>& bad);
+    std::unique_lock<std::mutex> lock_open(const Digest& digest);
+    Result<> drop(const Digest& digest);
+    Result<std::vector<LeftFile>> left_manifests(bool remove);
 
     const std::filesystem::path folder_;
     const FileDescriptor lock_;
     const std::unique_ptr<ChunkStore> chunks_;
 
-    // Guards open_ and removal against opening.
-    std::mutex open_mutex_;
+    // Guards what follows, and that a version is made or removed.
+    mutable std::mutex open_mutex_;
     std::unordered_map<Digest, std::weak_ptr<OpenVersion>, DigestHash> open_;
+    // Versions that are being removed, which may take long: nobody opens or makes them meanwhile.
+    std::set<Digest> removing_;
+    std::condition_variable removed_;
+    std::unordered_map<Digest, std::uint64_t, DigestHash> made_;
+    std::atomic<std::uint64_t> made_count_{0};
 
     mutable DamageReport damage_;
 };
@@ -143,19 +162,9 @@ Result<> FolderStore::tidy() {
     std::error_code error;
     std::filesystem::remove_all(folder_ / "spool", error);
     GOLDLINK_TRY(make_directories(folder_ / "spool"));
-    GOLDLINK_TRY_ASSIGN(const auto txn, chunks_->index().begin_read());
-    std::vector<std::string> names;
-    if (const int listed = chunks_->storage().list(folder_ / "manifests", names); listed < 0)
-        return system_failure(fmt::format("cannot list {}", (folder_ / "manifests").string()),
-                              -listed);
-    for (const std::string& name : names) {
-        if (const auto digest = parse_digest(name)) {
-            GOLDLINK_TRY_ASSIGN(const auto record, txn.version(*digest));
-            if (record) continue;
-        }
-        log::info("removing manifest {}, left by an import that did not end", name);
-        chunks_->storage().remove(folder_ / "manifests" / name);
-    }
+    GOLDLINK_TRY_ASSIGN(const auto left, left_manifests(true));
+    for (const LeftFile& manifest : left)
+        log::info("removed manifest {}, left by an import that did not end", manifest.name);
     return {};
 }
 
@@ -170,9 +179,16 @@ Result<Manifest> FolderStore::read_manifest(const Digest& digest) const {
     return manifest;
 }
 
+// Waits until this version is not being removed.
+std::unique_lock<std::mutex> FolderStore::lock_open(const Digest& digest) {
+    std::unique_lock lock(open_mutex_);
+    removed_.wait(lock, [&] { return !removing_.contains(digest); });
+    return lock;
+}
+
 Result<std::shared_ptr<const Version>> FolderStore::open_version(std::string_view hex) {
     GOLDLINK_TRY_ASSIGN(const Digest digest, parse_digest(hex));
-    const std::lock_guard lock(open_mutex_);
+    const auto lock = lock_open(digest);
     if (const auto found = open_.find(digest); found != open_.end()) {
         if (auto version = found->second.lock()) return version;
         open_.erase(found);
@@ -223,7 +239,8 @@ Result<std::unique_ptr<VersionTransfer>> FolderStore::begin_transfer() {
 Result<VersionInfo> FolderStore::finish(ChunkWriter& writer, const Manifest& manifest) {
     const Digest digest = manifest.digest();
     GOLDLINK_TRY(writer.flush());
-    const std::lock_guard lock(open_mutex_);  // the same version may be in removal
+    const auto lock = lock_open(digest);
+    made_[digest] = ++made_count_;  // before it can be listed
     const bool is_new = !has_version(digest);
     GOLDLINK_TRY_ASSIGN(const VersionRecord record,
                         writer.finish(manifest, digest, manifest_path(digest)));
@@ -348,7 +365,7 @@ Result<RepairResult> FolderStore::repair(std::string_view hex, const ImportReque
                         import_raw(source->raw_fd(), source->name(), *writer, progress));
     GOLDLINK_TRY(writer->flush());
     if (!manifest) {
-        const std::lock_guard lock(open_mutex_);
+        const auto lock = lock_open(digest);
         if (from_file.digest() != digest)
             return failure(
                 ErrorKind::conflict,
@@ -380,20 +397,108 @@ Result<> FolderStore::recheck_bad_chunks(Progress& progress) {
     return chunks_->bad_chunks().clear(good);
 }
 
-Result<> FolderStore::remove(std::string_view hex) {
+Result<> FolderStore::remove(std::string_view hex, std::uint64_t made_until) {
     GOLDLINK_TRY_ASSIGN(const Digest digest, parse_digest(hex));
     GOLDLINK_TRY_ASSIGN(const auto writing, chunks_->begin_writing());
+    {
+        const auto lock = lock_open(digest);
+        if (const auto found = open_.find(digest); found != open_.end() && !found->second.expired())
+            return failure(
+                ErrorKind::conflict,
+                fmt::format("version {} is open: links or tasks use it", to_hex(digest)));
+        if (const auto made = made_.find(digest); made != made_.end() && made->second > made_until)
+            return failure(ErrorKind::conflict,
+                           fmt::format("version {} was made anew meanwhile", to_hex(digest)));
+        open_.erase(digest);
+        removing_.insert(digest);
+    }
+    auto dropped = drop(digest);
     const std::lock_guard lock(open_mutex_);
-    if (const auto found = open_.find(digest); found != open_.end() && !found->second.expired())
-        return failure(ErrorKind::conflict,
-                       fmt::format("version {} is open: links or tasks use it", to_hex(digest)));
-    open_.erase(digest);
+    if (dropped) made_.erase(digest);
+    removing_.erase(digest);
+    removed_.notify_all();
+    return dropped;
+}
+
+Result<> FolderStore::drop(const Digest& digest) {
     GOLDLINK_TRY_ASSIGN(const Manifest manifest, read_manifest(digest));
     GOLDLINK_TRY(drop_version(chunks_->index(), digest, manifest));
     if (const int error = chunks_->storage().remove(manifest_path(digest)); error < 0)
-        log::warn("manifest {} stays until the next start: {}", to_hex(digest),
-                  std::strerror(-error));
+        log::warn("manifest {} stays for now: {}", to_hex(digest), std::strerror(-error));
     return {};
+}
+
+std::uint64_t FolderStore::made_at(std::string_view hex) const {
+    const auto digest = parse_digest(hex);
+    if (!digest) return 0;
+    const std::lock_guard lock(open_mutex_);
+    const auto found = made_.find(*digest);
+    return found == made_.end() ? 0 : found->second;
+}
+
+Result<StoreGarbage> FolderStore::garbage(const std::vector<std::string>& leaving) {
+    StoreGarbage garbage;
+    Releases releases(*chunks_);
+    for (const std::string& hex : leaving) {
+        const auto bytes = [&]() -> Result<std::uint64_t> {
+            GOLDLINK_TRY_ASSIGN(const Digest digest, parse_digest(hex));
+            GOLDLINK_TRY_ASSIGN(const Manifest manifest, read_manifest(digest));
+            return releases.add(manifest);
+        };
+        garbage.versions.push_back(bytes());
+    }
+    GOLDLINK_TRY_ASSIGN(garbage.manifests, left_manifests(false));
+    GOLDLINK_TRY_ASSIGN(garbage.orphan_chunks, chunks_->left_orphans());
+    GOLDLINK_TRY_ASSIGN(garbage.free_slot_bytes, chunks_->space_of_free_slots());
+    GOLDLINK_TRY_ASSIGN(garbage.packs, chunks_->empty_packs(releases.slots()));
+    return garbage;
+}
+
+Result<> FolderStore::collect_left_overs(StoreGarbage& went, Progress& progress) {
+    GOLDLINK_TRY_ASSIGN(went.manifests, left_manifests(true));
+    for (const LeftFile& manifest : went.manifests) progress.done_bytes += manifest.bytes;
+    const std::uint64_t done_before = progress.done_bytes;
+    const auto punched = chunks_->punch_free_slots(progress);
+    went.free_slot_bytes = progress.done_bytes - done_before;
+    if (!punched) return Failure(punched.error());
+    GOLDLINK_TRY_ASSIGN(went.orphan_chunks, chunks_->sweep_orphans());
+    progress.done_bytes += went.orphan_chunks * kChunkBytes;
+    return {};
+}
+
+Result<> FolderStore::drop_empty_packs(StoreGarbage& went) {
+    GOLDLINK_TRY_ASSIGN(went.packs, chunks_->drop_empty_packs());
+    return {};
+}
+
+// Those that the index does not name. While they are looked for, nobody makes a version.
+Result<std::vector<LeftFile>> FolderStore::left_manifests(bool remove) {
+    Storage& storage = chunks_->storage();
+    const auto folder = folder_ / "manifests";
+    const std::lock_guard lock(open_mutex_);
+    std::vector<std::string> names;
+    if (const int error = storage.list(folder, names); error < 0)
+        return system_failure(fmt::format("cannot list {}", folder.string()), -error);
+    std::sort(names.begin(), names.end());
+    GOLDLINK_TRY_ASSIGN(const auto txn, chunks_->index().begin_read());
+    std::vector<LeftFile> left;
+    for (const std::string& name : names) {
+        if (const auto digest = parse_digest(name)) {
+            if (removing_.contains(*digest)) continue;
+            GOLDLINK_TRY_ASSIGN(const auto record, txn.version(*digest));
+            if (record) continue;
+        }
+        const int fd = storage.open_read_only(folder / name);
+        const std::int64_t size = fd < 0 ? fd : storage.size(fd);
+        if (fd >= 0) storage.close(fd);
+        if (remove)
+            if (const int error = storage.remove(folder / name); error < 0) {
+                log::warn("manifest {} stays for now: {}", name, std::strerror(-error));
+                continue;
+            }
+        left.push_back({name, static_cast<std::uint64_t>(std::max<std::int64_t>(size, 0))});
+    }
+    return left;
 }
 
 Result<VersionInfo> FolderStore::commit(

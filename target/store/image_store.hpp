@@ -111,6 +111,7 @@ struct VerifyFinding {  // a chunk that cannot be served
     std::vector<Use> uses;  // at most 100
 };
 
+struct StoreGarbage;
 class VersionReader;
 class VersionTransfer;
 struct RepairResult {
@@ -164,8 +165,24 @@ class ImageStore {
     virtual Result<> recheck_bad_chunks(Progress& progress) = 0;
     // Changes, and was never 0, whenever what list() says of damage may have.
     virtual std::uint64_t damage_revision() const = 0;
-    // Drops a version and the chunks nobody else refers to. conflict while it is open.
-    virtual Result<> remove(std::string_view digest) = 0;
+    // Drops a version and the chunks nobody else refers to. conflict while it is open, and when it
+    // was made, or made again, after what made_count() said.
+    static constexpr std::uint64_t kWhenever = ~std::uint64_t{0};
+    virtual Result<> remove(std::string_view digest, std::uint64_t made_until) = 0;
+    Result<> remove(std::string_view digest) { return remove(digest, kWhenever); }
+    // How often versions were made since the store was opened: whoever imports or commits what is
+    // there already makes it again. made_at: the last time for this one; 0: not since.
+    virtual std::uint64_t made_count() const = 0;
+    virtual std::uint64_t made_at(std::string_view digest) const = 0;
+
+    // What nothing needs (garbage.hpp), as it would be if the versions of `leaving` went, which
+    // they do not. Blocks for long when these are large.
+    virtual Result<StoreGarbage> garbage(const std::vector<std::string>& leaving) = 0;
+    // Removes manifests, chunks and space of free slots that are left over, and notes in `went`
+    // what it did, also when it fails half-way.
+    virtual Result<> collect_left_overs(StoreGarbage& went, Progress& progress) = 0;
+    // Removes packs at the end that hold no chunk; none while somebody writes.
+    virtual Result<> drop_empty_packs(StoreGarbage& went) = 0;
     // A new version from `base` with the given overlay's blocks (link commit): reads each changed
     // chunk through `read` (offset, 64 KiB buffer), called for chunks named in `changed_chunks`.
     virtual Result<VersionInfo> commit(

@@ -140,12 +140,48 @@ void Packs::forget_resident(std::uint64_t slot) {
         resident_->forget(*(*pack)->memory, static_cast<std::uint32_t>(slot % kSlotsPerPack), 1);
 }
 
-Result<> Packs::truncate_from(std::uint64_t slot) {
+Result<std::uint64_t> Packs::taken_bytes(std::uint64_t first, std::uint64_t count) {
+    const auto pack = pack_of_slot(first, false);
+    if (!pack) return 0;  // why it cannot be opened is its own trouble
+    const std::int64_t taken =
+        storage_.taken_bytes((*pack)->read, offset_of(first), count * kChunkBytes);
+    if (taken == -EOPNOTSUPP || taken == -EINVAL) return 0;
+    if (taken < 0)
+        return system_failure(fmt::format("cannot tell what space pack {} takes",
+                                          path_of(first / kSlotsPerPack).string()),
+                              static_cast<int>(-taken));
+    return static_cast<std::uint64_t>(taken);
+}
+
+Result<std::vector<std::string>> Packs::file_names() {
     std::vector<std::string> names;
     if (const int error = storage_.list(folder_, names); error < 0)
         return system_failure(fmt::format("cannot list {}", folder_.string()), -error);
+    std::erase_if(names, [](const std::string& name) {
+        return name.size() != 13 || !name.ends_with(".pack");
+    });
+    return names;
+}
+
+Result<std::vector<LeftFile>> Packs::files_beyond(std::uint64_t slot) {
+    GOLDLINK_TRY_ASSIGN(const auto names, file_names());
+    std::vector<LeftFile> beyond;
     for (const std::string& name : names) {
-        if (name.size() != 13 || !name.ends_with(".pack")) continue;
+        if (std::strtoull(name.c_str(), nullptr, 16) * kSlotsPerPack < slot) continue;
+        const int fd = storage_.open_read_only(folder_ / name);
+        if (fd < 0) continue;
+        const std::int64_t taken = storage_.taken_bytes(fd, 0, kSlotsPerPack * kChunkBytes);
+        storage_.close(fd);
+        beyond.push_back({name, static_cast<std::uint64_t>(std::max<std::int64_t>(taken, 0))});
+    }
+    std::sort(beyond.begin(), beyond.end(),
+              [](const LeftFile& a, const LeftFile& b) { return a.name < b.name; });
+    return beyond;
+}
+
+Result<> Packs::truncate_from(std::uint64_t slot) {
+    GOLDLINK_TRY_ASSIGN(const auto names, file_names());
+    for (const std::string& name : names) {
         const std::uint64_t number = std::strtoull(name.c_str(), nullptr, 16);
         const std::uint64_t first = number * kSlotsPerPack;
         if (first + kSlotsPerPack <= slot) continue;

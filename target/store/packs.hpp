@@ -26,6 +26,11 @@ inline std::uint64_t slot_of_location(ChunkLocation location) {
     return (location >> 32) * kSlotsPerPack + (location & 0xffffffffu);
 }
 
+struct LeftFile {
+    std::string name;
+    std::uint64_t bytes = 0;  // that it takes
+};
+
 // One open pack; closed when the store and every version over it are gone.
 struct PackFile {
     explicit PackFile(Storage& of) : storage(of) {}
@@ -56,8 +61,13 @@ class Packs {
     Result<> sync(const std::vector<std::uint32_t>& pack_numbers);
     // Gives the space of slots [first, first + count) back to the filesystem.
     Result<> punch(std::uint64_t first, std::uint64_t count);
+    // How much of slots [first, first + count), all of one pack, takes space; 0 where that cannot
+    // be told.
+    Result<std::uint64_t> taken_bytes(std::uint64_t first, std::uint64_t count);
     // Drops everything at and after `slot`.
     Result<> truncate_from(std::uint64_t slot);
+    // Pack files none of whose slots is below `slot`, in their order.
+    Result<std::vector<LeftFile>> files_beyond(std::uint64_t slot);
     // What keeps the pack's first slots from being read, for an admin.
     std::string trouble_with(std::uint64_t pack_number, std::uint64_t slots_needed);
     // Pages of the slot that could not be brought into locked memory are tried again.
@@ -66,6 +76,7 @@ class Packs {
   private:
     Result<std::shared_ptr<const PackFile>> open_pack(std::uint64_t pack_number, bool create);
     std::filesystem::path path_of(std::uint64_t pack_number) const;
+    Result<std::vector<std::string>> file_names();
 
     Storage& storage_;
     const std::filesystem::path folder_;

@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 
 #include "common/file.hpp"
@@ -87,6 +88,20 @@ class PosixStorage final : public Storage {
                            static_cast<off_t>(offset), static_cast<off_t>(length)) == 0
                    ? 0
                    : -errno;
+    }
+    std::int64_t taken_bytes(int fd, std::uint64_t offset, std::uint64_t length) override {
+        const std::uint64_t end = offset + length;
+        std::int64_t taken = 0;
+        while (offset < end) {
+            const off_t data = ::lseek(fd, static_cast<off_t>(offset), SEEK_DATA);
+            if (data < 0) return errno == ENXIO ? taken : -errno;  // nothing but holes follows
+            if (static_cast<std::uint64_t>(data) >= end) break;
+            const off_t hole = ::lseek(fd, data, SEEK_HOLE);
+            if (hole < 0) return -errno;
+            offset = std::min(end, static_cast<std::uint64_t>(hole));
+            taken += static_cast<std::int64_t>(offset) - data;
+        }
+        return taken;
     }
     bool memory_backed(int fd) override { return filesystem_of(fd) == TMPFS_MAGIC; }
     std::uint8_t* map(int fd, std::uint64_t length) override {
@@ -175,6 +190,8 @@ int write_all(Storage& storage, int fd, const std::uint8_t* data, std::size_t le
     }
     return 0;
 }
+
+std::int64_t Storage::taken_bytes(int, std::uint64_t, std::uint64_t) { return -EOPNOTSUPP; }
 
 Result<> replace_file(Storage& storage, const std::filesystem::path& file,
                       std::string_view content) {

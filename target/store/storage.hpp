@@ -48,6 +48,8 @@ class Storage {
     // Gives the space of [offset, offset + length) back, which reads as zero; the file stays as
     // long as it is. -EOPNOTSUPP where the filesystem cannot.
     virtual int punch(int fd, std::uint64_t offset, std::uint64_t length) = 0;
+    // How much of [offset, offset + length) takes space; -EOPNOTSUPP where that is not known.
+    virtual std::int64_t taken_bytes(int fd, std::uint64_t offset, std::uint64_t length);
     virtual bool memory_backed(int fd) = 0;
     // The file's first `length` bytes as memory that outlives this process in the page cache, or
     // null where touching it could fail. What lies past the end of the file must not be touched;

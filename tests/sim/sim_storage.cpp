@@ -198,6 +198,21 @@ int SimStorage::punch(int fd, std::uint64_t offset, std::uint64_t length) {
     return 0;
 }
 
+// A sector of zeroes takes none.
+std::int64_t SimStorage::taken_bytes(int fd, std::uint64_t offset, std::uint64_t length) {
+    if (dead()) return -EIO;
+    const auto target = file(fd);
+    const std::uint64_t end = std::min(offset + length, target->size());
+    std::int64_t taken = 0;
+    for (; offset < end; offset += SimFile::kSector) {
+        const std::uint8_t* at = target->bytes() + offset;
+        if (std::any_of(at, at + std::min(SimFile::kSector, end - offset),
+                        [](std::uint8_t byte) { return byte != 0; }))
+            taken += static_cast<std::int64_t>(SimFile::kSector);
+    }
+    return taken;
+}
+
 int SimStorage::list(const std::filesystem::path& folder, std::vector<std::string>& names) {
     if (dead()) return -EIO;
     for (const auto& [name, file] : names_)

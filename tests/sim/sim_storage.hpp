@@ -83,6 +83,7 @@ class SimStorage final : public store::Storage {
     std::int64_t write(int fd, const iovec* vectors, unsigned count, std::uint64_t offset) override;
     int allocate(int fd, std::uint64_t offset, std::uint64_t length) override;
     int punch(int fd, std::uint64_t offset, std::uint64_t length) override;
+    std::int64_t taken_bytes(int fd, std::uint64_t offset, std::uint64_t length) override;
     bool memory_backed(int) override { return memory_backed_files; }
     std::uint8_t* map(int fd, std::uint64_t length) override;
     int prepare_mapped(std::uint8_t*, std::uint64_t) override { return 0; }

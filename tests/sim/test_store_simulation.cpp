@@ -1,8 +1,8 @@
-// Seeded simulation of the image store: imports, commits, removals and verifications on a disk
-// that fails, fills up, rots, and loses its process or its power at any call, against a model. The
-// index is LMDB's own, on a real filesystem: what it has committed is durable, as LMDB promises,
-// and of a process that dies it keeps what was committed by then. GOLDLINK_SIM_SEED=n runs that
-// seed alone, GOLDLINK_SIM_SEEDS=n that many.
+// Seeded simulation of the image store: imports, commits, removals, verifications and clean-ups on
+// a disk that fails, fills up, rots, and loses its process or its power at any call, against a
+// model. The index is LMDB's own, on a real filesystem: what it has committed is durable, as LMDB
+// promises, and of a process that dies it keeps what was committed by then. GOLDLINK_SIM_SEED=n
+// runs that seed alone, GOLDLINK_SIM_SEEDS=n that many.
 #include <algorithm>
 #include <catch2/catch.hpp>
 #include <cstring>
@@ -13,6 +13,7 @@
 #include "common/log.hpp"
 #include "sim_storage.hpp"
 #include "target/store/chunk_index.hpp"
+#include "target/store/garbage.hpp"
 #include "target/store/image_store.hpp"
 #include "target/store/manifest.hpp"
 #include "tests/sim/seeds.hpp"
@@ -95,6 +96,13 @@ class Simulation {
             check();
         }
         reopen();
+        check();
+        storage_.faults = {};
+        StoreGarbage went;
+        Progress progress;
+        REQUIRE(store_->collect_left_overs(went, progress));
+        REQUIRE(store_->drop_empty_packs(went));
+        check_nothing_left();
         check();
         check_space();
     }
@@ -209,10 +217,12 @@ class Simulation {
             import();
         else if (dice < 70)
             commit();
-        else if (dice < 90)
+        else if (dice < 86)
             remove();
-        else
+        else if (dice < 94)
             verify();
+        else
+            collect();
     }
 
     // `stored`: the chunks whose bytes it brought.
@@ -303,6 +313,52 @@ class Simulation {
         else
             CHECK(!clean());
         if (removed) forget_rot();
+    }
+
+    // A clean-up, with a version that nobody wants or without.
+    void collect() {
+        std::vector<std::string> leaving;
+        if (random_() % 2 == 0) leaving.push_back(pick_version().first);
+        const std::uint64_t made_until = store_->made_count();
+        const auto garbage = store_->garbage(leaving);
+        if (garbage && !leaving.empty() && garbage->versions.front()) {
+            std::set<Digest> others;
+            for (const auto& [digest, version] : versions_)
+                if (digest != leaving.front()) others.merge(distinct(version));
+            const auto own = distinct(versions_.at(leaving.front()));
+            CHECK(*garbage->versions.front() / kChunkBytes ==
+                  static_cast<std::uint64_t>(
+                      std::count_if(own.begin(), own.end(),
+                                    [&](const Digest& chunk) { return !others.contains(chunk); })));
+        }
+        StoreGarbage went;
+        Progress progress;
+        const auto collected = store_->collect_left_overs(went, progress);
+        if (!collected) CHECK((died() || !clean()));
+        for (const std::string& digest : leaving) {
+            const auto removed = store_->remove(digest, made_until);
+            if (died())
+                maybe_[digest] = versions_.at(digest);
+            else if (removed)
+                versions_.erase(digest);
+            else
+                CHECK(!clean());
+            if (removed) forget_rot();
+        }
+        const auto dropped = store_->drop_empty_packs(went);
+        if (!dropped) CHECK((died() || !clean()));
+        if (!died() && clean()) check_nothing_left();
+    }
+
+    void check_nothing_left() {
+        const std::int64_t calls = std::exchange(storage_.calls_until_dead, -1);  // these are ours
+        const auto garbage = store_->garbage({});
+        storage_.calls_until_dead = calls;
+        if (!garbage) FAIL(garbage.error().message);
+        CHECK(garbage->manifests.empty());
+        CHECK(garbage->orphan_chunks == 0);
+        CHECK(garbage->free_slot_bytes == 0);
+        CHECK(garbage->packs.empty());
     }
 
     void verify() {
@@ -427,6 +483,40 @@ class Simulation {
 };
 
 }  // namespace
+
+TEST_CASE("space that could not be given back when a version went is given back later") {
+    log::set_level(spdlog::level::off);
+    Random random(1);
+    SimStorage storage(random);
+    goldlink::test::TemporaryFolder folder(memory_folder());
+    auto store = ImageStore::open(folder.path() / "store", 0, storage);
+    REQUIRE(store);
+    const auto import = [&](std::size_t chunks) {
+        std::string bytes(chunks * kChunkBytes, '\0');
+        for (char& byte : bytes) byte = static_cast<char>(random());
+        write_bytes(folder.path() / "a.raw", bytes);
+        Progress progress;
+        const auto made = (*store)->import({folder.path() / "a.raw", "raw"}, progress);
+        REQUIRE(made);
+        return made->digest;
+    };
+    const std::string gone = import(20);
+    const std::string kept = import(3);
+    storage.faults.write_error = 100;  // of punching too
+    const auto removed = (*store)->remove(gone);
+    CHECK((removed || (*store)->list()->size() == 1));
+    Progress progress;
+    StoreGarbage none;
+    CHECK((*store)->garbage({})->free_slot_bytes == 20 * kChunkBytes);
+    CHECK_FALSE((*store)->collect_left_overs(none, progress));
+    CHECK(none.free_slot_bytes == 0);
+    storage.faults = {};
+    StoreGarbage went;
+    REQUIRE((*store)->collect_left_overs(went, progress));
+    CHECK(went.free_slot_bytes == 20 * kChunkBytes);
+    CHECK((*store)->garbage({})->free_slot_bytes == 0);
+    CHECK((*store)->verify(kept, progress)->empty());
+}
 
 TEST_CASE("the image store keeps its versions on a disk that fails, fills up and loses power") {
     log::set_level(spdlog::level::off);  // what goes wrong here is meant to
