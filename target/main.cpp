@@ -7,6 +7,7 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <optional>
 
 #include "common/file.hpp"
 #include "common/http/server.hpp"
@@ -131,13 +132,16 @@ Result<> serve(const Options& options) {
     const control::ServerPaths server_paths(
         {options.import_folders.begin(), options.import_folders.end()});
     control::Transfers transfers(*store);
+    std::optional<control::GarbageCollector> garbage;
     control::TaskQueue tasks(
         state_dir / "tasks.json",
         [&](const control::TaskRequest& request, store::Progress& progress) {
+            if (request.kind == "gc") return control::run_gc(request, progress, *garbage);
             return control::run_task(request, progress, links, *store,
                                      {uploads, exports, server_paths}, traces);
         },
-        *events);
+        *events, 2, [&store] { return store->made_count(); });
+    garbage.emplace(*store, links, tasks, uploads, exports);
     GOLDLINK_TRY(tasks.load());
     GOLDLINK_TRY(links.load());  // from here on everything ends by the steps at the bottom
 
@@ -158,6 +162,7 @@ Result<> serve(const Options& options) {
                                     exports,
                                     server_paths,
                                     transfers,
+                                    *garbage,
                                     *events,
                                     traces,
                                     portals,
@@ -168,6 +173,7 @@ Result<> serve(const Options& options) {
     std::vector<http::Route> routes;
     control::add_link_routes(routes, context);
     control::add_store_routes(routes, context);
+    control::add_garbage_routes(routes, context);
     control::add_integrity_routes(routes, context);
     control::add_status_routes(routes, context);
     http::Server server(std::move(routes), {.server_name = "goldlink-target"});

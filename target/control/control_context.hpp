@@ -8,6 +8,7 @@
 
 #include "common/http/server.hpp"
 #include "target/control/export_files.hpp"
+#include "target/control/garbage.hpp"
 #include "target/control/link_table.hpp"
 #include "target/control/server_paths.hpp"
 #include "target/control/task_queue.hpp"
@@ -29,6 +30,7 @@ struct ControlContext {
     ExportFiles& exports;
     const ServerPaths& server_paths;
     Transfers& transfers;
+    GarbageCollector& garbage;
     EventLog& events;
     BootTraces& traces;
     iscsi::PortalSet& portals;
@@ -42,6 +44,7 @@ void add_link_routes(std::vector<http::Route>& routes, ControlContext& context);
 void add_store_routes(std::vector<http::Route>& routes, ControlContext& context);
 void add_transfer_routes(std::vector<http::Route>& routes, ControlContext& context);
 void add_chunk_routes(std::vector<http::Route>& routes, ControlContext& context);
+void add_garbage_routes(std::vector<http::Route>& routes, ControlContext& context);
 void add_integrity_routes(std::vector<http::Route>& routes, ControlContext& context);
 void add_status_routes(std::vector<http::Route>& routes, ControlContext& context);
 
@@ -57,6 +60,8 @@ Result<std::string> run_task(const TaskRequest& request, store::Progress& progre
                              LinkTable& links, store::ImageStore& store,
                              const TransferFolders& folders, BootTraces& traces);
 
+Result<std::string> run_gc(const TaskRequest& task, store::Progress& progress,
+                           GarbageCollector& garbage);
 Result<std::string> run_repair(const TaskRequest& request, store::Progress& progress,
                                LinkTable& links, store::ImageStore& store,
                                const TransferFolders& folders);

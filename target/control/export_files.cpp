@@ -2,9 +2,12 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "common/file.hpp"
 #include "common/hex.hpp"
 #include "common/log.hpp"
+#include "target/control/upload_spool.hpp"
 
 namespace goldlink::control {
 namespace {
@@ -24,14 +27,34 @@ Result<> ExportFiles::open() {
     return {};
 }
 
-void ExportFiles::remove_old() const {
+std::vector<std::string> ExportFiles::old() const {
+    std::vector<std::string> names;
     std::error_code error;
     const auto oldest = std::filesystem::file_time_type::clock::now() - kKeep;
     for (const auto& entry : std::filesystem::directory_iterator(folder_, error)) {
         const auto written = std::filesystem::last_write_time(entry.path(), error);
-        if (error || written > oldest) continue;
-        log::info("removing {}, an export that is old", entry.path().string());
-        std::filesystem::remove(entry.path(), error);
+        if (!error && written <= oldest) names.push_back(entry.path().filename().string());
+    }
+    std::sort(names.begin(), names.end());
+    return names;
+}
+
+std::uint64_t ExportFiles::bytes_of(const std::string& name) const {
+    return disk_bytes(folder_ / name);
+}
+
+Result<> ExportFiles::remove_file(const std::string& name) {
+    std::error_code error;
+    std::filesystem::remove(folder_ / name, error);
+    if (error) return system_failure(fmt::format("cannot delete export {}", name), error.value());
+    return {};
+}
+
+void ExportFiles::remove_old() const {
+    std::error_code error;
+    for (const std::string& name : old()) {
+        log::info("removing {}, an export that is old", (folder_ / name).string());
+        std::filesystem::remove(folder_ / name, error);
     }
 }
 

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <filesystem>
 #include <string>
+#include <vector>
 
 #include "common/result.hpp"
 
@@ -21,6 +22,10 @@ class ExportFiles {
     Result<std::filesystem::path> begin(const std::string& task_id);
     Result<std::filesystem::path> find(const std::string& task_id) const;
     Result<> remove(const std::string& task_id);
+    // Those that are kept no longer and still there: they are looked at when another is made.
+    std::vector<std::string> old() const;
+    std::uint64_t bytes_of(const std::string& name) const;  // that the file takes
+    Result<> remove_file(const std::string& name);          // one of old()
 
   private:
     void remove_old() const;

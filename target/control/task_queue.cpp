@@ -22,8 +22,10 @@ ErrorKind parse_error_kind(std::string_view text) {
 
 }  // namespace
 
-TaskQueue::TaskQueue(std::filesystem::path file, Runner runner, EventLog& events, unsigned threads)
+TaskQueue::TaskQueue(std::filesystem::path file, Runner runner, EventLog& events, unsigned threads,
+                     Stamp stamp)
     : runner_(std::move(runner)),
+      stamp_(std::move(stamp)),
       events_(events),
       thread_count_(threads),
       path_(file),
@@ -100,6 +102,10 @@ Result<> TaskQueue::load() {
     const std::lock_guard lock(mutex_);
     for (auto& [order, task] : by_order) {
         next_order_ = order + 1;
+        if (task->state == State::waiting && task->request.kind == "gc") {
+            log::info("gc {} was interrupted: whoever asked for it looks anew", task->request.id);
+            continue;
+        }
         if (task->state == State::waiting) {
             log::info("{} {} was interrupted and starts again", task->request.kind,
                       task->request.id);
@@ -135,6 +141,7 @@ void TaskQueue::run() {
         waiting_.pop_front();
         if (task->state != State::waiting) continue;
         task->state = State::running;
+        if (stamp_) task->stamp = stamp_();
         lock.unlock();
         auto outcome = runner_(task->request, task->progress);
         finish(task, std::move(outcome));
@@ -266,6 +273,15 @@ std::vector<std::string> TaskQueue::reports() const {
     const std::lock_guard lock(mutex_);
     for (const auto& [id, task] : tasks_) all.push_back(report_of(*task));
     return all;
+}
+
+void TaskQueue::for_each(const std::function<void(const View&)>& visit) const {
+    const std::lock_guard lock(mutex_);
+    for (const auto& [id, task] : tasks_) {
+        const bool running = task->state == State::running;
+        visit({task->request, running, !running && task->state != State::waiting, task->stamp,
+               task->result});
+    }
 }
 
 Result<> TaskQueue::remove(const std::string& id) {

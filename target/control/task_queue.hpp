@@ -2,8 +2,9 @@
 // threads of its own; every task has the caller's id, and adding the same id again is the same
 // task.
 //
-// Requests and results are persisted: what a restart interrupted runs again from its start (every
-// kind of task can), the last kKeepEnded results stay readable. Threads: any that may block.
+// Requests and results are persisted: what a restart interrupted runs again from its start, the
+// last kKeepEnded results stay readable. A gc alone is forgotten: what it was told to collect may
+// be wanted by now, so whoever asked has to look anew. Threads: any that may block.
 #pragma once
 
 #include <condition_variable>
@@ -27,7 +28,8 @@ namespace goldlink::control {
 
 struct TaskRequest {
     std::string id;    // a UUID
-    std::string kind;  // "import", "commit", "save", "rebase", "grow", "verify", "export"
+    // "import", "commit", "save", "rebase", "grow", "verify", "export", "gc"
+    std::string kind;
     std::map<std::string, std::string> arguments;
 };
 
@@ -41,7 +43,11 @@ class TaskQueue {
     using Runner =
         std::function<Result<std::string>(const TaskRequest& request, store::Progress& progress)>;
 
-    TaskQueue(std::filesystem::path file, Runner runner, EventLog& events, unsigned threads = 2);
+    // Asked as a task begins; what it said stands in the task's View.
+    using Stamp = std::function<std::uint64_t()>;
+
+    TaskQueue(std::filesystem::path file, Runner runner, EventLog& events, unsigned threads = 2,
+              Stamp stamp = nullptr);
     ~TaskQueue();  // stop()
 
     Result<> load();  // before start
@@ -54,6 +60,14 @@ class TaskQueue {
     Result<std::string> add(TaskRequest request);
     std::optional<std::string> report(const std::string& id) const;
     std::vector<std::string> reports() const;
+    struct View {
+        const TaskRequest& request;
+        bool running = false, ended = false;  // neither: it waits
+        std::uint64_t stamp = 0;              // of one that is running
+        const std::string& result;            // of one that ended well
+    };
+    // All of them at one moment; `visit` must not call the queue.
+    void for_each(const std::function<void(const View&)>& visit) const;
     // Cancels a task that has not ended, forgets one that has.
     Result<> remove(const std::string& id);
 
@@ -67,6 +81,7 @@ class TaskQueue {
         std::string result;
         Error error;
         std::uint64_t order = 0;
+        std::uint64_t stamp = 0;
     };
     using TaskPointer = std::shared_ptr<Task>;
 
@@ -79,6 +94,7 @@ class TaskQueue {
     void save_or_log();
 
     Runner runner_;
+    Stamp stamp_;
     EventLog& events_;
     unsigned thread_count_;
     mutable std::mutex mutex_;  // guards all below but threads_ and file_

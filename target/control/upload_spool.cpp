@@ -91,6 +91,12 @@ std::uint64_t free_bytes_at(const std::filesystem::path& path) {
     return static_cast<std::uint64_t>(info.f_bavail) * info.f_frsize;
 }
 
+std::uint64_t disk_bytes(const std::filesystem::path& path) {
+    struct stat status {};
+    if (::lstat(path.c_str(), &status) != 0) return 0;
+    return static_cast<std::uint64_t>(status.st_blocks) * 512;
+}
+
 Result<> UploadSpool::open() {
     GOLDLINK_TRY(make_directories(folder_));
     std::error_code error;
@@ -195,6 +201,25 @@ Result<> UploadSpool::remove(std::string_view name) {
     std::filesystem::remove_all(folder_ / name, error);
     if (error) return system_failure(fmt::format("cannot delete upload {}", name), error.value());
     return {};
+}
+
+std::vector<SpooledFile> UploadSpool::list() const {
+    std::vector<SpooledFile> found;
+    std::error_code error;
+    for (const auto& entry : std::filesystem::directory_iterator(folder_, error)) {
+        SpooledFile upload{entry.path().filename().string(), 0};
+        if (upload.name.starts_with(".")) continue;
+        if (!entry.is_directory(error)) {
+            upload.bytes = disk_bytes(entry.path());
+        } else {
+            for (const auto& file : std::filesystem::directory_iterator(entry.path(), error))
+                upload.bytes += disk_bytes(file.path());
+        }
+        found.push_back(std::move(upload));
+    }
+    std::sort(found.begin(), found.end(),
+              [](const SpooledFile& a, const SpooledFile& b) { return a.name < b.name; });
+    return found;
 }
 
 Result<std::filesystem::path> UploadSpool::find(std::string_view name) const {

@@ -40,6 +40,8 @@ class UploadSpool {
     // Of a file or a set; of a name that is not there: nothing to do.
     Result<> remove(std::string_view name);
     Result<std::filesystem::path> find(std::string_view name) const;
+    // Files and sets, by name; not what is just being received in one request.
+    std::vector<SpooledFile> list() const;
 
     // Adds `body` to a file of a set, both made when there are none, at `offset_bytes`, which must
     // be how much of it there is (conflict else); it will have `total_bytes`. Returns how much
@@ -64,6 +66,8 @@ class UploadSpool {
     std::uint64_t reserve_bytes_;
 };
 
+// What a file takes on its filesystem; 0 when it cannot be told.
+std::uint64_t disk_bytes(const std::filesystem::path& path);
 // Free for us on the filesystem of `path`; 0 when it cannot be told.
 std::uint64_t free_bytes_at(const std::filesystem::path& path);
 

@@ -3,6 +3,7 @@
 #include <boost/json.hpp>
 #include <catch2/catch.hpp>
 #include <future>
+#include <map>
 #include <thread>
 
 #include "common/file.hpp"
@@ -181,6 +182,65 @@ TEST_CASE("a task runs once per id, reports, and is remembered over a restart") 
     await_state(queue, stuck, "done");
     REQUIRE(queue.remove(stuck));
     CHECK(state_of(queue, stuck) == "none");
+}
+
+TEST_CASE("a gc that a restart interrupted is not run again, other tasks are") {
+    TemporaryFolder folder;
+    auto events = *EventLog::open(folder.path() / "events");
+    const std::string gc = random_uuid();
+    const std::string verify = random_uuid();
+    const auto runner = [](const TaskRequest&, store::Progress&) -> Result<std::string> {
+        return std::string("\"gc\":{}");
+    };
+    {
+        TaskQueue queue(folder.path() / "tasks", runner, *events);
+        REQUIRE(queue.add({gc, "gc", {{"mark", "of another process"}}}));
+        REQUIRE(queue.add({verify, "verify", {}}));
+    }  // never started
+    TaskQueue queue(folder.path() / "tasks", runner, *events);
+    REQUIRE(queue.load());
+    CHECK(state_of(queue, gc) == "none");
+    CHECK(state_of(queue, verify) == "running");
+    queue.start();
+    REQUIRE(queue.add({gc, "gc", {{"mark", "of this one"}}}));
+    await_state(queue, gc, "done");
+}
+
+TEST_CASE("what tasks are about is told, with what was so when they began") {
+    TemporaryFolder folder;
+    auto events = *EventLog::open(folder.path() / "events");
+    std::atomic<std::uint64_t> stamp{7};
+    std::atomic<bool> let_go{false};
+    TaskQueue queue(
+        folder.path() / "tasks",
+        [&](const TaskRequest& request, store::Progress& progress) -> Result<std::string> {
+            while (request.kind == "save" && !let_go && !progress.cancel)
+                std::this_thread::sleep_for(1ms);
+            return std::string("\"version\":{\"digest\":\"d\"}");
+        },
+        *events, 1, [&] { return stamp.load(); });
+    const auto seen = [&] {
+        std::map<std::string, std::string> all;
+        queue.for_each([&](const TaskQueue::View& task) {
+            all[task.request.kind] = task.running ? std::to_string(task.stamp)
+                                     : task.ended ? task.result
+                                                  : "waits";
+        });
+        return all;
+    };
+    using Seen = std::map<std::string, std::string>;
+    const std::string import = random_uuid(), save = random_uuid();
+    REQUIRE(queue.add({save, "save", {}}));
+    REQUIRE(queue.add({import, "import", {}}));
+    CHECK(seen() == Seen{{"save", "waits"}, {"import", "waits"}});
+    queue.start();
+    const auto end = std::chrono::steady_clock::now() + 20s;
+    while (seen().at("save") == "waits") REQUIRE(std::chrono::steady_clock::now() < end);
+    stamp = 8;
+    CHECK(seen() == Seen{{"save", "7"}, {"import", "waits"}});
+    let_go = true;
+    await_state(queue, import, "done");
+    CHECK(seen().at("save") == "\"version\":{\"digest\":\"d\"}");
 }
 
 TEST_CASE("a task is cancelled whether it runs or waits") {
