@@ -149,6 +149,7 @@ Table api_table() {
     add_export_routes(table);
     add_transfer_routes(table);
     add_repair_routes(table);
+    add_garbage_routes(table);
     add_group_routes(table);
     add_client_routes(table);
     add_client_import_routes(table);

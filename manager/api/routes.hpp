@@ -54,6 +54,7 @@ void add_upload_set_routes(Table& table);
 void add_export_routes(Table& table);
 void add_transfer_routes(Table& table);
 void add_repair_routes(Table& table);
+void add_garbage_routes(Table& table);
 void add_group_routes(Table& table);
 void add_client_routes(Table& table);
 void add_client_import_routes(Table& table);

@@ -126,6 +126,7 @@ int run(int argc, const char* const* argv) {
     add_link_verbs(root, session);
     add_task_verbs(root, session);
     add_event_verbs(root, session);
+    add_gc_verb(root, session);
     add_token_verbs(root, session);
 
     if (argc <= 1) {

@@ -4,9 +4,11 @@
 
 #include "common/json.hpp"
 #include "common/log.hpp"
+#include "manager/db/garbage.hpp"
 #include "manager/db/history.hpp"
 #include "manager/db/images.hpp"
 #include "manager/db/pool.hpp"
+#include "manager/garbage.hpp"
 #include "manager/reconcile/finding_names.hpp"
 #include "manager/task_end.hpp"
 
@@ -32,6 +34,7 @@ struct Progress {
     json::value exported;
     json::value repair;
     json::value rebase;
+    json::value gc;
     std::int64_t prewarmed_bytes = 0;
 };
 
@@ -61,6 +64,7 @@ Result<Progress> parse_progress(const std::string& body) {
     if (const json::value* exported = object.if_contains("export")) progress.exported = *exported;
     if (const json::value* repair = object.if_contains("repair")) progress.repair = *repair;
     if (const json::value* rebase = object.if_contains("rebase")) progress.rebase = *rebase;
+    if (const json::value* gc = object.if_contains("gc")) progress.gc = *gc;
     if (const auto read = json::optional_int(object, "prewarmed_bytes", 0, INT64_MAX); read)
         progress.prewarmed_bytes = read->value_or(0);
     return progress;
@@ -73,6 +77,25 @@ std::string repair_message(const json::object& repair) {
     return fmt::format("{}{} of {} bad chunks mended",
                        manifest && manifest->value_or(false) ? "manifest made anew, " : "",
                        mended ? mended->value_or(0) : 0, bad ? bad->value_or(0) : 0);
+}
+
+// What a clean-up has removed, for the API.
+Result<json::object> gc_result(const json::value& report, const db::Task& task) {
+    if (!report.is_object())
+        return failure(ErrorKind::corrupt, "the target did not say what it has removed");
+    json::array superseded;
+    if (task.source) {
+        GOLDLINK_TRY_ASSIGN(const auto source, json::parse_object(*task.source));
+        GOLDLINK_TRY_ASSIGN(superseded, json::array_field(source, "superseded", 10'000));
+    }
+    return garbage_view(report.get_object(), superseded, false);
+}
+
+std::string gc_message(const json::object& result) {
+    const std::size_t stay = result.at("kept").as_array().size();
+    return fmt::format("{} things went, {} bytes came back{}", result.at("items").as_array().size(),
+                       result.at("bytes").as_int64(),
+                       stay == 0 ? "" : fmt::format(", {} could not go yet", stay));
 }
 
 // The spool's name of a file means nothing to whoever uploaded it.
@@ -132,6 +155,7 @@ Result<> TaskSync::round(db::Connection& c) {
 
 Result<> TaskSync::start(db::Connection& c, const db::Task& task) {
     if (task.cancel_requested) return give_up(c, task, "cancelled", "cancelled before it began");
+    if (task.kind == "gc") return start_gc(c, task);
     std::string path;
     json::object body{{"id", task.id}};
     if (task.kind == "import") {
@@ -181,6 +205,24 @@ Result<> TaskSync::start(db::Connection& c, const db::Task& task) {
         return {};
     }
     return give_up(c, task, "failed", answer.error().detail);
+}
+
+// The target says what it has before the registry is asked what it needs: garbage.hpp.
+Result<> TaskSync::start_gc(db::Connection& c, const db::Task& task) {
+    const auto failed = [&](const PeerError& error) -> Result<> {
+        away_ = error.no_answer() || error.status == 503;
+        return away_ ? Result<>() : give_up(c, task, "failed", error.detail);
+    };
+    const auto candidates = garbage_candidates(services_.target);
+    if (!candidates) return failed(candidates.error());
+    GOLDLINK_TRY_ASSIGN(const auto needs, db::registry_needs(c, {}));
+    json::object body = unwanted(*candidates, needs);
+    body["id"] = task.id;
+    const auto answer = services_.target.call("POST", "/gc", json::serialize(body), seconds(30));
+    if (!answer && answer.error().status != 409) return failed(answer.error());
+    // It was started before and the answer lost, or the target was restarted in between: then anew.
+    if (!answer && !services_.target.call("GET", "/imports/" + task.id)) return {};
+    return db::set_task_phase(c, task.id, "poll", "running", "giving back what nobody wants");
 }
 
 Result<> TaskSync::poll(db::Connection& c, const db::Task& task) {
@@ -253,6 +295,14 @@ Result<> TaskSync::ended(db::Connection& c, const db::Task& task, const std::str
             return give_up(c, task, "failed", "the target did not say what it has done");
         noted = db::Pool::in_transaction(c, [&](db::Connection& t) {
             return end_task_with_rebase(t, task, json::serialize(progress.rebase));
+        });
+    } else if (task.kind == "gc") {
+        const auto result = gc_result(progress.gc, task);
+        if (!result) return give_up(c, task, "failed", result.error().message);
+        noted = db::Pool::in_transaction(c, [&](db::Connection& t) -> Result<> {
+            GOLDLINK_TRY(db::set_task_progress(t, task.id, progress.total_bytes,
+                                               progress.total_bytes, task.message));
+            return end_task_with_findings(t, task, json::serialize(*result), gc_message(*result));
         });
     } else if (task.kind == "repair") {
         if (!progress.repair.is_object())

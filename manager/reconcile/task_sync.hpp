@@ -24,6 +24,7 @@ class TaskSync {
 
   private:
     Result<> start(db::Connection& c, const db::Task& task);
+    Result<> start_gc(db::Connection& c, const db::Task& task);
     Result<> poll(db::Connection& c, const db::Task& task);
     Result<> ended(db::Connection& c, const db::Task& task, const std::string& state_json);
     Result<> give_up(db::Connection& c, const db::Task& task, const std::string& state,

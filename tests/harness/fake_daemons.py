@@ -161,6 +161,9 @@ class FakeTarget(FakeDaemon):
         self.repair = None             # what repair has done; cleared with all damage then
         self.fail_reset = None
         self.both_bytes = 12288        # what a comparison finds that both changed
+        self.garbage_tasks = {}        # digest -> tasks that ended with it, as GET /gc says
+        self.garbage_asked = []        # bodies of POST /gc
+        self.garbage_kept = []         # what POST /gc says could not go
 
     def routes(self):
         uuid, name, digest = "([0-9a-f-]{36})", "([^/]+)", "([0-9a-f]{64})"
@@ -184,7 +187,7 @@ class FakeTarget(FakeDaemon):
             ("DELETE", f"/uploads/{name}", self.delete_upload),
             ("POST", "/imports", self.post_import), ("GET", f"/imports/{uuid}", self.get_import),
             ("DELETE", f"/imports/{uuid}", self.delete_import),
-            ("GET", "/versions", self.get_versions),
+            ("GET", "/versions", self.get_versions), ("GET", "/gc", self.get_garbage), ("POST", "/gc", self.post_garbage),
             ("POST", f"/versions/{digest}/verify", self.verify_version),
             ("POST", f"/versions/{digest}/prewarm", self.prewarm_version),
             ("POST", f"/versions/{digest}/repair", self.repair_version),
@@ -473,6 +476,33 @@ class FakeTarget(FakeDaemon):
                                                  "_format": body.get("format")})
             return 202, {"id": body["id"]}
 
+    def _used(self, digest):
+        return any(disk["version"] == digest for link in self.links.values() for disk in link["disks"])
+
+    def get_garbage(self, query, request):
+        with self.lock:
+            return 200, {"mark": "mark:1",
+                         "versions": [{"digest": digest, "size_bytes": version["size_bytes"],
+                                       "unique_bytes": version["unique_bytes"], "tasks": self.garbage_tasks.get(digest, [])}
+                                      for digest, version in self.versions.items() if not self._used(digest)],
+                         "uploads": [{"name": name, "bytes": size} for name, (_, size) in self.uploads.items()]}
+
+    def post_garbage(self, query, request):
+        body = request.body_json()
+        with self.lock:
+            self.garbage_asked.append(body)
+            items = [{"kind": "version", "name": digest, "bytes": self.versions[digest]["unique_bytes"],
+                      "own_bytes": self.versions[digest]["unique_bytes"], "reason": "nobody wants it"}
+                     for digest in body["versions"] if digest in self.versions]
+            items += [{"kind": "upload", "name": name, "bytes": self.uploads[name][1], "own_bytes": None,
+                       "reason": "no task waits for it"} for name in body["uploads"] if name in self.uploads]
+            report = {"items": items, "kept": self.garbage_kept, "bytes": sum(item["bytes"] for item in items)}
+            if body.get("dry_run"):
+                return 200, report
+            self.imports.setdefault(body["id"], {"id": body["id"], "state": "running", "done_bytes": 0,
+                                                 "total_bytes": report["bytes"], "error": None, "_gc": report})
+            return 202, {"id": body["id"]}
+
     def get_import(self, import_id, query, request):
         with self.lock:
             task = self.imports.get(import_id)
@@ -492,6 +522,11 @@ class FakeTarget(FakeDaemon):
             return
         if "_rebase" in task:
             task["rebase"] = task["_rebase"]
+            return
+        if "_gc" in task:
+            task["gc"] = task["_gc"]
+            for item in task["gc"]["items"]:
+                (self.versions if item["kind"] == "version" else self.uploads).pop(item["name"], None)
             return
         if "_findings" in task:
             task["findings"] = task["_findings"]
@@ -521,7 +556,7 @@ class FakeTarget(FakeDaemon):
         with self.lock:
             if digest not in self.versions:
                 raise Refused(404, "not-found", f"no version {digest}")
-            if any(disk["version"] == digest for link in self.links.values() for disk in link["disks"]):
+            if self._used(digest):
                 raise Refused(409, "version-in-use", "a link uses it")
             del self.versions[digest]
             return 204, None

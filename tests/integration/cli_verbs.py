@@ -160,6 +160,27 @@ class Images(CliTestCase):
         self.assertIn("sound@1 is sound", done.out)
         self.assertIn("verifying sound@1", done.err)
 
+    def test_gc_gives_back_what_nobody_wants(self):
+        for seed in ("tidy1", "tidy2", "tidy3"):
+            self.ok("image", "import", "tidy", make_disk("tidy.raw", seed))
+        self.ok("image", "promote", "tidy@1", "--channel", "production")
+        dry = self.ok("gc", "--dry-run", "--keep-versions", "1", "--json").json
+        item = next(item for item in dry["items"] if item["name"] == "tidy@2")
+        self.assertEqual((item["kind"], item["bytes"], item["own_bytes"]), ("version", 128 * 1024, 128 * 1024))
+        self.assertNotIn("tidy@2", self.ok("gc", "--dry-run").out, "versions of images stay unless it is said")
+        shown = self.ok("gc", "--dry-run", "--keep-versions", "1").out
+        self.assertRegex(shown, r"version +tidy@2 +128\.0 KiB +128\.0 KiB +superseded")
+        self.assertIn("would come back", shown)
+        self.assertEqual(len(self.ok("image", "show", "tidy", "--json").json["versions"]), 3)
+        task = self.ok("gc", "--keep-versions", "1", "--json").json
+        self.assertEqual((task["kind"], task["state"], task["result"]["kept"]), ("gc", "done", []))
+        self.assertEqual([item["name"] for item in task["result"]["items"] if item["name"].startswith("tidy")], ["tidy@2"])
+        self.assertEqual([v["number"] for v in self.ok("image", "show", "tidy", "--json").json["versions"]], [3, 1])
+        for number in (1, 3):
+            self.ok("image", "verify", f"tidy@{number}")
+        self.assertIn("nothing went", self.ok("gc").out)
+        self.refused("gc", "--keep-versions", "0", code=2)
+
     def test_list_and_remove(self):
         self.image("shortlived")
         self.assertIn("shortlived", self.ok("image", "ls").out)

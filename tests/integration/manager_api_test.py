@@ -17,13 +17,14 @@ sys.path[:0] = [str(pathlib.Path(__file__).parent), str(pathlib.Path(__file__).p
 
 from harness.processes import Api, wait_until  # noqa: E402
 from manager_case import BASE, EventStream, ManagerCase  # noqa: E402
+from manager_gc import GarbageOperations  # noqa: E402
 from manager_transfers import TransferOperations  # noqa: E402
 
 # These cannot refuse: they need no token and take nothing.
 WITHOUT_REFUSAL = {"getHealth", "getOpenapi"}
 
 
-class EveryOperation(TransferOperations, ManagerCase):
+class EveryOperation(GarbageOperations, TransferOperations, ManagerCase):
     manager_options = ("--wake-address", "127.0.0.1:0")  # replaced in setUpClass
 
     @classmethod
