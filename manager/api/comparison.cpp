@@ -1,6 +1,7 @@
 #include "manager/api/comparison.hpp"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 
@@ -8,6 +9,7 @@ namespace goldlink::manager::api {
 
 namespace {
 constexpr std::size_t kMaxRanges = 100;
+constexpr std::size_t kMaxPartitions = 300;  // of the tables of both versions
 constexpr std::size_t kRangesInWords = 5;
 }  // namespace
 
@@ -33,6 +35,25 @@ Maybe<json::object> parse_comparison(const std::string& answer) {
             kept.push_back(std::move(one));
         }
         shown["ranges"] = std::move(kept);
+        json::array partitions;
+        if (said.contains("partitions")) {  // a target of before has not
+            GOLDLINK_TRY_ASSIGN(partitions, json::array_field(said, "partitions", kMaxPartitions));
+        }
+        json::array shared;
+        for (const json::value& item : partitions) {
+            if (!item.is_object()) return failure(ErrorKind::invalid, "a partition is no object");
+            const json::object& partition = item.as_object();
+            json::object one{{"number", nullptr}};
+            GOLDLINK_TRY_ASSIGN(const auto number,
+                                json::optional_int(partition, "number", 1, 1024));
+            if (number) one["number"] = *number;
+            for (const std::string_view name :
+                 {"offset_bytes", "length_bytes", "mine_bytes", "theirs_bytes"}) {
+                GOLDLINK_TRY_ASSIGN(one[name], json::int_field(partition, name, 0, INT64_MAX));
+            }
+            shared.push_back(std::move(one));
+        }
+        shown["partitions"] = std::move(shared);
         return shown;
     };
     auto shown = parse();
@@ -40,6 +61,16 @@ Maybe<json::object> parse_comparison(const std::string& answer) {
         return refuse(502, "target-failed", "The target's comparison cannot be read",
                       shown.error().message);
     return std::move(*shown);
+}
+
+std::string partitions_in_words(const json::object& overlap) {
+    std::vector<std::string> names;
+    for (const json::value& partition : overlap.at("partitions").as_array()) {
+        const auto* const number = partition.as_object().at("number").if_int64();
+        names.push_back(number != nullptr ? fmt::format("partition {}", *number)
+                                          : "what is outside of partitions");
+    }
+    return fmt::format("{}", fmt::join(names, ", "));
 }
 
 std::string overlap_in_words(const json::object& overlap, const std::string& version) {

@@ -172,16 +172,22 @@ std::optional<Refusal> obstacle(const Rebase& rebase, const Findings& found, std
                        fmt::format("the disk's {} bytes are no whole blocks of {}, so it cannot go "
                                    "on over one of another size; start from {} with \"fresh\"",
                                    rebase.from.size_bytes, kBlockBytes, rebase.to_name()));
-    if (force || found.number("both_bytes") == 0) return std::nullopt;
+    const bool blocks = found.number("both_bytes") > 0;
+    if (force || (!blocks && found.overlap.at("partitions").as_array().empty()))
+        return std::nullopt;
+    const std::string both =
+        blocks ? overlap_in_words(found.overlap, rebase.to_name())
+               : fmt::format("both this disk ({} bytes) and {} changed {}, if in different places",
+                             found.number("mine_bytes"), rebase.to_name(),
+                             partitions_in_words(found.overlap));
     Refusal refusal(
-        409, "overlap", "Both changed the same blocks",
-        fmt::format("{}. A disk cannot merge files: with \"written\" these blocks would be the "
-                    "client's in the middle of the new version's files, which damages the file "
-                    "system. Start from {} with \"fresh\" and copy over what is needed ('link save "
+        409, "overlap", blocks ? "Both changed the same blocks" : "Both changed the same partition",
+        fmt::format("{}. A disk cannot merge files: with \"written\" the client's blocks would lie "
+                    "in the middle of the new version's files, which damages the file system. "
+                    "Start from {} with \"fresh\" and copy over what is needed ('link save "
                     "--as' keeps it as an image first); or stay on {}; \"force\" does it all the "
                     "same",
-                    overlap_in_words(found.overlap, rebase.to_name()), rebase.to_name(),
-                    rebase.from_name()));
+                    both, rebase.to_name(), rebase.from_name()));
     refusal.members = "\"overlap\":" + json::serialize(found.overlap);
     return refusal;
 }
@@ -194,10 +200,10 @@ json::object choice(const Rebase& rebase, const Findings& found, std::string_vie
                             rebase.to_name(), rebase.owner());
     else
         means = fmt::format(
-            "what {} wrote stays and lies over {}. Safe only when {} changed nothing but "
-            "partitions that {} never wrote to: a disk knows blocks, not files, so two sets of "
-            "changes to one file system make a damaged one, even in different places",
-            rebase.owner(), rebase.to_name(), rebase.to_name(), rebase.owner());
+            "what {} wrote stays and lies over {}. Safe only where these two changed different "
+            "partitions: a disk knows blocks, not files, so two sets of changes to one file "
+            "system make a damaged one, even in different places",
+            rebase.owner(), rebase.to_name());
     return {{"take", take},
             {"possible", !blocked},
             {"why_not", blocked ? json::value(blocked->detail) : json::value(nullptr)},

@@ -69,6 +69,12 @@ std::string report_text(const json::value& report) {
                             exact != nullptr && *exact == false ? "at most " : "",
                             size_of(overlap, "both_bytes"), int_of(overlap, "range_count"),
                             ranges_text(overlap));
+    for (const auto& partition : items_of(overlap, "partitions"))
+        text += fmt::format("both in   {}: {} written, {} changed\n",
+                            has_value(partition, "number")
+                                ? fmt::format("partition {}", int_of(partition, "number"))
+                                : "what is outside of partitions",
+                            size_of(partition, "mine_bytes"), size_of(partition, "theirs_bytes"));
     for (const auto& user : items_of(report, "used_by"))
         if (user.is_string()) text += fmt::format("used by   {}\n", std::string(user.as_string()));
     for (const auto& choice : items_of(report, "choices")) {
@@ -132,11 +138,10 @@ void add_link_rebase(CLI::App& noun, Session& session) {
          "--take fresh starts from the newer version; what the client wrote is dropped. 'goldlink "
          "link save --as'\nkeeps it as an image first.\n"
          "--take written keeps what the client wrote and lays it over the newer version. A disk "
-         "knows blocks,\nnot files: that is safe only when the newer version changed nothing but "
-         "what the client never wrote\nto, such as another partition. Changes of both to one file "
-         "system damage it, also in different\nplaces; in the same place it is refused. A block "
-         "that the client wrote with what the old version had\nthere counts as not written: it "
-         "becomes the newer version's.\n"
+         "knows blocks,\nnot files: that is safe only where the two changed different partitions. "
+         "Changes of both to one file\nsystem damage it, also in different places, so it is "
+         "refused where both changed the same partition.\nA block that the client wrote with what "
+         "the old version had there counts as not written: it becomes\nthe newer version's.\n"
          "Refused while a client runs on the disk. Disks of policy discard take new versions at "
          "their next boot.",
          "goldlink link rebase 3f0c...\n"
@@ -159,7 +164,7 @@ void add_link_rebase(CLI::App& noun, Session& session) {
                      ->check(CLI::IsMember({"fresh", "written"}));
     rebase
         ->add_flag("--force", arguments->force,
-                   "With --take written also when both changed the same bytes: expect damage")
+                   "With --take written also when both changed the same partition: expect damage")
         ->needs(take);
 }
 

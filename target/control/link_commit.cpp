@@ -194,17 +194,20 @@ OperationResult<LinkTable::Comparison> LinkTable::compare(std::string_view id,
     if (!disk) return tl::unexpected(std::move(disk).error());
     Comparison found;
     std::vector<disk::ChunkBlocks> mine;
+    std::uint32_t block_bytes = 512;
     {
         auto held = hold_disk(link->live->reactor(), std::move(*disk));
         if (!held) return tl::unexpected(OperationError{std::move(held).error(), "", {}});
         found.base = held->state().version;
+        block_bytes = held->state().logical_block_bytes;
         mine = held->snapshot().changed();
     }
     const auto look = [&]() -> Result<> {
         GOLDLINK_TRY_ASSIGN(const auto base, store_.read_version(found.base));
         GOLDLINK_TRY_ASSIGN(const auto other, store_.read_version(version));
         store::Progress nobody_watches;
-        GOLDLINK_TRY_ASSIGN(found.overlap, store::overlap_of(mine, *base, *other, nobody_watches));
+        GOLDLINK_TRY_ASSIGN(found.overlap,
+                            store::overlap_of(mine, *base, *other, nobody_watches, block_bytes));
         return {};
     };
     if (auto looked = look(); !looked)

@@ -27,19 +27,32 @@ tl::unexpected<OperationError> refuse(Error error) {
     return tl::unexpected(OperationError{std::move(error), "", {}});
 }
 
+std::string name_of(const store::Partition& partition) {
+    return partition.number == 0 ? "what is outside of partitions"
+                                 : fmt::format("partition {}", partition.number);
+}
+
+// What lies over a version that changed the same partition is a mixture of two file systems'
+// states.
 OperationResult<> check_overlap(const store::Overlap& overlap) {
-    if (overlap.both_bytes == 0) return {};
+    if (overlap.both_bytes == 0 && overlap.shared.empty()) return {};
     std::string where;
     for (std::size_t i = 0; i < std::min<std::size_t>(overlap.ranges.size(), 5); ++i)
         where += fmt::format("{}{} at byte {}", i == 0 ? "" : ", ", overlap.ranges[i].length_bytes,
                              overlap.ranges[i].offset_bytes);
+    std::string what;
+    if (overlap.both_bytes > 0)
+        what = fmt::format("{}{} bytes in {} places ({}{})", overlap.exact ? "" : "at most ",
+                           overlap.both_bytes, overlap.range_count, where,
+                           overlap.range_count > 5 ? ", and more" : "");
+    else
+        what = name_of(overlap.shared.front().partition) + ", in different places";
     return refuse(
         ErrorKind::conflict, "overlap",
-        fmt::format("the client and the new version both changed {}{} bytes in {} places ({}{}): "
-                    "what was written, laid over that version, would be a mixture that no file "
-                    "system survives; start from the new version instead, or force it",
-                    overlap.exact ? "" : "at most ", overlap.both_bytes, overlap.range_count, where,
-                    overlap.range_count > 5 ? ", and more" : ""));
+        fmt::format("the client and the new version both changed {}: what was written, laid over "
+                    "that version, would be a mixture that no file system survives; start from "
+                    "the new version instead, or force it",
+                    what));
 }
 
 }  // namespace
@@ -116,7 +129,8 @@ OperationResult<LinkTable::Rebased> LinkTable::prepare_rebase(const LinkPointer&
         GOLDLINK_TRY_ASSIGN(const auto base, store_.read_version(request.from));
         GOLDLINK_TRY_ASSIGN(const auto other, store_.read_version(request.to));
         GOLDLINK_TRY_ASSIGN(done.overlap,
-                            store::overlap_of(held.snapshot().changed(), *base, *other, progress));
+                            store::overlap_of(held.snapshot().changed(), *base, *other, progress,
+                                              old.logical_block_bytes));
         return {};
     };
     const auto carry = [&](const HeldDisk& held) -> Result<> {
@@ -124,6 +138,11 @@ OperationResult<LinkTable::Rebased> LinkTable::prepare_rebase(const LinkPointer&
         GOLDLINK_TRY_ASSIGN(const auto unit, load_unit_state(folder_of(old.overlay)));
         return save_unit_state(folder_of(overlay), unit);
     };
+    const std::uint64_t size_bytes = disk->disk->geometry().size_bytes;
+    if (request.keep_written && over->size_bytes() < size_bytes)
+        return refuse(ErrorKind::conflict, "smaller-version",
+                      fmt::format("version {} has {} bytes, fewer than the {} of the disk",
+                                  request.to, over->size_bytes(), size_bytes));
     // Of an attempt before this one: an overlay of this name begins empty, or is made here.
     if (auto cleared = disk::LinkDisk::destroy(folder_of(overlay), {}); !cleared)
         return refuse(std::move(cleared).error());

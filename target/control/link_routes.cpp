@@ -306,6 +306,16 @@ http::Response post_compare(ControlContext& context, const http::Request& reques
     for (const auto& range : overlap.ranges)
         ranges.push_back(json::object{{"offset_bytes", range.offset_bytes},
                                       {"length_bytes", range.length_bytes}});
+    json::array partitions;
+    for (const auto& shared : overlap.shared) {
+        json::object one{{"number", nullptr},
+                         {"offset_bytes", shared.partition.offset_bytes},
+                         {"length_bytes", shared.partition.length_bytes},
+                         {"mine_bytes", shared.mine_bytes},
+                         {"theirs_bytes", shared.theirs_bytes}};
+        if (shared.partition.number > 0) one["number"] = shared.partition.number;
+        partitions.push_back(std::move(one));
+    }
     return respond_json(200, json::object{{"base", found->base},
                                           {"version", *version},
                                           {"mine_bytes", overlap.mine_bytes},
@@ -313,6 +323,7 @@ http::Response post_compare(ControlContext& context, const http::Request& reques
                                           {"both_bytes", overlap.both_bytes},
                                           {"range_count", overlap.range_count},
                                           {"ranges", std::move(ranges)},
+                                          {"partitions", std::move(partitions)},
                                           {"exact", overlap.exact}});
 }
 

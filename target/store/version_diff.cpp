@@ -34,8 +34,60 @@ Result<std::uint16_t> differing_blocks(const VersionReader& one, const VersionRe
     return static_cast<std::uint16_t>(blocks);
 }
 
+namespace {
+
+// Calls add(index, bytes) for what of the range lies in each partition; index size(): in none.
+template <typename Add>
+void split(const std::vector<Partition>& partitions, std::uint64_t offset, std::uint64_t length,
+           Add&& add) {
+    const std::uint64_t end = offset + length;
+    auto at = std::partition_point(
+        partitions.begin(), partitions.end(),
+        [&](const Partition& each) { return each.offset_bytes + each.length_bytes <= offset; });
+    for (; at != partitions.end() && at->offset_bytes < end; ++at) {
+        if (at->offset_bytes > offset) add(partitions.size(), at->offset_bytes - offset);
+        const std::uint64_t from = std::max(offset, at->offset_bytes);
+        offset = std::min(end, at->offset_bytes + at->length_bytes);
+        add(static_cast<std::size_t>(at - partitions.begin()), offset - from);
+    }
+    if (offset < end) add(partitions.size(), end - offset);
+}
+
+// A table that cannot be read is none.
+std::vector<Partition> partitions_of(const VersionReader& version, std::uint32_t block_bytes) {
+    std::vector<std::uint8_t> start(kChunkBytes);
+    if (!version.read(0, start.data())) return {};
+    return find_partitions(start, version.size_bytes(), block_bytes);
+}
+
+void add_shared(Overlap& found, const std::vector<Partition>& partitions,
+                const std::vector<ChunkBlocks>& mine, const std::vector<std::uint64_t>& theirs,
+                std::uint64_t disk_bytes) {
+    std::vector<Overlap::Shared> sums(partitions.size() + 1);
+    for (std::size_t i = 0; i < partitions.size(); ++i) sums[i].partition = partitions[i];
+    sums.back().partition = {0, 0, disk_bytes};
+    for (const ChunkBlocks& chunk : mine)
+        for (unsigned block = 0; block < kBlocks; ++block)
+            if (chunk.blocks >> block & 1)
+                split(partitions, chunk.chunk * kChunkBytes + block * kDiffBlockBytes,
+                      kDiffBlockBytes,
+                      [&](std::size_t i, std::uint64_t bytes) { sums[i].mine_bytes += bytes; });
+    for (const std::uint64_t chunk : theirs)
+        split(partitions, chunk * kChunkBytes, kChunkBytes,
+              [&](std::size_t i, std::uint64_t bytes) { sums[i].theirs_bytes += bytes; });
+    for (Overlap::Shared& each : sums) {
+        const bool is_new = std::none_of(
+            found.shared.begin(), found.shared.end(),
+            [&](const Overlap::Shared& other) { return other.partition == each.partition; });
+        if (each.mine_bytes > 0 && each.theirs_bytes > 0 && is_new) found.shared.push_back(each);
+    }
+}
+
+}  // namespace
+
 Result<Overlap> overlap_of(const std::vector<ChunkBlocks>& mine, const VersionReader& base,
-                           const VersionReader& other, Progress& progress) {
+                           const VersionReader& other, Progress& progress,
+                           std::uint32_t logical_block_bytes) {
     Overlap found;
     const auto theirs = differing_chunks(base.manifest(), other.manifest());
     found.theirs_bytes = theirs.size() * kChunkBytes;
@@ -68,6 +120,11 @@ Result<Overlap> overlap_of(const std::vector<ChunkBlocks>& mine, const VersionRe
             if ((my.blocks & changed) >> block & 1)
                 add(my.chunk * kChunkBytes + block * kDiffBlockBytes);
     }
+    if (mine.empty() || theirs.empty()) return found;
+    const auto before = partitions_of(base, logical_block_bytes);
+    const auto after = partitions_of(other, logical_block_bytes);
+    add_shared(found, before, mine, theirs, base.size_bytes());
+    if (after != before) add_shared(found, after, mine, theirs, base.size_bytes());
     return found;
 }
 

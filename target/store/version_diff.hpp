@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "target/store/partitions.hpp"
 #include "target/store/version_reader.hpp"
 
 namespace goldlink::store {
@@ -41,8 +42,17 @@ struct Overlap {
     std::uint64_t range_count = 0;   // runs of such blocks
     std::vector<Range> ranges;       // the first kMaxRanges
     bool exact = true;               // false: `both` may say too much
+
+    // Partitions that both changed, if in different places, by the tables of both versions. Number
+    // 0: outside of them, or a disk without a table, as a whole.
+    struct Shared {
+        Partition partition;
+        std::uint64_t mine_bytes = 0, theirs_bytes = 0;
+    };
+    std::vector<Shared> shared;
 };
 Result<Overlap> overlap_of(const std::vector<ChunkBlocks>& mine, const VersionReader& base,
-                           const VersionReader& other, Progress& progress);
+                           const VersionReader& other, Progress& progress,
+                           std::uint32_t logical_block_bytes = 512);
 
 }  // namespace goldlink::store

@@ -164,6 +164,7 @@ class FakeTarget(FakeDaemon):
         self.garbage_tasks = {}        # digest -> tasks that ended with it, as GET /gc says
         self.garbage_asked = []        # bodies of POST /gc
         self.garbage_kept = []         # what POST /gc says could not go
+        self.both_partitions = []
 
     def routes(self):
         uuid, name, digest = "([0-9a-f-]{36})", "([^/]+)", "([0-9a-f]{64})"
@@ -405,6 +406,7 @@ class FakeTarget(FakeDaemon):
             self.compared = (base, body["version"])
             return 200, {"base": base, "version": body["version"], "mine_bytes": 20480, "theirs_bytes": 65536,
                          "both_bytes": self.both_bytes, "range_count": 2 if self.both_bytes else 0, "exact": True,
+                         "partitions": self.both_partitions,
                          "ranges": [] if not self.both_bytes else [{"offset_bytes": 4096, "length_bytes": 8192}, {"offset_bytes": 65536, "length_bytes": 4096}]}
 
     def rebase_link(self, link_id, query, request):

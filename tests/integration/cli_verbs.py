@@ -439,7 +439,7 @@ class Links(CliTestCase):
         self.ok("image", "promote", "lesson@2")
         shown = self.ok("link", "rebase", link["id"]).out
         for line in ("on        lesson@1", "newer     lesson@2, as channel production (May)", "written   8.0 KiB by lease",
-                     "by both   nothing", "--take fresh: the disk starts from lesson@2; everything the lease wrote to it is dropped",
+                     "by both   nothing\n\n--take fresh", "--take fresh: the disk starts from lesson@2; everything the lease wrote to it is dropped",
                      "--take written: what the lease wrote stays"):
             self.assertIn(line, shown)
         self.assertEqual(self.ok("link", "rebase", link["id"], "--json").json["overlap"]["mine_bytes"], 8192)

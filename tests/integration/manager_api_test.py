@@ -901,6 +901,21 @@ class EveryOperation(GarbageOperations, TransferOperations, ManagerCase):
         states = {each["number"]: each["state"] for each in self.api.get(f"/images/{self.name}").json["versions"]}
         self.assertEqual((states[1], states[2]), ("ready", "ready"))
 
+    def test_what_both_changed_of_one_partition_is_as_bad_as_of_one_block(self):
+        lease, _, _ = self.kept_behind()
+        self.target.both_bytes = 0
+        self.target.both_partitions = [
+            {"number": 2, "offset_bytes": 1 << 20, "length_bytes": 1 << 30, "mine_bytes": 4096, "theirs_bytes": 65536},
+            {"number": None, "offset_bytes": 0, "length_bytes": 1 << 31, "mine_bytes": 4096, "theirs_bytes": 65536}]
+        try:
+            refused = self.check(self.api.post(f"/links/{lease['id']}/rebase", {"take": "written"}), 409, "overlap")
+            self.assertIn("partition 2, what is outside of partitions, if in different places", refused["detail"])
+            self.assertEqual(refused["overlap"]["partitions"], self.target.both_partitions)
+            self.target.both_partitions = []
+            self.wait_task(self.check(self.api.post(f"/links/{lease['id']}/rebase", {"take": "written"}), 202))
+        finally:
+            self.target.both_bytes, self.target.both_partitions = 12288, []
+
     def test_written_needs_a_version_that_is_as_large(self):
         self.ready_image()
         lease = self.add_lease(self.name, policy="keep")

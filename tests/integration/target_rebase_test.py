@@ -1,6 +1,7 @@
 """Taking a disk that keeps what is written to it to another version, at goldlink-target."""
 
 import os
+import struct
 import unittest
 import uuid
 
@@ -13,14 +14,17 @@ BLOCKS = 16 * MIB // BLOCK
 
 
 class Rebase(processes.TestCase):
-    """The image: 8 MiB of data, 8 MiB of zeros. The newer version changes blocks 3 and 40, and 3000 in the zeros."""
+    """The image: 12 MiB of data, 4 MiB of zeros; partition 1 is blocks 16 to 2047, 2 the rest. The newer version
+    changes blocks 2100 and 2140, and 3200 in the zeros."""
 
     def setUp(self):
         super().setUp()
         self.target = target.Target(self).start()
-        self.content = os.urandom(8 * MIB) + bytes(8 * MIB)
+        entry = lambda first, end: struct.pack("<B3sB3sII", 0, bytes(3), 0x83, bytes(3), first * 8, (end - first) * 8)  # noqa: E731
+        self.content = (bytes(446) + entry(16, 2048) + entry(2048, BLOCKS) + bytes(32) + b"\x55\xaa" +
+                        os.urandom(12 * MIB - 512) + bytes(4 * MIB))
         self.version = self.target.import_image(self.content)
-        self.newer = self.changed(3, 40, 3000)
+        self.newer = self.changed(2100, 2140, 3200)
         self.next = self.target.import_image(self.newer, "next.raw")
 
     def changed(self, *blocks, content=None):
@@ -84,7 +88,7 @@ class Rebase(processes.TestCase):
         for policy in ("keep", "super"):
             with self.subTest(policy=policy):
                 link = self.target.put_link(f"pc-{policy}", self.version, policy)
-                self.write(link, (3, 5))
+                self.write(link, (2100, 50))
                 done = self.rebase(link, "fresh")
                 self.assertEqual((done["take"], done["already"], done["mine_bytes"], done["both_bytes"]),
                                  ("fresh", False, 2 * BLOCK, BLOCK))
@@ -99,19 +103,19 @@ class Rebase(processes.TestCase):
     def test_written_lays_what_was_written_over_the_new_version(self):
         link = self.target.put_link("pc-001", self.version, "keep")
         initiator = self.login(link)
-        written = {5: 0xA1, 6: 0xA2, 2500: 0xA3}
+        written = {50: 0xA1, 60: 0xA2, 1500: 0xA3}
         for at, byte in written.items():
             initiator.write(at * 8, bytes([byte]) * BLOCK)
-        initiator.write(5 * 8 + 1, b"\xA9" * 512)       # a part of a block
+        initiator.write(50 * 8 + 1, b"\xA9" * 512)       # a part of a block
         self.unmap(initiator, 100, 300)                 # stays zero, whatever the new version has there
-        initiator.write(7 * 8, b"\1" * BLOCK)           # and back to what the image has: not written
-        initiator.write(7 * 8, self.content[7 * BLOCK:8 * BLOCK])
-        initiator.write(3000 * 8, bytes(BLOCK))         # zeros over zeros: not written either
+        initiator.write(70 * 8, b"\1" * BLOCK)           # and back to what the image has: not written
+        initiator.write(70 * 8, self.content[70 * BLOCK:71 * BLOCK])
+        initiator.write(3200 * 8, bytes(BLOCK))         # zeros over zeros: not written either
         self.logout(link, initiator)
         expected = bytearray(self.newer)
         for at, byte in written.items():
             expected[at * BLOCK:(at + 1) * BLOCK] = bytes([byte]) * BLOCK
-        expected[5 * BLOCK + 512:5 * BLOCK + 1024] = b"\xA9" * 512
+        expected[50 * BLOCK + 512:50 * BLOCK + 1024] = b"\xA9" * 512
         expected[100 * BLOCK:400 * BLOCK] = bytes(300 * BLOCK)
         done = self.rebase(link, "written")
         self.assertEqual(done["both_bytes"], 0)
@@ -123,20 +127,30 @@ class Rebase(processes.TestCase):
         self.check(self.put_again(link, self.next), 200)
         self.assertEqual(self.put_again(link, self.version).status, 409)
         # It goes on as any overlay does.
-        self.write(link, (5, 9), 0xB7)
-        for at in (5, 9):
+        self.write(link, (50, 90), 0xB7)
+        for at in (50, 90):
             expected[at * BLOCK:(at + 1) * BLOCK] = b"\xB7" * BLOCK
         self.target.restart_after_kill()
         self.assertEqual(self.content_of(link), bytes(expected))
 
     def test_what_both_changed_is_refused_unless_forced(self):
         link = self.target.put_link("pc-001", self.version, "keep")
-        self.write(link, (3, 5, 3000))
+        self.write(link, (2100, 50, 3200))
         self.refused(link, "written", "both changed 8192 bytes in 2 places")
-        self.assertEqual(self.content_of(link), self.with_blocks(self.content, 3, 5, 3000))
+        self.assertEqual(self.content_of(link), self.with_blocks(self.content, 2100, 50, 3200))
         self.assertEqual(len(self.overlays(link)), 1)
         self.assertEqual(self.rebase(link, "written", force=True)["both_bytes"], 2 * BLOCK)
-        self.assertEqual(self.content_of(link), self.with_blocks(self.newer, 3, 5, 3000))
+        self.assertEqual(self.content_of(link), self.with_blocks(self.newer, 2100, 50, 3200))
+
+    def test_what_both_changed_of_one_partition_is_refused_unless_forced(self):
+        link = self.target.put_link("pc-001", self.version, "keep")
+        self.write(link, (50, 2500))
+        self.refused(link, "written", "both changed partition 2, in different places")
+        found = self.check(self.target.api.post(f"/links/{link['id']}/compare", {"version": self.next}), 200)
+        self.assertEqual((found["both_bytes"], found["partitions"]), (0, [
+            {"number": 2, "offset_bytes": 8 * MIB, "length_bytes": 8 * MIB, "mine_bytes": BLOCK, "theirs_bytes": 3 * 65536}]))
+        self.rebase(link, "written", force=True)
+        self.assertEqual(self.content_of(link), self.with_blocks(self.newer, 50, 2500))
 
     def with_blocks(self, content, *blocks, byte=0xEE):
         content = bytearray(content)
@@ -146,13 +160,13 @@ class Rebase(processes.TestCase):
 
     def test_sizes_may_grow_with_what_was_written_and_shrink_without(self):
         link = self.target.put_link("pc-001", self.version, "keep")
-        self.write(link, (5, BLOCKS - 1))
+        self.write(link, (50, 2047))
         smaller = self.target.import_image(self.content[:4 * MIB], "small.raw")
         self.refused(link, "written", "fewer than", to=smaller)
         larger = self.newer + os.urandom(4 * MIB)
         version = self.target.import_image(larger, "large.raw")
         self.rebase(link, "written", to=version)
-        self.assertEqual(self.content_of(link), self.with_blocks(larger, 5, BLOCKS - 1))
+        self.assertEqual(self.content_of(link), self.with_blocks(larger, 50, 2047))
         other = self.target.put_link("pc-002", self.version, "keep")
         self.write(other, (5,))
         self.rebase(other, "fresh", to=smaller)
@@ -219,7 +233,7 @@ class Rebase(processes.TestCase):
         self.rebase(link, "written", lun=1)
         for lun in (0, 1, 2):
             target.qemu_io(self.target.url(link, lun=lun), "read -P 0xEE 20k 4k",
-                           f"read -P {41 if lun == 1 else 0} 160k 4k" if lun == 1 else "read 160k 4k")
+                           f"read -P {2140 % 250 + 1} 8560k 4k" if lun == 1 else "read 8560k 4k")
         self.assertEqual([disk["version"] for disk in self.target.view(link)["running"]],
                          [self.version, self.next, self.version])
 
@@ -257,7 +271,7 @@ class Rebase(processes.TestCase):
 
     def test_killed_at_any_step_it_is_the_old_disk_or_the_new_one(self):
         """The task runs on after the restart. What counts: no moment leaves a mixture, or loses what was written."""
-        blocks = list(range(4, 36)) + list(range(1000, 1200)) + list(range(2500, 2700))
+        blocks = list(range(20, 36)) + list(range(1000, 1200)) + list(range(1500, 1700))
         expected = self.with_blocks(self.newer, *blocks)
         state = self.target.state_dir / "links.json"
         steps = {

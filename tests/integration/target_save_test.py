@@ -154,6 +154,8 @@ class Save(processes.TestCase):
         self.assertEqual(found, {
             "base": self.version, "version": other, "mine_bytes": 7 * BLOCK, "theirs_bytes": 3 * 65536,
             "both_bytes": 5 * BLOCK, "range_count": 3, "exact": True,
+            "partitions": [{"number": None, "offset_bytes": 0, "length_bytes": 16 * MIB, "mine_bytes": 7 * BLOCK,
+                            "theirs_bytes": 3 * 65536}],
             "ranges": [{"offset_bytes": 5 * BLOCK, "length_bytes": 2 * BLOCK},
                        {"offset_bytes": 40 * BLOCK, "length_bytes": 2 * BLOCK},
                        {"offset_bytes": 3000 * BLOCK, "length_bytes": BLOCK}]})

@@ -59,6 +59,10 @@ TEST_CASE("an overlap is what both changed, its ranges joined and bounded") {
     CHECK(few->ranges[2].offset_bytes == 33 * kBlock);
     CHECK(few->ranges[2].length_bytes == kBlock);
     CHECK(few->exact);
+    REQUIRE(few->shared.size() == 1);  // no partition table: the disk is one whole
+    CHECK(few->shared.front().partition.number == 0);
+    CHECK(few->shared.front().mine_bytes == 7 * kBlock);
+    CHECK(few->shared.front().theirs_bytes == 40 * kChunkBytes);
 
     std::vector<ChunkBlocks> all;
     for (std::uint64_t chunk = 0; chunk < 40; ++chunk) all.push_back({chunk, 0xffff});

@@ -14,13 +14,15 @@ type Take = Report["choices"][number]["take"];
 const kButton: Record<Take, string> = { fresh: "Start fresh", written: "Keep what was written" };
 
 function Overlap({ report }: { report: Report }) {
-    const { mine_bytes, theirs_bytes, both_bytes, range_count, exact } = report.overlap;
+    const { mine_bytes, theirs_bytes, both_bytes, range_count, exact, partitions } = report.overlap;
+    const names = partitions.map((each) => (each.number === null ? "what is outside of partitions" : `partition ${each.number}`));
     return (
         <dl>
             <dt>Written by {report.client ?? "the lease"}</dt><dd>{bytes(mine_bytes)}</dd>
             <dt>Changed by {report.image}@{report.to}</dt><dd>{bytes(theirs_bytes)}</dd>
             <dt>Changed by both</dt>
-            <dd>{both_bytes === 0 ? "nothing" : `${exact ? "" : "at most "}${bytes(both_bytes)} in ${range_count} places`}</dd>
+            {names.length > 0 && <dd>{names.join(", ")}</dd>}
+            <dd>{both_bytes === 0 ? "no block" : `${exact ? "" : "at most "}${bytes(both_bytes)} in ${range_count} places`}</dd>
         </dl>
     );
 }
