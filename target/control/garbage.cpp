@@ -39,6 +39,7 @@ std::string reason_of(std::string_view kind) {
     if (kind == "version") return "nobody wants it";
     if (kind == "upload") return "no task waits for it: its import ended, or never began";
     if (kind == "export") return "it was there to be fetched for a day";
+    if (kind == "overlay") return "its link is gone, and it could not be deleted then";
     if (kind == "manifest") return "left by a version that was removed, or not finished";
     if (kind == "chunks") return "no version has them: their removal failed";
     if (kind == "free_space") return "free space of the packs that could not be given back before";
@@ -169,8 +170,18 @@ Result<GarbageReport> GarbageCollector::look(const GarbageRequest& request) cons
             report.items.push_back(item("upload", upload.name, upload.bytes));
     for (const std::string& name : exports_.old())
         report.items.push_back(item("export", name, exports_.bytes_of(name)));
+    for (const LinkTable::LeftOverlays& left : links_.left_overlays())
+        report.items.push_back(item("overlay", left.link_id, left.bytes));
     add_store_items(report, garbage);
     return report;
+}
+
+// What is a file or a folder of its own.
+std::optional<Result<>> GarbageCollector::remove_file(const GarbageItem& file) {
+    if (file.kind == "upload") return uploads_.remove(file.name);
+    if (file.kind == "export") return exports_.remove_file(file.name);
+    if (file.kind == "overlay") return links_.remove_left_overlays(file.name);
+    return std::nullopt;
 }
 
 Result<GarbageReport> GarbageCollector::collect(const GarbageRequest& request,
@@ -188,12 +199,10 @@ Result<GarbageReport> GarbageCollector::collect(const GarbageRequest& request,
     }
     for (const GarbageItem& file : planned.items) {
         if (progress.cancel) return failure(ErrorKind::cancelled, "the clean-up was cancelled");
-        const bool is_upload = file.kind == "upload";
-        if (!is_upload && file.kind != "export") continue;
-        const auto removed =
-            is_upload ? uploads_.remove(file.name) : exports_.remove_file(file.name);
-        if (!removed) {
-            report.kept.push_back({file.kind, file.name, removed.error().message});
+        const auto removed = remove_file(file);
+        if (!removed) continue;
+        if (!*removed) {
+            report.kept.push_back({file.kind, file.name, removed->error().message});
             continue;
         }
         report.items.push_back(file);

@@ -27,9 +27,10 @@
 namespace goldlink::control {
 
 struct GarbageItem {
-    std::string kind;  // version, upload, export, manifest, chunks, free_space, pack, overlay
-    std::string name;  // a digest, or a file's name; "" where there is one of the kind
-    std::uint64_t bytes = 0;                 // that come back
+    // version, upload, export, overlay, manifest, chunks, free_space, pack
+    std::string kind;
+    std::string name;         // a digest, or a file's name; "" where there is one of the kind
+    std::uint64_t bytes = 0;  // that come back
     std::optional<std::uint64_t> own_bytes;  // of a version: in chunks that it alone has
     std::string reason;
 };
@@ -78,6 +79,7 @@ class GarbageCollector {
     struct Protected;
     Protected protected_now() const;
     Result<std::uint64_t> parse_mark(const std::string& mark) const;
+    std::optional<Result<>> remove_file(const GarbageItem& file);
     void collect_versions(const std::vector<GarbageItem>& versions, std::uint64_t mark,
                           GarbageReport& report, store::Progress& progress);
 

@@ -4,12 +4,15 @@
 #include <algorithm>
 #include <boost/json.hpp>
 #include <future>
+#include <map>
 #include <set>
 
 #include "common/file.hpp"
+#include "common/hex.hpp"
 #include "common/json.hpp"
 #include "common/log.hpp"
 #include "target/control/link_table.hpp"
+#include "target/control/upload_spool.hpp"
 
 namespace goldlink::control {
 namespace {
@@ -92,6 +95,65 @@ void LinkTable::remove_orphans() {
             std::filesystem::remove(orphan.parent_path(), error);  // when it was the last
         }
     }
+}
+
+namespace {
+
+std::uint64_t overlay_bytes(const std::filesystem::path& link_folder) {
+    std::uint64_t bytes = 0;
+    std::error_code error, inner;
+    for (const auto& overlay : std::filesystem::directory_iterator(link_folder, error))
+        for (const auto& file : std::filesystem::directory_iterator(overlay.path(), inner))
+            bytes += disk_bytes(file.path());
+    return bytes;
+}
+
+}  // namespace
+
+std::vector<LinkTable::LeftOverlays> LinkTable::left_overlays() {
+    std::map<std::string, std::uint64_t> left;
+    for (const auto& root : {settings_.root, settings_.ram_root}) {
+        if (root.empty()) continue;
+        std::error_code error;
+        for (const auto& folder : std::filesystem::directory_iterator(root, error)) {
+            const std::string id = folder.path().filename().string();
+            if (!is_uuid(id)) continue;  // none of ours
+            {
+                const std::lock_guard lock(mutex_);
+                if (links_.contains(id) || leaving_.contains(id)) continue;
+            }
+            left[id] += overlay_bytes(folder.path());
+        }
+    }
+    std::vector<LeftOverlays> all;
+    for (const auto& [id, bytes] : left) all.push_back({id, bytes});
+    return all;
+}
+
+// A link of that id may be made at any moment, and make its folder: ours is moved aside first, with
+// the table held, then deleted. What is not, the next start deletes.
+Result<> LinkTable::remove_left_overlays(const std::string& link_id) {
+    for (const auto& root : {settings_.root, settings_.ram_root}) {
+        if (root.empty()) continue;
+        const auto aside = root / fmt::format(".left-{}", random_uuid());
+        std::error_code error;
+        {
+            const std::lock_guard lock(mutex_);
+            if (links_.contains(link_id) || leaving_.contains(link_id)) return {};
+            std::filesystem::rename(root / link_id, aside, error);
+        }
+        if (error == std::errc::no_such_file_or_directory) continue;
+        if (error)
+            return system_failure(fmt::format("cannot move {}", (root / link_id).string()),
+                                  error.value());
+        for (const auto& overlay : std::filesystem::directory_iterator(aside, error))
+            GOLDLINK_TRY(disk::LinkDisk::destroy(overlay.path(), {}));
+        std::filesystem::remove(aside, error);
+        if (error)
+            return system_failure(
+                fmt::format("{} holds files that are no overlay's", aside.string()), error.value());
+    }
+    return {};
 }
 
 Result<> LinkTable::load() {

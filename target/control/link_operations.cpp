@@ -365,6 +365,7 @@ OperationResult<> LinkTable::remove(std::string_view id, std::chrono::seconds gr
         if (std::exchange(link->removed, true)) return {};
         unlist(*link);
         links_.erase(link->id);
+        leaving_.insert(link->id);
         --links_per_reactor_[link->reactor];
     }
     if (grace.count() > 0) {
@@ -389,6 +390,8 @@ OperationResult<> LinkTable::remove(std::string_view id, std::chrono::seconds gr
                         (void)disk::LinkDisk::destroy(entry.path(), {});
                     std::filesystem::remove_all(root / link_id, ignored);
                 }
+                const std::lock_guard lock(mutex_);
+                leaving_.erase(link_id);
             });
             closing->set();
         });

@@ -15,6 +15,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <span>
 #include <string>
 #include <unordered_map>
@@ -128,6 +129,15 @@ class LinkTable final : public iscsi::Directory {
     std::map<std::string, disk::ReadCounters> reads_by_version();
     void version_removed(const std::string& digest);
     std::vector<std::string> users_of_version(std::string_view digest) const;
+    // Folders of overlays whose links are gone: their deletion failed, or somebody put them there.
+    // With `remove` they are deleted. Those of a link that is just being removed are not among
+    // them.
+    struct LeftOverlays {
+        std::string link_id;
+        std::uint64_t bytes = 0;
+    };
+    std::vector<LeftOverlays> left_overlays();
+    Result<> remove_left_overlays(const std::string& link_id);
     // Opens again what waited for a version that an import has now brought.
     void retry_problems();
     std::uint64_t revision() const;
@@ -214,6 +224,7 @@ class LinkTable final : public iscsi::Directory {
     std::uint64_t revision_ = 0;
     std::vector<std::size_t> links_per_reactor_;
     std::map<std::string, disk::ReadCounters> ended_reads_;  // of disks that are closed
+    std::set<std::string> leaving_;  // removed links whose overlays are still to be deleted
 
     std::mutex refusals_mutex_;
     RefusalFilter refusals_;

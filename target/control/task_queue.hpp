@@ -27,7 +27,7 @@
 namespace goldlink::control {
 
 struct TaskRequest {
-    std::string id;    // a UUID
+    std::string id;  // a UUID
     // "import", "commit", "save", "rebase", "grow", "verify", "export", "gc"
     std::string kind;
     std::map<std::string, std::string> arguments;

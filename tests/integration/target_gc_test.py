@@ -145,6 +145,32 @@ class Gc(processes.TestCase):
         self.assertEqual([upload["name"] for upload in self.candidates()["uploads"]], ["wanted.raw"])
         self.assertEqual(self.versions(), {digest})
 
+    def test_overlays_of_links_that_are_gone_go_and_no_others(self):
+        content = os.urandom(4 * CHUNK)
+        used = self.import_noted(content)
+        link = self.target.put_link("pc-001", used, policy="keep")
+        initiator = self.login(link)
+        initiator.write(0, b"\x55" * 4096)
+        overlays = self.target.state_dir / "overlays"
+        left, other = overlays / str(uuid.uuid4()) / "lun0-g1", overlays / "not-a-link" / "lun0-g1"
+        for folder in (left, other):  # as when a deletion failed; and what somebody keeps there
+            folder.mkdir(parents=True)
+            (folder / "journal").write_bytes(bytes(4096))
+            (folder / "slots").write_bytes(os.urandom(CHUNK))
+        mark = self.candidates()["mark"]
+        would = self.look(mark)
+        self.assertEqual([(item["kind"], item["name"], item["bytes"]) for item in would["items"]],
+                         [("overlay", left.parent.name, CHUNK + 4096)])
+        self.assertTrue(left.exists())
+        went = self.collect(mark)
+        self.assertEqual((went["items"], went["kept"]), (would["items"], []))
+        self.assertEqual({path.name for path in overlays.iterdir()}, {link["id"], "not-a-link"})
+        self.assertTrue(other.exists())
+        self.assertEqual(initiator.read(0, 8), b"\x55" * 4096)
+        self.check(self.target.api.delete(f"/links/{link['id']}"), 204)
+        processes.wait_until(lambda: not (overlays / link["id"]).exists(), "a removed link's overlays go by themselves")
+        self.assertEqual(self.look(self.candidates()["mark"])["items"], [])
+
     def test_killed_in_the_middle_nothing_wanted_is_lost_and_the_next_one_ends_it(self):
         content = os.urandom(64 * CHUNK)
         wanted = self.import_noted(content)

@@ -135,6 +135,34 @@ async function ask(method, path, body) {
     return JSON.parse(text);
 }
 
+test("what nobody wants is shown first, and then its space comes back", async () => {
+    const upload = async (seed) => {
+        const disk = Buffer.alloc(1024 * 1024);
+        for (let i = 1024; i < disk.length; i += 1) disk[i] = (i * seed) % 251;
+        const answer = await fetch(`${url}/api/v1/images/tidy/content?format=raw`, {
+            method: "PUT", headers: { Authorization: `Bearer ${token}`, "Content-Length": String(disk.length) }, body: disk,
+        });
+        assert.equal(answer.status, 202);
+        let task = await answer.json();
+        while (task.state === "queued" || task.state === "running") task = await ask("GET", `/tasks/${task.id}`);
+        assert.equal(task.state, "done");
+    };
+    for (const seed of [3, 5, 11]) await upload(seed);
+    await page.getByRole("link", { name: "Images" }).click();
+    await page.getByRole("button", { name: "Give space back" }).click();
+    const dialog = page.getByRole("dialog");
+    await dialog.getByLabel("Old versions of images").selectOption("1");
+    await dialog.getByRole("row", { name: /version tidy@2/ }).getByText("superseded").waitFor();
+    await dialog.getByText("would come back").waitFor();
+    await dialog.getByRole("button", { name: "Give back" }).click();
+    await dialog.getByText("came back").waitFor();
+    await dialog.getByRole("button", { name: "Close" }).click();
+    const card = page.getByRole("article", { name: "tidy" });
+    await card.getByText("tidy@3", { exact: true }).waitFor();
+    await card.getByText("tidy@2", { exact: true }).waitFor({ state: "detached" });
+    await card.getByText("tidy@1", { exact: true }).waitFor();
+});
+
 test("a disc is uploaded as one, and a client that installs from it is told when it is done", async () => {
     const disc = Buffer.alloc(300 * 2048);
     disc.write("\u0001CD001\u0001", 16 * 2048, "latin1");

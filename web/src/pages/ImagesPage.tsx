@@ -2,6 +2,7 @@
 import { useState } from "react";
 import { call } from "../api/client";
 import { useChange, useImages, type Image } from "../api/queries";
+import { GarbageDialog } from "../components/GarbageDialog";
 import { ProblemBox } from "../components/ProblemBox";
 import { UploadDialog } from "../components/UploadDialog";
 import { ago, bytes, readsOf } from "../format";
@@ -11,6 +12,7 @@ interface Move { image: string; channel: string; version: number }
 export function ImagesPage() {
     const images = useImages();
     const [uploading, setUploading] = useState(false);
+    const [collecting, setCollecting] = useState(false);
     const move = useChange(
         ({ image, channel, version }: Move) =>
             call("PUT", `/images/${encodeURIComponent(image)}/channels/${encodeURIComponent(channel)}`, { version }),
@@ -20,7 +22,10 @@ export function ImagesPage() {
         <section>
             <div className="title-row">
                 <h1>Images</h1>
-                <button onClick={() => setUploading(true)}>Upload an image</button>
+                <span>
+                    <button className="plain" onClick={() => setCollecting(true)}>Give space back</button>{" "}
+                    <button onClick={() => setUploading(true)}>Upload an image</button>
+                </span>
             </div>
             <ProblemBox error={images.error ?? move.error} />
             {images.data?.length === 0 && <p className="card quiet">No images yet. Upload the disk of a PC that is set up as you like it.</p>}
@@ -28,6 +33,7 @@ export function ImagesPage() {
                 <ImageCard key={image.name} image={image} onMove={(channel, version) => move.mutate({ image: image.name, channel, version })} />
             ))}
             {uploading && <UploadDialog onClose={() => setUploading(false)} />}
+            {collecting && <GarbageDialog onClose={() => setCollecting(false)} />}
         </section>
     );
 }
