@@ -216,6 +216,8 @@ Result<GarbageReport> GarbageCollector::collect(const GarbageRequest& request,
     if (const auto dropped = store_.drop_empty_packs(went); !dropped)
         report.kept.push_back({"pack", "", dropped.error().message});
     add_store_items(report, went);
+    std::stable_partition(report.items.begin(), report.items.end(),
+                          [](const GarbageItem& one) { return one.kind == "version"; });
     log::info("gc: {} things went, {} bytes came back, {} things stay", report.items.size(),
               report.bytes(), report.kept.size());
     return report;

@@ -10,9 +10,10 @@ import subprocess
 import tempfile
 import threading
 import unittest
+import uuid
 
 from harness import iscsi
-from harness.processes import wait_until
+from harness.processes import Api, wait_until
 from harness.up import Up, run_cli
 
 MIB = 1 << 20
@@ -180,6 +181,25 @@ class Images(CliTestCase):
             self.ok("image", "verify", f"tidy@{number}")
         self.assertIn("nothing went", self.ok("gc").out)
         self.refused("gc", "--keep-versions", "0", code=2)
+
+    def test_gc_collects_what_the_registry_never_heard_of(self):
+        # As after a registry was restored from a backup: the target has done what nobody remembers.
+        self.image("remembered")
+        control = Api(f"unix:{up.state_dir}/run/target.sock")
+        content = os.urandom(4 * 65536)
+        self.assertEqual(control.put("/uploads/forgotten.raw", content).status, 200)
+        self.assertEqual(control.put("/uploads/left.raw", content).status, 200)
+        task = {"id": str(uuid.uuid4()), "upload": "forgotten.raw", "format": "raw"}
+        self.assertEqual(control.post("/imports", task).status, 202)
+        digest = wait_until(lambda: control.get(f"/imports/{task['id']}").json.get("version"), "imported")["digest"]
+        shown = self.ok("gc", "--dry-run").out
+        self.assertRegex(shown, rf"version +{digest[:12]} +256\.0 KiB +256\.0 KiB +no image has it")
+        self.assertRegex(shown, r"upload +left.raw +256\.0 KiB +- +no task waits for it")
+        went = self.ok("gc", "--json").json["result"]
+        self.assertEqual([(item["kind"], item["bytes"]) for item in went["items"]], [("version", 1 << 18), ("upload", 1 << 18)])
+        self.assertNotIn(digest, [version["digest"] for version in control.get("/versions").json])
+        self.assertEqual(control.get("/gc").json["uploads"], [])
+        self.ok("image", "verify", "remembered")
 
     def test_list_and_remove(self):
         self.image("shortlived")

@@ -21,6 +21,11 @@ std::uint64_t collect_ok(ImageStore& store, StoreGarbage& went) {
     return progress.done_bytes;
 }
 
+// The filesystem may take some blocks of its own for a file with many holes.
+std::uint64_t allocated_chunks(const std::filesystem::path& folder) {
+    return allocated_bytes(folder) / kChunkBytes;
+}
+
 void check_nothing_left(ImageStore& store) {
     const auto garbage = store.garbage({});
     REQUIRE(garbage);
@@ -65,10 +70,10 @@ TEST_CASE("what versions give back is told as they go one after the other, and t
     CHECK(garbage.packs[0].name == "00000000.pack");
     CHECK(store->garbage({digests[0]})->packs.empty());
 
-    const auto before = allocated_bytes(folder / "store/packs");
+    const auto before = allocated_chunks(folder / "store/packs");
     REQUIRE(store->remove(digests[0]));
     REQUIRE(store->remove(digests[1]));
-    CHECK(before - allocated_bytes(folder / "store/packs") == 3 * kChunkBytes);
+    CHECK(before - allocated_chunks(folder / "store/packs") == 3);
     CHECK(read_version(**store->open_version(digests[2])) == disk);
 }
 
@@ -87,15 +92,15 @@ TEST_CASE("packs that were copied with their holes filled give the space of free
     const auto bytes = read_whole(pack);
     REQUIRE(bytes.size() == 48 * kChunkBytes);
     write_file(pack, bytes);
-    REQUIRE(allocated_bytes(folder / "store/packs") == 48 * kChunkBytes);
+    REQUIRE(allocated_chunks(folder / "store/packs") == 48);
 
     auto store = open_store(folder / "store");
     CHECK(store->garbage({})->free_slot_bytes == 40 * kChunkBytes);
-    CHECK(allocated_bytes(folder / "store/packs") == 48 * kChunkBytes);
+    CHECK(allocated_chunks(folder / "store/packs") == 48);
     StoreGarbage went;
     CHECK(collect_ok(*store, went) == 40 * kChunkBytes);
     CHECK(went.free_slot_bytes == 40 * kChunkBytes);
-    CHECK(allocated_bytes(folder / "store/packs") == 8 * kChunkBytes);
+    CHECK(allocated_chunks(folder / "store/packs") == 8);
     check_nothing_left(*store);
     CHECK(read_version(**store->open_version(kept)) == random_bytes(8 * kChunkBytes, 2));
     // The slots are free as before: what comes next goes there.
