@@ -191,3 +191,22 @@ test("a disc is uploaded as one, and a client that installs from it is told when
     const shown = (await ask("GET", "/links?client=PC-009")).items[0];
     assert.equal(shown.install, false);
 });
+
+test("a disk that keeps its changes is shown a newer version and started from it", async () => {
+    const { id } = await ask("POST", "/images/school-pc/grow", { size_bytes: 4 * 1024 * 1024, channel: "production" });
+    for (let state = ""; state !== "done"; ) {
+        ({ state } = await ask("GET", `/tasks/${id}`));
+        assert.ok(["queued", "running", "done"].includes(state), state);
+    }
+    await page.reload();
+    const row = page.getByRole("row", { name: /PC-009/ });
+    await row.getByRole("button", { name: "production is @2" }).click();
+    const dialog = page.getByRole("dialog");
+    await dialog.getByText("everything PC-009 wrote to it is dropped").waitFor();
+    await dialog.getByText("no block", { exact: true }).waitFor();
+    await dialog.getByRole("button", { name: "Start fresh" }).click();
+    await dialog.getByText("the disk starts from school-pc@2").waitFor();
+    await dialog.getByRole("button", { name: "Done" }).click();
+    await row.getByText("school-pc@2").waitFor();
+    assert.equal(await row.getByRole("button", { name: "production is @2" }).count(), 0);
+});
