@@ -91,9 +91,12 @@ void print_link(const json::value& link) {
     line("username", text_of(link, "username"));
     line("secret", text_of(link, "secret"));
     line("url", text_of(link, "url"));
-    if (const auto disks = items_of(link, "disks"); disks.size() > 1)
-        for (const auto& disk : disks)
-            line(fmt::format("lun {}", int_of(disk, "lun")), disk_cell(disk));
+    const auto disks = items_of(link, "disks");
+    for (const auto& disk : disks) {
+        if (disks.size() > 1) line(fmt::format("lun {}", int_of(disk, "lun")), disk_cell(disk));
+        if (const auto problem = text_of(disk, "problem"); !problem.empty())
+            line("problem", fmt::format("LUN {}: {}", int_of(disk, "lun"), problem));
+    }
     if (const auto* install = member(link, "install"); install != nullptr && *install == true)
         line("starts",
              "the CD-ROM, with LUN 0 attached; 'goldlink link set ID --no-install' ends it");

@@ -60,13 +60,16 @@ json::object view_json(const LinkView& view, const Damages& damages) {
                            {"version", disk.version},
                            {"policy", to_string(disk.policy)},
                            {"type", to_string(disk.type)}};
-        for (const LinkReport::Disk& open : report.disks)
-            if (open.state.lun == disk.lun && disk.type == DiskType::disk)
-                shown["overlay"] = overlay_json(open.overlay);
-        const auto damage = damages.find(disk.version);
+        std::vector<std::string> problems;
+        for (const LinkReport::Disk& open : report.disks) {
+            if (open.state.lun != disk.lun || disk.type != DiskType::disk) continue;
+            shown["overlay"] = overlay_json(open.overlay);
+            if (open.overlay.storage_failed) problems.emplace_back(kStorageFailed);
+        }
+        if (const auto damage = damages.find(disk.version); damage != damages.end())
+            problems.push_back(fmt::format("its version is damaged: {}", damage->second));
         shown["problem"] = nullptr;
-        if (damage != damages.end())
-            shown["problem"] = fmt::format("its version is damaged: {}", damage->second);
+        if (!problems.empty()) shown["problem"] = fmt::format("{}", fmt::join(problems, "; "));
         running.push_back(std::move(shown));
     }
     o["running"] = std::move(running);

@@ -8,6 +8,7 @@
 
 #include "common/check.hpp"
 #include "common/event_log.hpp"
+#include "common/log.hpp"
 
 namespace goldlink::control {
 namespace {
@@ -53,13 +54,19 @@ LiveLink::LiveLink(reactor::Reactor& reactor, const OverlaySettings& settings,
 
 Result<std::shared_ptr<OpenUnits>> LiveLink::open(const UnitsPlan& plan) {
     const std::weak_ptr<LiveLink> self = weak_from_this();
-    return OpenUnits::open(
-        plan, settings_, reactor_, current_.units, held_disks_,
-        [self, state = plan.generation](std::uint16_t lun, int percent) {
-            if (const auto link = self.lock())
-                link->listener_.event("space_warning", state, {{"lun", lun}, {"percent", percent}});
-        },
-        listener_.run_behind);
+    OpenUnits::DiskListener listener;
+    listener.space_warning = [self, state = plan.generation](std::uint16_t lun, int percent) {
+        if (const auto link = self.lock())
+            link->listener_.event("space_warning", state, {{"lun", lun}, {"percent", percent}});
+    };
+    listener.storage_failed = [self, state = plan.generation,
+                               link_id = plan.link_id](std::uint16_t lun) {
+        log::error("link {}, lun {}: {}", link_id, lun, kStorageFailed);
+        if (const auto link = self.lock())
+            link->listener_.event("storage_failed", state, {{"lun", lun}});
+    };
+    return OpenUnits::open(plan, settings_, reactor_, current_.units, held_disks_, listener,
+                           listener_.run_behind);
 }
 
 Result<> LiveLink::replace_current(const UnitsPlan& plan) {

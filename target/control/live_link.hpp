@@ -50,6 +50,12 @@ struct LiveLinkListener {
     std::function<void(std::vector<std::string> overlays)> overlays_released;
 };
 
+// For an admin, of a disk of which OverlayUsage says so.
+inline constexpr std::string_view kStorageFailed =
+    "this server's storage could not keep what was written to the overlay (its system log says "
+    "why); nothing more is written to it until goldlink-target is started again, and writes that "
+    "were not flushed before may be lost";
+
 struct LiveSession {
     iscsi::SessionInfo info;
     std::string since;  // RFC 3339

@@ -74,7 +74,7 @@ namespace {
 
 Result<std::shared_ptr<OpenDisk>> open_disk(const UnitsPlan& plan, std::size_t index,
                                             const OverlaySettings& settings, reactor::IoRing& ring,
-                                            const OpenUnits::SpaceWarning& on_space_warning) {
+                                            const OpenUnits::DiskListener& listener) {
     const DiskState& state = plan.generation.disks[index];
     if (state.type == DiskType::cdrom)
         return std::make_shared<OpenDisk>(
@@ -95,8 +95,11 @@ Result<std::shared_ptr<OpenDisk>> open_disk(const UnitsPlan& plan, std::size_t i
         return Failure(std::move(opened).error().with_context(
             fmt::format("cannot open overlay {} of lun {}", state.overlay, state.lun)));
     auto disk = std::make_shared<OpenDisk>(state, std::move(*opened));
-    disk->disk->on_space_warning = [on_space_warning, &disk = *disk](int percent) {
-        on_space_warning(disk.state.lun, percent);
+    disk->disk->on_storage_failed = [tell = listener.storage_failed, lun = state.lun] {
+        tell(lun);
+    };
+    disk->disk->on_space_warning = [tell = listener.space_warning, &disk = *disk](int percent) {
+        tell(disk.state.lun, percent);
         for (const auto& user : disk.users)
             if (const auto units = user.lock()) units->device().space_warning(disk.state.lun);
     };
@@ -125,7 +128,7 @@ std::shared_ptr<OpenDisk> shared_disk(const std::shared_ptr<OpenUnits>& running,
 Result<std::shared_ptr<OpenUnits>> OpenUnits::open(
     const UnitsPlan& plan, const OverlaySettings& settings, reactor::Reactor& reactor,
     const std::shared_ptr<OpenUnits>& running, const std::vector<std::weak_ptr<OpenDisk>>& held,
-    const SpaceWarning& on_space_warning, const RunBehind& run_behind) {
+    const DiskListener& listener, const RunBehind& run_behind) {
     auto units = std::make_shared<OpenUnits>();
     std::size_t shared = 0;
     for (std::size_t i = 0; i < plan.generation.disks.size(); ++i) {
@@ -133,8 +136,7 @@ Result<std::shared_ptr<OpenUnits>> OpenUnits::open(
         if (disk) {
             ++shared;
         } else {
-            GOLDLINK_TRY_ASSIGN(disk,
-                                open_disk(plan, i, settings, reactor.ring(), on_space_warning));
+            GOLDLINK_TRY_ASSIGN(disk, open_disk(plan, i, settings, reactor.ring(), listener));
         }
         units->disks_.push_back(std::move(disk));
     }
@@ -210,6 +212,7 @@ disk::OverlayUsage OpenUnits::usage() const {
         sum.quota_bytes += one.quota_bytes;
         sum.ram_bytes += one.ram_bytes;
         sum.journal_bytes += one.journal_bytes;
+        sum.storage_failed = sum.storage_failed || one.storage_failed;
     }
     return sum;
 }

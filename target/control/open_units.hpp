@@ -51,7 +51,11 @@ struct OpenDisk {  // closes its disk when the last generation that uses it lets
 
 class OpenUnits : public std::enable_shared_from_this<OpenUnits> {
   public:
-    using SpaceWarning = std::function<void(std::uint16_t lun, int percent)>;
+    // What a disk tells; called on the reactor.
+    struct DiskListener {
+        std::function<void(std::uint16_t lun, int percent)> space_warning;
+        std::function<void(std::uint16_t lun)> storage_failed;
+    };
     // Runs work that may block, off the reactor and in order.
     using RunBehind = std::function<void(std::function<void()> work)>;
 
@@ -61,7 +65,7 @@ class OpenUnits : public std::enable_shared_from_this<OpenUnits> {
     static Result<std::shared_ptr<OpenUnits>> open(
         const UnitsPlan& plan, const OverlaySettings& settings, reactor::Reactor& reactor,
         const std::shared_ptr<OpenUnits>& running, const std::vector<std::weak_ptr<OpenDisk>>& held,
-        const SpaceWarning& on_space_warning, const RunBehind& run_behind);
+        const DiskListener& listener, const RunBehind& run_behind);
 
     scsi::Device& device() { return *device_; }
     const std::vector<std::shared_ptr<OpenDisk>>& disks() const { return disks_; }

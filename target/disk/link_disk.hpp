@@ -43,6 +43,8 @@ struct OverlayUsage {
     std::uint64_t quota_bytes = 0;
     std::uint64_t ram_bytes = 0;  // of which in tmpfs
     std::uint64_t journal_bytes = 0;
+    // Storage could not make data durable: no more writes are taken until the disk is opened again.
+    bool storage_failed = false;
 };
 
 struct ReadCounters {
@@ -69,6 +71,8 @@ class LinkDisk : public Disk {
     // Set once by the owner: called on the reactor at 80 and 95 % of quota or of free space,
     // and when full.
     std::function<void(int percent)> on_space_warning;
+    // Likewise: called on the reactor when storage has failed (OverlayUsage).
+    std::function<void()> on_storage_failed;
     // Set by the owner while a boot is recorded: notes every read. A CD-ROM records none.
     std::shared_ptr<ReadTrace> read_trace;
     // Waits for nothing: no request may be in flight. Keeps the files.

@@ -449,7 +449,7 @@ std::optional<ThinSpace> OverlayDisk::space() const {
 
 OverlayUsage OverlayDisk::usage() const {
     return {overlay_->used_blocks() * kBlockBytes, overlay_->quota_blocks() * kBlockBytes,
-            overlay_->slots().ram_bytes(), overlay_->journal_bytes()};
+            overlay_->slots().ram_bytes(), overlay_->journal_bytes(), overlay_->sync_failed()};
 }
 
 // ---- Snapshots

@@ -29,8 +29,6 @@ class OverlayDisk final : public LinkDisk {
     ReadCounters counters() const override { return counters_; }
     void take_snapshot(SnapshotTaken taken) override;
     void close() override;
-    // Storage failed to make data durable: no more writes are taken until it is opened again.
-    bool storage_failed() const { return overlay_->sync_failed(); }
 
   private:
     // A run of bytes in one file that is contiguous there and, but for edge blocks, in memory.

@@ -111,10 +111,7 @@ void OverlayDisk::end_flush(Outcome outcome) noexcept {
     for (Request* request = finished; request != nullptr; request = request->next)
         request->outcome = outcome;
     if (overlay_->sync_failed()) {
-        log::error(
-            "storage of an overlay failed to make data durable: the link's disk takes no more "
-            "writes "
-            "until its target is opened again");
+        if (on_storage_failed) on_storage_failed();
         while (flush_queued_ != nullptr) {
             Request& request = *std::exchange(flush_queued_, flush_queued_->next);
             request.outcome = Outcome::write_failed;

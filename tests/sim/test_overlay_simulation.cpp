@@ -410,7 +410,7 @@ class Simulation {
     // A disk whose storage failed to make data durable says so and takes no more: opened again, it
     // holds any of what was not flushed.
     void note_failed_storage() {
-        if (static_cast<const OverlayDisk&>(*disk_).storage_failed()) model_->shaken();
+        if (disk_->usage().storage_failed) model_->shaken();
     }
 
     static bool mutating(const Request& request) {

@@ -1,5 +1,5 @@
-// A sync that fails while its process is killed: the kernel told nobody that is left, and takes the
-// pages for clean. What a later flush says is durable must be so all the same.
+// Syncs that fail: the kernel takes the pages for clean, whoever heard of it. What a later flush
+// says is durable must be so all the same, and an owner is told.
 #include <catch2/catch.hpp>
 
 #include "common/log.hpp"
@@ -91,4 +91,32 @@ TEST_CASE("a failed sync that nobody heard of does not make a later flush untrue
     CHECK(read == first);
     REQUIRE(room.perform(Operation::read, read, 5) == Outcome::ok);
     CHECK(read == second);
+}
+
+TEST_CASE("a disk whose storage failed says so, takes no write, and can be opened again") {
+    Room room;
+    int told = 0;
+    room.disk->on_storage_failed = [&told] { ++told; };
+    std::vector<std::uint8_t> kept(kBlock, 0x11), lost(kBlock, 0x22), read(kBlock);
+    REQUIRE(room.perform(Operation::write, kept, 3) == Outcome::ok);
+    REQUIRE(room.perform(Operation::flush, read, 0) == Outcome::ok);
+    CHECK_FALSE(room.disk->usage().storage_failed);
+    REQUIRE(room.perform(Operation::write, lost, 5) == Outcome::ok);
+    room.storage.faults.sync_error = 100;
+    CHECK(room.perform(Operation::flush, read, 0) == Outcome::write_failed);
+    room.storage.faults.sync_error = 0;
+    CHECK(told == 1);
+    CHECK(room.disk->usage().storage_failed);
+    CHECK(room.perform(Operation::write, lost, 6) == Outcome::write_failed);
+    CHECK(room.perform(Operation::flush, read, 0) == Outcome::write_failed);
+    CHECK(told == 1);
+    REQUIRE(room.perform(Operation::read, read, 3) == Outcome::ok);
+    CHECK(read == kept);
+    room.disk->close();
+    room.open();
+    CHECK_FALSE(room.disk->usage().storage_failed);
+    REQUIRE(room.perform(Operation::read, read, 3) == Outcome::ok);
+    CHECK(read == kept);
+    REQUIRE(room.perform(Operation::write, lost, 6) == Outcome::ok);
+    REQUIRE(room.perform(Operation::flush, read, 0) == Outcome::ok);
 }
