@@ -115,6 +115,8 @@ Result<> serve(const Options& options) {
     control::BootTraces traces(state_dir / "boot-traces", *store,
                                std::chrono::seconds(options.boot_trace_seconds));
     GOLDLINK_TRY(traces.load());
+    control::Pins pins(state_dir / "pins.json", *store, traces);
+    GOLDLINK_TRY(pins.load());
     const Reactors reactors(options.reactors);
 
     control::OverlaySettings overlays;
@@ -165,6 +167,7 @@ Result<> serve(const Options& options) {
                                     *garbage,
                                     *events,
                                     traces,
+                                    pins,
                                     portals,
                                     overlays.root,
                                     options.advertise,

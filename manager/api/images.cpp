@@ -197,6 +197,20 @@ Answer set_channel(Call& call) {
     });
 }
 
+Answer set_pin(Call& call, bool pinned) {
+    GOLDLINK_TRY_CALL(const std::string channel, channel_param(call));
+    GOLDLINK_TRY_CALL([[maybe_unused]] const auto nothing, body_object(call, {}, true));
+    const LiveVersions live = live_versions(call.services);
+    return call.services.pool.transact([&](db::Connection& c) -> Answer {
+        GOLDLINK_TRY_CALL(const db::Image image, needed_image(c, call));
+        GOLDLINK_TRY_ASSIGN(const bool found, db::set_pinned(c, image.id, channel, pinned));
+        if (!found) return refuse_missing(fmt::format("channel {}:{}", image.name, channel));
+        if (!pinned) return no_content();
+        GOLDLINK_TRY_CALL(const json::object shown, image_view(c, image, live));
+        return json_response(200, shown);
+    });
+}
+
 Answer remove_channel(Call& call) {
     GOLDLINK_TRY_CALL(const std::string channel, channel_param(call));
     return call.services.pool.transact([&](db::Connection& c) -> Answer {
@@ -232,6 +246,13 @@ void add_image_routes(Table& table) {
              }});
     table.push_back({"PUT", "/images/{image}/channels/{channel}", kWrite, {}, set_channel});
     table.push_back({"DELETE", "/images/{image}/channels/{channel}", kWrite, {}, remove_channel});
+    table.push_back({"PUT", "/images/{image}/channels/{channel}/pin", kWrite, {}, [](Call& call) {
+                         return set_pin(call, true);
+                     }});
+    table.push_back(
+        {"DELETE", "/images/{image}/channels/{channel}/pin", kWrite, {}, [](Call& call) {
+             return set_pin(call, false);
+         }});
 }
 
 }  // namespace goldlink::manager::api

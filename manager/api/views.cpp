@@ -65,6 +65,7 @@ json::object view(const db::Version& version, const json::object* live) {
         {"verified_at", member(live, "verified_at")},
         {"reads", member(live, "reads")},
         {"boot_trace", member(live, "boot_trace")},
+        {"pin", only(member(live, "pin"), {"wanted_bytes", "pinned_bytes", "problem"})},
         {"parent", nullable(version.parent)},
         {"made_by", version.made_by.empty() ? json::value(nullptr) : json::value(version.made_by)},
         {"created_at", version.created_at}};
@@ -74,8 +75,12 @@ json::object view(const db::Image& image, const std::vector<db::Version>& versio
                   const std::vector<db::Channel>& channels,
                   const std::map<std::string, json::object>& live) {
     json::object by_name;
+    json::array pinned;
     for (const db::Channel& channel : channels)
-        if (channel.image_id == image.id) by_name[channel.name] = channel.version;
+        if (channel.image_id == image.id) {
+            by_name[channel.name] = channel.version;
+            if (channel.pinned) pinned.emplace_back(channel.name);
+        }
     json::array list;
     json::value size = nullptr;
     for (const db::Version& version : versions) {
@@ -87,6 +92,7 @@ json::object view(const db::Image& image, const std::vector<db::Version>& versio
     return {{"name", image.name},         {"kind", image.kind},
             {"note", image.note},         {"created_at", image.created_at},
             {"size_bytes", size},         {"channels", std::move(by_name)},
+            {"pinned_channels", std::move(pinned)},
             {"versions", std::move(list)}};
 }
 

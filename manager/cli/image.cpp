@@ -137,6 +137,8 @@ std::string cache_lines(const json::value& image, const std::string& name,
                                     ? "read ahead " + format_time(text_of(trace, "prewarmed_at"))
                                     : "not read ahead since the start");
         }
+        if (const auto pinned = pin_line(version); !pinned.empty())
+            line += (line.empty() ? "" : "; ") + pinned;
         if (!line.empty()) out += fmt::format("{}@{}: {}\n", name, number, line);
     }
     return out.empty() ? out : "\n" + out;
@@ -324,6 +326,7 @@ void add_image_verbs(CLI::App& root, Session& session) {
     add_image_export(noun, session);
     add_image_copies(noun, session);
     add_image_health(noun, session);
+    add_image_pins(noun, session);
     const auto add_version_options = [&](CLI::App* verb) {
         verb->add_option("--version-note", arguments->note, "What this version is")
             ->type_name("TEXT");

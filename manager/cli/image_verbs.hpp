@@ -17,11 +17,14 @@ std::string check_image_name(const std::string& text);  // a validator: no chann
 std::string size_cell(const json::value& object, std::string_view name);
 // What mends a damaged version, such as win11@7.
 std::string repair_advice(const std::string& subject);
+// "pinned, 3.1 GiB of 3.1 GiB in memory"; "" for a version that is not pinned.
+std::string pin_line(const json::value& version);
 
 // Each in a file of its own.
 void add_image_import(CLI::App& noun, Session& session);
 void add_image_export(CLI::App& noun, Session& session);
 void add_image_copies(CLI::App& noun, Session& session);  // push and pull
 void add_image_health(CLI::App& noun, Session& session);  // verify and repair
+void add_image_pins(CLI::App& noun, Session& session);
 
 }  // namespace goldlink::cli

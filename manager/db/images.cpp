@@ -106,12 +106,12 @@ Result<std::vector<Version>> versions_of(Connection& c,
 Result<std::vector<Channel>> channels_of(Connection& c,
                                          const std::vector<std::int64_t>& image_ids) {
     GOLDLINK_TRY_ASSIGN(const Rows rows,
-                        c.query("SELECT ch.image_id, ch.name, v.number FROM channels ch"
+                        c.query("SELECT ch.image_id, ch.name, v.number, ch.pinned FROM channels ch"
                                 " JOIN versions v ON v.id = ch.version_id"
                                 " WHERE ch.image_id = ANY ($1::bigint[]) ORDER BY ch.name",
                                 {array_literal(image_ids)}));
     return rows.map([](const Row& row) {
-        return Channel{row.integer(0), row.text(1), row.integer(2)};
+        return Channel{row.integer(0), row.text(1), row.integer(2), row.boolean(3)};
     });
 }
 
@@ -241,6 +241,24 @@ Result<> set_channel(Connection& c, std::int64_t image_id, const std::string& ch
                 " AND policy = 'discard' AND version_id <> $3",
                 {image_id, channel, version_id}));
     return {};
+}
+
+Result<bool> set_pinned(Connection& c, std::int64_t image_id, const std::string& channel,
+                        bool pinned) {
+    GOLDLINK_TRY_ASSIGN(
+        const Rows rows,
+        c.query("UPDATE channels SET pinned = $3 WHERE image_id = $1 AND name = $2",
+                {image_id, channel, pinned}));
+    return rows.affected() > 0;
+}
+
+Result<std::vector<std::string>> pinned_digests(Connection& c) {
+    GOLDLINK_TRY_ASSIGN(
+        const Rows rows,
+        c.query("SELECT v.digest FROM channels ch JOIN versions v ON v.id = ch.version_id"
+                " WHERE ch.pinned AND v.digest IS NOT NULL"
+                " GROUP BY v.digest ORDER BY min(v.id) LIMIT 1000"));
+    return rows.map(first_text);
 }
 
 Result<bool> delete_channel(Connection& c, std::int64_t image_id, const std::string& channel) {

@@ -53,6 +53,11 @@ Result<> delete_version(Connection& c, std::int64_t version_id);
 // overlay belongs to the version it was made on).
 Result<> set_channel(Connection& c, std::int64_t image_id, const std::string& channel,
                      std::int64_t version_id);
+// False when there is no such channel.
+Result<bool> set_pinned(Connection& c, std::int64_t image_id, const std::string& channel,
+                        bool pinned);
+// Of the versions that pinned channels point at, in a fixed order.
+Result<std::vector<std::string>> pinned_digests(Connection& c);
 Result<bool> delete_channel(Connection& c, std::int64_t image_id, const std::string& channel);
 
 // Resolves a parsed reference; nullopt when there is no such image, channel or ready version.

@@ -33,6 +33,7 @@ struct Channel {
     std::int64_t image_id = 0;
     std::string name;
     std::int64_t version = 0;
+    bool pinned = false;
 };
 
 // An image reference resolved: `win11:production` has the channel, `win11@7` none.

@@ -37,6 +37,7 @@ std::string stuck_problem(const std::string& last_stage) {
 Reconciler::Reconciler(Services& services)
     : services_(services),
       links_(services),
+      pins_(services),
       pxe_(services),
       tasks_(services),
       target_events_(services, services.target, leading_) {
@@ -79,16 +80,18 @@ Result<> Reconciler::lead() {
     log::info("this manager reconciles");
     leading_ = true;
     links_.forget();
+    pins_.forget();
     pxe_.forget();
     Watch& watch = services_.watch;
     while (!watch.stopping()) {
         const std::uint64_t seen = watch.count(Topic::work);
         GOLDLINK_TRY(tasks_.round(connection));
         GOLDLINK_TRY(links_.round(connection));
+        GOLDLINK_TRY(pins_.round(connection));
         GOLDLINK_TRY(pxe_.round(connection));
         GOLDLINK_TRY(housekeeping(connection));
-        const auto next =
-            std::min({links_.next_try(), pxe_.next_try(), tasks_.next_try(), next_jobs_});
+        const auto next = std::min(
+            {links_.next_try(), pins_.next_try(), pxe_.next_try(), tasks_.next_try(), next_jobs_});
         const auto pause = std::chrono::duration_cast<milliseconds>(next - Clock::now());
         watch.wait(Topic::work, seen,
                    std::clamp(pause, milliseconds(10), milliseconds(seconds(1))));

@@ -10,6 +10,7 @@
 
 #include "manager/reconcile/collector.hpp"
 #include "manager/reconcile/link_sync.hpp"
+#include "manager/reconcile/pin_sync.hpp"
 #include "manager/reconcile/pxe_sync.hpp"
 #include "manager/reconcile/task_sync.hpp"
 #include "manager/services.hpp"
@@ -32,6 +33,7 @@ class Reconciler {
     Services& services_;
     std::atomic<bool> leading_{false};
     LinkSync links_;
+    PinSync pins_;
     PxeSync pxe_;
     TaskSync tasks_;
     Collector target_events_;

@@ -245,4 +245,10 @@ std::optional<BootTraces::Info> BootTraces::info(const std::string& version) con
     return found->second.info;
 }
 
+std::vector<std::uint32_t> BootTraces::chunks(const std::string& version) const {
+    const std::lock_guard lock(mutex_);
+    const auto found = traces_.find(version);
+    return found == traces_.end() ? std::vector<std::uint32_t>() : *found->second.chunks;
+}
+
 }  // namespace goldlink::control

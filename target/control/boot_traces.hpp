@@ -60,6 +60,8 @@ class BootTraces {
         std::uint64_t prewarmed_bytes = 0;
     };
     std::optional<Info> info(const std::string& version) const;
+    // In the order in which they were first read; none for a version without a trace.
+    std::vector<std::uint32_t> chunks(const std::string& version) const;
 
   private:
     struct Trace {

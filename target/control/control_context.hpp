@@ -10,6 +10,7 @@
 #include "target/control/export_files.hpp"
 #include "target/control/garbage.hpp"
 #include "target/control/link_table.hpp"
+#include "target/control/pins.hpp"
 #include "target/control/server_paths.hpp"
 #include "target/control/task_queue.hpp"
 #include "target/control/transfers.hpp"
@@ -33,6 +34,7 @@ struct ControlContext {
     GarbageCollector& garbage;
     EventLog& events;
     BootTraces& traces;
+    Pins& pins;
     iscsi::PortalSet& portals;
     std::filesystem::path overlay_folder;
     std::string advertised_portal;  // "": chosen from the portals' addresses

@@ -27,7 +27,8 @@ http::Response get_status(ControlContext& context) {
                  {"links", context.links.size()},
                  {"sessions", context.portals.session_count()},
                  {"store", json::object{{"free_bytes", context.store.free_bytes()},
-                                        {"resident_bytes", context.store.resident_bytes()}}},
+                                        {"resident_bytes", context.store.resident_bytes()},
+                                        {"pinned_bytes", context.store.pinned_bytes()}}},
                  {"overlay", json::object{{"free_bytes", free_bytes_at(context.overlay_folder)}}},
                  {"io", context.io_kind},
                  {"uptime_seconds", uptime_seconds(context)}});
@@ -145,8 +146,10 @@ std::string render_metrics(ControlContext& context) {
         image.add(fmt::format("{{version=\"{}\",cache=\"miss\"}}", version), reads.cache_misses);
     }
     Family(out, "goldlink_image_resident_bytes", "gauge",
-           "Image chunks kept in locked memory because they are read most")
+           "Image chunks kept in locked memory: read most, or pinned")
         .add("", context.store.resident_bytes());
+    Family(out, "goldlink_image_pinned_bytes", "gauge", "Of which pinned: they stay")
+        .add("", context.store.pinned_bytes());
     Family free(out, "goldlink_free_bytes", "gauge", "Free space on the filesystem");
     free.add("{of=\"store\"}", context.store.free_bytes());
     free.add("{of=\"overlay\"}", free_bytes_at(context.overlay_folder));

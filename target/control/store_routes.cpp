@@ -179,7 +179,24 @@ json::object version_json(ControlContext& context, const ReadsByVersion& reads,
         if (!trace->prewarmed_at.empty()) shown["prewarmed_at"] = trace->prewarmed_at;
         o["boot_trace"] = std::move(shown);
     }
+    o["pin"] = nullptr;
+    if (const auto pin = context.pins.info(info.digest)) {
+        json::object shown{{"wanted_bytes", pin->wanted_bytes},
+                           {"pinned_bytes", pin->pinned_bytes},
+                           {"problem", nullptr}};
+        if (!pin->problem.empty()) shown["problem"] = pin->problem;
+        o["pin"] = std::move(shown);
+    }
     return o;
+}
+
+http::Response put_pins(ControlContext& context, const http::Request& request) {
+    const auto body = body_object(request);
+    if (!body) return http::problem(body.error());
+    auto digests = parse_pins(*body);
+    if (!digests) return http::problem(digests.error());
+    if (auto set = context.pins.set(std::move(*digests)); !set) return http::problem(set.error());
+    return respond_text(204, "");
 }
 
 Result<store::VersionInfo> find_version(const ControlContext& context, const std::string& digest) {
@@ -398,6 +415,7 @@ void add_store_routes(std::vector<http::Route>& routes, ControlContext& c) {
     routes.push_back({"GET", "/imports", [&c](Request&) { return get_tasks(c); }});
     routes.push_back({"GET", "/imports/{id}", [&c](Request& r) { return get_task(c, r); }});
     routes.push_back({"DELETE", "/imports/{id}", [&c](Request& r) { return delete_task(c, r); }});
+    routes.push_back({"PUT", "/pins", [&c](Request& r) { return put_pins(c, r); }});
     routes.push_back({"GET", "/versions", [&c](Request&) { return get_versions(c); }});
     routes.push_back({"GET", "/versions/{digest}", [&c](Request& r) { return get_version(c, r); }});
     routes.push_back(

@@ -23,6 +23,7 @@
 #include "target/store/grow.hpp"
 #include "target/store/image_source.hpp"
 #include "target/store/open_version.hpp"
+#include "target/store/pinned_versions.hpp"
 #include "target/store/raw_export.hpp"
 #include "target/store/raw_import.hpp"
 #include "target/store/verify.hpp"
@@ -86,6 +87,13 @@ class FolderStore final : public ImageStore {
                                const std::function<Result<>(std::uint64_t, std::uint8_t*)>& read,
                                Progress& progress) override;
     std::uint64_t free_bytes() const override;
+    Result<> pin(const std::vector<PinWish>& wishes, Progress& progress) override {
+        return pinned_.apply(*this, wishes, progress);
+    }
+    std::vector<PinnedVersion> pinned() const override { return pinned_.report(); }
+    std::uint64_t pinned_bytes() const override {
+        return chunks_->packs().resident().pinned_bytes();
+    }
     std::uint64_t resident_bytes() const override {
         return chunks_->packs().resident().resident_bytes();
     }
@@ -117,6 +125,7 @@ class FolderStore final : public ImageStore {
     std::atomic<std::uint64_t> made_count_{0};
 
     mutable DamageReport damage_;
+    PinnedVersions pinned_{chunks_->packs()};
 };
 
 VersionInfo info_of(const Digest& digest, const VersionRecord& record) {

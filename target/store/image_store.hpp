@@ -111,6 +111,18 @@ struct VerifyFinding {  // a chunk that cannot be served
     std::vector<Use> uses;  // at most 100
 };
 
+// A version to keep in locked memory, and which of its chunks to read in first.
+struct PinWish {
+    std::string digest;
+    std::vector<std::uint32_t> first_chunks;
+};
+struct PinnedVersion {
+    std::string digest;
+    std::uint64_t wanted_bytes = 0;  // of its chunks that are not zero
+    std::uint64_t pinned_bytes = 0;  // of these, in locked memory for good
+    std::string problem;             // why not all of them, for an admin; "": they are, or will be
+};
+
 struct StoreGarbage;
 class VersionReader;
 class VersionTransfer;
@@ -191,7 +203,11 @@ class ImageStore {
         Progress& progress) = 0;
 
     virtual std::uint64_t free_bytes() const = 0;      // of the filesystem
+    // Pins these versions alone (pinned_versions.hpp); waits for the disk. By one at a time.
+    virtual Result<> pin(const std::vector<PinWish>& wishes, Progress& progress) = 0;
+    virtual std::vector<PinnedVersion> pinned() const = 0;
     virtual std::uint64_t resident_bytes() const = 0;  // of chunks in locked memory
+    virtual std::uint64_t pinned_bytes() const = 0;    // of these, for good
 };
 
 }  // namespace goldlink::store

@@ -134,10 +134,25 @@ std::string Packs::trouble_with(std::uint64_t pack_number, std::uint64_t slots_n
                        path_of(pack_number).string());
 }
 
-void Packs::forget_resident(std::uint64_t slot) {
+PackMemory* Packs::memory_of(std::uint64_t slot) {
     const auto pack = pack_of_slot(slot, false);
-    if (pack && (*pack)->memory)
-        resident_->forget(*(*pack)->memory, static_cast<std::uint32_t>(slot % kSlotsPerPack), 1);
+    return pack ? (*pack)->memory.get() : nullptr;
+}
+
+void Packs::forget_resident(std::uint64_t slot) {
+    if (PackMemory* memory = memory_of(slot))
+        resident_->forget(*memory, static_cast<std::uint32_t>(slot % kSlotsPerPack), 1);
+}
+
+bool Packs::pin(std::uint64_t slot) {
+    PackMemory* memory = memory_of(slot);
+    return memory != nullptr &&
+           resident_->pin(*memory, static_cast<std::uint32_t>(slot % kSlotsPerPack));
+}
+
+void Packs::unpin(std::uint64_t slot) {
+    if (PackMemory* memory = memory_of(slot))
+        resident_->unpin(*memory, static_cast<std::uint32_t>(slot % kSlotsPerPack));
 }
 
 Result<std::uint64_t> Packs::taken_bytes(std::uint64_t first, std::uint64_t count) {

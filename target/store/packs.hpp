@@ -72,8 +72,12 @@ class Packs {
     std::string trouble_with(std::uint64_t pack_number, std::uint64_t slots_needed);
     // Pages of the slot that could not be brought into locked memory are tried again.
     void forget_resident(std::uint64_t slot);
+    // ResidentChunks::pin and unpin. False also where nothing can be locked, or the pack be opened.
+    bool pin(std::uint64_t slot);
+    void unpin(std::uint64_t slot);
 
   private:
+    PackMemory* memory_of(std::uint64_t slot);  // null: none
     Result<std::shared_ptr<const PackFile>> open_pack(std::uint64_t pack_number, bool create);
     std::filesystem::path path_of(std::uint64_t pack_number) const;
     Result<std::vector<std::string>> file_names();

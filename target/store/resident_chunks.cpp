@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <utility>
 
 #include "common/log.hpp"
 #include "target/store/packs.hpp"
@@ -142,32 +143,51 @@ void ResidentChunks::run() {
 
 void ResidentChunks::bring_in(Place place) {
     std::atomic<std::uint8_t>& state = place.pack->states_[place.slot];
-    if (!make_room()) {
+    if (state.load(std::memory_order_relaxed) != kAsked) return;  // pinned meanwhile
+    if (!make_room(false))
         state.store(0, std::memory_order_release);
-        return;
-    }
+    else if (populate(place))
+        resident_.push_back(place);
+}
+
+bool ResidentChunks::populate(const Place& place) {
+    std::atomic<std::uint8_t>& state = place.pack->states_[place.slot];
     if (::madvise(address_of(place.pack->base_, place.slot), kChunkBytes, MADV_POPULATE_READ) !=
         0) {
         // Past the file's end, or unreadable: who reads it is told so by the read itself.
         state.store(kUnreadable, std::memory_order_release);
-        return;
+        return false;
     }
-    resident_.push_back(place);
     resident_bytes_.fetch_add(kChunkBytes, std::memory_order_relaxed);
     state.store(kResidentUsed, std::memory_order_release);
+    return true;
 }
 
 // True when one more chunk fits into the budget. One that was not read for a turn of the clock
-// leaves; when all were, the newcomer does not come.
-bool ResidentChunks::make_room() {
+// leaves; when all were, the newcomer does not come, unless it `must`: then the next one leaves
+// that is not pinned.
+bool ResidentChunks::make_room(bool must) {
     if (resident_bytes() + kChunkBytes <= budget_bytes_) return true;
     constexpr std::size_t kMaxSteps = 256;  // the hand goes on from there the next time
-    for (std::size_t step = 0; step < std::min(kMaxSteps, resident_.size()); ++step) {
+    const std::size_t steps = std::min(kMaxSteps, resident_.size());
+    for (std::size_t step = 0; step < steps && !resident_.empty();) {
         hand_ = hand_ < resident_.size() ? hand_ : 0;
         const Place place = resident_[hand_];
+        const auto leave_clock = [&] {
+            resident_[hand_] = resident_.back();
+            resident_.pop_back();
+        };
+        if (!place.pack->pins_.empty() && place.pack->pins_[place.slot] != PackMemory::Pin::none) {
+            place.pack->pins_[place.slot] = PackMemory::Pin::out_of_clock;
+            leave_clock();
+            continue;
+        }
+        ++step;
         std::atomic<std::uint8_t>& state = place.pack->states_[place.slot];
         std::uint8_t seen = kResident;
-        if (!state.compare_exchange_strong(seen, 0, std::memory_order_acq_rel)) {
+        if (must) {
+            state.store(0, std::memory_order_release);
+        } else if (!state.compare_exchange_strong(seen, 0, std::memory_order_acq_rel)) {
             seen = kResidentUsed;
             state.compare_exchange_strong(seen, kResident, std::memory_order_acq_rel);
             ++hand_;
@@ -175,12 +195,36 @@ bool ResidentChunks::make_room() {
         }
         // A reply that still points there is sent all the same: its pages come in again.
         ::madvise(address_of(place.pack->base_, place.slot), kChunkBytes, MADV_DONTNEED_LOCKED);
-        resident_[hand_] = resident_.back();
-        resident_.pop_back();
+        leave_clock();
         resident_bytes_.fetch_sub(kChunkBytes, std::memory_order_relaxed);
         return true;
     }
     return false;
+}
+
+bool ResidentChunks::pin(PackMemory& pack, std::uint32_t slot) {
+    using Pin = PackMemory::Pin;
+    const std::lock_guard lock(mutex_);
+    if (pack.pins_.empty()) pack.pins_.resize(kSlotsPerPack);
+    if (pack.pins_[slot] != Pin::none) return true;
+    const std::uint8_t seen = pack.states_[slot].load(std::memory_order_acquire);
+    if (seen == kResident || seen == kResidentUsed) {
+        pack.pins_[slot] = Pin::in_clock;
+    } else {
+        if (!make_room(true) || !populate({&pack, slot})) return false;
+        pack.pins_[slot] = Pin::out_of_clock;
+    }
+    pinned_bytes_.fetch_add(kChunkBytes, std::memory_order_relaxed);
+    return true;
+}
+
+void ResidentChunks::unpin(PackMemory& pack, std::uint32_t slot) {
+    using Pin = PackMemory::Pin;
+    const std::lock_guard lock(mutex_);
+    if (pack.pins_.empty() || pack.pins_[slot] == Pin::none) return;
+    if (std::exchange(pack.pins_[slot], Pin::none) == Pin::out_of_clock)
+        resident_.push_back({&pack, slot});
+    pinned_bytes_.fetch_sub(kChunkBytes, std::memory_order_relaxed);
 }
 
 void ResidentChunks::forget(PackMemory& pack, std::uint32_t first, std::uint32_t count) {
@@ -189,7 +233,13 @@ void ResidentChunks::forget(PackMemory& pack, std::uint32_t first, std::uint32_t
         return place.pack == &pack && place.slot >= first && place.slot - first < count;
     };
     std::erase_if(asked_, concerned);
-    const std::size_t gone = std::erase_if(resident_, concerned);
+    std::size_t gone = std::erase_if(resident_, concerned);
+    for (std::uint32_t slot = first; slot < first + count && !pack.pins_.empty(); ++slot) {
+        const auto pin = std::exchange(pack.pins_[slot], PackMemory::Pin::none);
+        if (pin == PackMemory::Pin::none) continue;
+        pinned_bytes_.fetch_sub(kChunkBytes, std::memory_order_relaxed);
+        if (pin == PackMemory::Pin::out_of_clock) ++gone;
+    }
     resident_bytes_.fetch_sub(gone * kChunkBytes, std::memory_order_relaxed);
     for (std::uint32_t slot = first; slot < first + count; ++slot)
         pack.states_[slot].store(0, std::memory_order_release);

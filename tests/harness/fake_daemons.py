@@ -158,6 +158,7 @@ class FakeTarget(FakeDaemon):
         self.damage = {}               # digest -> (bad bytes, what is wrong)
         self.verified = {}             # digest -> when
         self.boot_trace = None         # of every version
+        self.pins = []                 # digests
         self.repair = None             # what repair has done; cleared with all damage then
         self.fail_reset = None
         self.both_bytes = 12288        # what a comparison finds that both changed
@@ -171,7 +172,7 @@ class FakeTarget(FakeDaemon):
         return [
             ("GET", "/status", self.get_status), ("GET", "/events", self.get_events),
             ("GET", "/links", self.get_links), ("GET", f"/links/{uuid}", self.get_link),
-            ("PUT", f"/links/{uuid}", self.put_link), ("DELETE", f"/links/{uuid}", self.delete_link),
+            ("PUT", "/pins", self.put_pins), ("PUT", f"/links/{uuid}", self.put_link), ("DELETE", f"/links/{uuid}", self.delete_link),
             ("POST", f"/links/{uuid}/reset", self.reset_link), ("POST", f"/links/{uuid}/commit", self.commit_link),
             ("POST", f"/links/{uuid}/save", self.save_link), ("POST", f"/links/{uuid}/compare", self.compare_link),
             ("POST", f"/links/{uuid}/rebase", self.rebase_link),
@@ -463,8 +464,15 @@ class FakeTarget(FakeDaemon):
             return 200, [{**version, "open": False, "verified_at": self.verified.get(digest),
                           "bad_bytes": self.damage.get(digest, (0, None))[0],
                           "damage": self.damage.get(digest, (0, None))[1],
-                          "reads": {"cache_hits": 0, "cache_misses": 0}, "boot_trace": self.boot_trace}
+                          "reads": {"cache_hits": 0, "cache_misses": 0}, "boot_trace": self.boot_trace,
+                          "pin": {"wanted_bytes": 1 << 20, "pinned_bytes": 1 << 16, "problem": None}
+                          if digest in self.pins else None}
                          for digest, version in self.versions.items()]
+
+    def put_pins(self, query, request):
+        with self.lock:
+            self.pins = request.body_json()["versions"]
+        return 204, None
 
     def repair_version(self, digest, query, request):
         body = request.body_json()

@@ -155,6 +155,17 @@ class Images(CliTestCase):
         self.assertIn("ready", self.ok("image", "show", "warmed").out)
         self.refused("image", "prewarm", "warmed@9")
 
+    def test_a_pinned_image_stays_in_memory(self):
+        self.image("ram")
+        self.assertIn("ram:production is being read into memory", self.ok("image", "pin", "ram").out)
+        shown = wait_until(lambda: (lambda out: "pinned" in out and out)(self.ok("image", "show", "ram").out), "it is pinned")
+        self.assertRegex(shown, r"ram@1: pinned, \S+ \S+ of \S+ \S+ in memory")
+        self.assertEqual(self.ok("image", "show", "ram", "--json").json["pinned_channels"], ["production"])
+        self.assertIn("only as far as it is read", self.ok("image", "unpin", "ram:production").out)
+        self.assertEqual(self.ok("image", "show", "ram", "--json").json["pinned_channels"], [])
+        self.refused("image", "pin", "ram@1", says=["to do: pin a channel"])
+        self.refused("image", "pin", "ram:none", says=["ram:none"])
+
     def test_verify_reads_all_of_a_sound_version(self):
         self.image("sound")
         done = self.ok("image", "verify", "sound")

@@ -335,6 +335,39 @@ class EveryOperation(GarbageOperations, TransferOperations, ManagerCase):
         self.check(self.api.post(f"/images/{self.name}/versions/7/prewarm"), 404, "not-found")
         self.refuses_roles("POST", path)
 
+    def test_pinChannel(self):
+        self.ready_image()
+        path = f"/images/{self.name}/channels/production/pin"
+        image = lambda: self.check(self.api.get(f"/images/{self.name}"), 200)
+        digest = image()["versions"][0]["digest"]
+        self.assertEqual((image()["pinned_channels"], image()["versions"][0]["pin"]), ([], None))
+        self.assertEqual(self.check(self.operator.put(path), 200)["pinned_channels"], ["production"])
+        wait_until(lambda: digest in self.target.pins, "the target is told")
+        self.assertEqual(image()["versions"][0]["pin"], {"wanted_bytes": 1 << 20, "pinned_bytes": 1 << 16, "problem": None})
+        self.ready_image()  # the next version, on the same channel
+        newer = image()["versions"][0]["digest"]
+        self.check(self.api.put(f"/images/{self.name}/channels/production", {"version": 2}), 200)
+        wait_until(lambda: newer in self.target.pins and (newer == digest or digest not in self.target.pins),
+                             "the pin follows the channel")
+        self.refuses_roles("PUT", path)
+        self.check(self.api.put(path, {"bytes": 1}), 400, "invalid")
+        self.check(self.api.put(f"/images/{self.name}/channels/none/pin"), 404, "not-found")
+        self.check(self.api.put("/images/none/channels/production/pin"), 404, "not-found")
+
+    def test_unpinChannel(self):
+        self.ready_image()
+        path = f"/images/{self.name}/channels/production/pin"
+        digest = self.api.get(f"/images/{self.name}").json["versions"][0]["digest"]
+        self.check(self.api.put(path), 200)
+        wait_until(lambda: digest in self.target.pins, "the target is told")
+        self.target.pins = []  # it was replaced, say
+        wait_until(lambda: digest in self.target.pins, "and told again, when it has forgotten")
+        self.check(self.operator.delete(path), 204)
+        wait_until(lambda: digest not in self.target.pins, "the target is told")
+        self.assertEqual(self.api.get(f"/images/{self.name}").json["pinned_channels"], [])
+        self.refuses_roles("DELETE", path)
+        self.check(self.api.delete(f"/images/{self.name}/channels/none/pin"), 404, "not-found")
+
     def test_findings_name_images_versions_and_links(self):
         self.ready_image()
         digest = self.api.get(f"/images/{self.name}").json["versions"][0]["digest"]

@@ -15,13 +15,15 @@ BOOT = [*range(20, 60), *range(100, 130), 400]  # the chunks that a boot reads, 
 SIZE = 64 * MIB
 
 
-class Cache(processes.TestCase):
+class CacheCase(processes.TestCase):
+    locked_memory = 0
+
     def setUp(self):
         super().setUp()
         # On a disk: what is in a tmpfs cannot leave the page cache.
         state = pathlib.Path(tempfile.mkdtemp(prefix="goldlink-", dir="/var/tmp"))
         self.addCleanup(shutil.rmtree, state, ignore_errors=True)
-        self.target = target.Target(self, "--boot-trace", "1", "--locked-memory", "0", state_dir=state)
+        self.target = target.Target(self, "--boot-trace", "1", "--locked-memory", str(self.locked_memory), state_dir=state)
         self.target.start()
         self.image = os.urandom(SIZE)
         self.version = self.target.import_image(self.image)
@@ -61,6 +63,8 @@ class Cache(processes.TestCase):
         trace = processes.wait_until(lambda: self.shown()["boot_trace"], "the boot is recorded")
         self.assertEqual((trace["bytes"], trace["inherited"]), (len(BOOT) * CHUNK, False))
 
+
+class Cache(CacheCase):
     def test_a_second_client_reads_nothing_from_the_disk(self):
         first, second = (self.target.put_link(name, self.version) for name in ("pc-001", "pc-002"))
         self.evict()
@@ -128,6 +132,40 @@ class Cache(processes.TestCase):
         self.check(self.target.api.delete(f"/links/{link['id']}"), 204)
         self.check(self.target.api.delete(f"/versions/{self.version}"), 204)
         processes.wait_until(lambda: not list((self.target.state_dir / "boot-traces").iterdir()), "the file is gone")
+
+
+class Pins(CacheCase):
+    locked_memory = 48 * MIB  # less than the version, which is random: 64 MiB
+
+    def pinned(self, bytes_in_memory):
+        processes.wait_until(lambda: (self.shown()["pin"] or {}).get("pinned_bytes") == bytes_in_memory, "it is pinned")
+        return self.shown()["pin"]
+
+    def test_a_pinned_version_is_read_without_a_disk_also_after_a_restart(self):
+        self.record()
+        self.check(self.target.api.put("/pins", {"versions": [self.version]}), 204)
+        pin = self.pinned(48 * MIB)
+        self.assertEqual(pin["wanted_bytes"], SIZE)
+        processes.wait_until(lambda: "the locked memory is full" in (self.shown()["pin"]["problem"] or ""), "it says why not more")
+        self.target.daemon.stop()
+        self.target.start()
+        self.pinned(48 * MIB)
+        self.evict()
+        before = self.bytes_from_disk()
+        link = self.check(self.target.api.get("/links"), 200)[0]
+        self.boot(link, [*BOOT, 5, 700])  # what boots read, and what lies first on the disk
+        self.assertEqual(self.bytes_from_disk(), before)
+        self.boot(link, [1023])  # the end of the disk, for which there is no room
+        self.assertGreater(self.bytes_from_disk(), before)
+        self.check(self.target.api.put("/pins", {"versions": []}), 204)
+        processes.wait_until(lambda: self.shown()["pin"] is None, "it is not pinned any more")
+        processes.wait_until(lambda: self.check(self.target.api.get("/status"), 200)["store"]["pinned_bytes"] == 0,
+                             "its memory is given back")
+
+    def test_what_is_no_digest_is_refused(self):
+        for versions in ("x", [1], ["ab"], ["Z" * 64], ["a" * 64] * 1001):
+            self.check(self.target.api.put("/pins", {"versions": versions}), 400)
+        self.check(self.target.api.put("/pins", {"versions": ["a" * 64]}), 204)  # one that comes later
 
 
 if __name__ == "__main__":

@@ -24,12 +24,15 @@ describe("format", () => {
         expect(formatOf("disc.iso.qcow2")).toBeUndefined();
     });
     it("says how a version is read", () => {
-        expect(readsOf({ reads: null, boot_trace: null })).toBe("");
-        expect(readsOf({ reads: { cache_hits: 0, cache_misses: 0 }, boot_trace: null })).toBe("");
-        expect(readsOf({ reads: { cache_hits: 3, cache_misses: 1 }, boot_trace: { bytes: 1024 ** 2, prewarmed_at: null } }))
+        const nothing = { reads: null, boot_trace: null, pin: null };
+        expect(readsOf(nothing)).toBe("");
+        expect(readsOf({ ...nothing, reads: { cache_hits: 0, cache_misses: 0 } })).toBe("");
+        expect(readsOf({ ...nothing, reads: { cache_hits: 3, cache_misses: 1 }, boot_trace: { bytes: 1024 ** 2, prewarmed_at: null } }))
             .toBe("75.0 % of reads from memory · boots read 1.0 MiB first");
-        expect(readsOf({ reads: null, boot_trace: { bytes: 1024, prewarmed_at: "2026-01-01T12:00:00Z" } }))
+        expect(readsOf({ ...nothing, boot_trace: { bytes: 1024, prewarmed_at: "2026-01-01T12:00:00Z" } }))
             .toBe("boots read 1.0 KiB first, read ahead");
+        expect(readsOf({ ...nothing, pin: { wanted_bytes: 2048, pinned_bytes: 1024, problem: "the locked memory is full" } }))
+            .toBe("pinned, 1.0 KiB of 2.0 KiB in memory: the locked memory is full");
     });
     it("never leaves 0 to 100 percent", () => {
         expect(percent(5, 0)).toBe(0);

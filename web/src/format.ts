@@ -35,12 +35,14 @@ export function percent(done: number, total: number): number {
 
 interface Reads { cache_hits: number; cache_misses: number }
 interface BootTrace { bytes: number; prewarmed_at: string | null }
+interface Pin { wanted_bytes: number; pinned_bytes: number; problem: string | null }
 
 // How a version in use is read, and what is read ahead of its boots; "" when there is nothing to say.
-export function readsOf({ reads, boot_trace }: { reads: Reads | null; boot_trace: BootTrace | null }): string {
+export function readsOf({ reads, boot_trace, pin }: { reads: Reads | null; boot_trace: BootTrace | null; pin: Pin | null }): string {
     const said: string[] = [];
     const all = reads ? reads.cache_hits + reads.cache_misses : 0;
     if (reads && all > 0) said.push(`${(100 * reads.cache_hits / all).toFixed(1)} % of reads from memory`);
     if (boot_trace) said.push(`boots read ${bytes(boot_trace.bytes)} first${boot_trace.prewarmed_at ? ", read ahead" : ""}`);
+    if (pin) said.push(`pinned, ${bytes(pin.pinned_bytes)} of ${bytes(pin.wanted_bytes)} in memory${pin.problem ? `: ${pin.problem}` : ""}`);
     return said.join(" · ");
 }

@@ -109,6 +109,48 @@ TEST_CASE("a slot with new contents is read anew") {
     CHECK(pack.holds(found, 3));
 }
 
+TEST_CASE("a pinned chunk stays, whoever wants its room, until it is unpinned") {
+    Pack pack(5, 2);
+    if (locking_is_refused(pack)) return;
+    REQUIRE(pack.warm(0) != nullptr);
+    REQUIRE(pack.resident->pin(*pack.memory, 0));  // one that is there already
+    REQUIRE(pack.warm(1) != nullptr);
+    CHECK(pack.resident->pin(*pack.memory, 2));  // makes room, though 1 was read just now
+    CHECK(pack.resident->pin(*pack.memory, 2));
+    CHECK(pack.resident->pinned_bytes() == 2 * kChunkBytes);
+    CHECK(pack.resident->resident_bytes() == 2 * kChunkBytes);
+    CHECK(pack.memory->use(1, kWhole) == nullptr);
+    CHECK_FALSE(pack.resident->pin(*pack.memory, 3));
+    for (int round = 0; round < 3; ++round) CHECK(pack.warm(4) == nullptr);
+    for (const std::uint32_t slot : {0u, 2u}) {
+        const std::uint8_t* found = pack.memory->use(slot, 4096);
+        REQUIRE(found != nullptr);
+        CHECK(pack.holds(found, slot));
+    }
+    pack.resident->unpin(*pack.memory, 0);
+    pack.resident->unpin(*pack.memory, 0);
+    CHECK(pack.resident->pinned_bytes() == kChunkBytes);
+    REQUIRE(pack.memory->use(0, 4096) != nullptr);  // it leaves when others want its room
+    for (int round = 0; round < 3 && pack.warm(4) == nullptr; ++round) continue;
+    CHECK(pack.memory->use(4, 4096) != nullptr);
+    CHECK(pack.memory->use(0, 4096) == nullptr);
+    CHECK(pack.memory->use(2, 4096) != nullptr);
+}
+
+TEST_CASE("a pinned slot with new contents, or whose pack is closed, is pinned no more") {
+    Pack pack(4, 4);
+    if (locking_is_refused(pack)) return;
+    for (std::uint32_t slot = 0; slot < 3; ++slot) REQUIRE(pack.resident->pin(*pack.memory, slot));
+    pack.resident->forget(*pack.memory, 1, 1);
+    CHECK(pack.memory->use(1, 4096) == nullptr);
+    CHECK(pack.resident->pinned_bytes() == 2 * kChunkBytes);
+    CHECK(pack.resident->resident_bytes() == 2 * kChunkBytes);
+    CHECK_FALSE(pack.resident->pin(*pack.memory, 9));  // past the end of the pack
+    pack.memory.reset();
+    CHECK(pack.resident->pinned_bytes() == 0);
+    CHECK(pack.resident->resident_bytes() == 0);
+}
+
 TEST_CASE("a slot past the end of its pack is never lent") {
     Pack pack(1, 4);
     if (locking_is_refused(pack)) return;

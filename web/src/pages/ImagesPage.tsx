@@ -7,6 +7,7 @@ import { ProblemBox } from "../components/ProblemBox";
 import { UploadDialog } from "../components/UploadDialog";
 import { ago, bytes, readsOf } from "../format";
 
+interface Pin { image: string; channel: string; pinned: boolean }
 interface Move { image: string; channel: string; version: number }
 
 export function ImagesPage() {
@@ -18,6 +19,11 @@ export function ImagesPage() {
             call("PUT", `/images/${encodeURIComponent(image)}/channels/${encodeURIComponent(channel)}`, { version }),
         ["images", "links"],
     );
+    const pin = useChange(
+        ({ image, channel, pinned }: Pin) =>
+            call(pinned ? "PUT" : "DELETE", `/images/${encodeURIComponent(image)}/channels/${encodeURIComponent(channel)}/pin`),
+        ["images"],
+    );
     return (
         <section>
             <div className="title-row">
@@ -27,10 +33,15 @@ export function ImagesPage() {
                     <button onClick={() => setUploading(true)}>Upload an image</button>
                 </span>
             </div>
-            <ProblemBox error={images.error ?? move.error} />
+            <ProblemBox error={images.error ?? move.error ?? pin.error} />
             {images.data?.length === 0 && <p className="card quiet">No images yet. Upload the disk of a PC that is set up as you like it.</p>}
             {images.data?.map((image) => (
-                <ImageCard key={image.name} image={image} onMove={(channel, version) => move.mutate({ image: image.name, channel, version })} />
+                <ImageCard
+                    key={image.name}
+                    image={image}
+                    onMove={(channel, version) => move.mutate({ image: image.name, channel, version })}
+                    onPin={(channel, pinned) => pin.mutate({ image: image.name, channel, pinned })}
+                />
             ))}
             {uploading && <UploadDialog onClose={() => setUploading(false)} />}
             {collecting && <GarbageDialog onClose={() => setCollecting(false)} />}
@@ -38,7 +49,14 @@ export function ImagesPage() {
     );
 }
 
-function ImageCard({ image, onMove }: { image: Image; onMove: (channel: string, version: number) => void }) {
+interface CardProps {
+    image: Image;
+    onMove: (channel: string, version: number) => void;
+    onPin: (channel: string, pinned: boolean) => void;
+}
+
+function ImageCard({ image, onMove, onPin }: CardProps) {
+    const pinned = image.pinned_channels.includes("production");
     const channelsOf = (number: number) => Object.keys(image.channels).filter((channel) => image.channels[channel] === number);
     return (
         <article className="card" aria-label={image.name}>
@@ -66,6 +84,9 @@ function ImageCard({ image, onMove }: { image: Image; onMove: (channel: string, 
                             <td>
                                 {version.state === "ready" && image.channels["production"] !== version.number && (
                                     <button className="plain" onClick={() => onMove("production", version.number)}>To production</button>
+                                )}
+                                {image.channels["production"] === version.number && (
+                                    <button className="plain" onClick={() => onPin("production", !pinned)}>{pinned ? "Unpin" : "Pin in memory"}</button>
                                 )}
                             </td>
                         </tr>
