@@ -7,7 +7,6 @@
 #include "manager/api/input.hpp"
 #include "manager/api/views.hpp"
 #include "manager/db/history.hpp"
-#include "manager/db/images.hpp"
 
 namespace goldlink::manager::api {
 namespace {
@@ -56,9 +55,7 @@ Answer begin(Call& call, const GarbageCandidates& candidates, Keep keep) {
         std::vector<db::UnusedVersion> dropped;
         for (const db::UnusedVersion& version : versions) {
             GOLDLINK_TRY_ASSIGN(const bool gone, db::drop_superseded(c, version.id));
-            if (!gone) continue;
-            GOLDLINK_TRY(db::queue_version_deletion(c, version.digest));
-            dropped.push_back(version);
+            if (gone) dropped.push_back(version);
         }
         db::NewTask task;
         task.id = random_uuid();

@@ -79,16 +79,33 @@ std::string repair_message(const json::object& repair) {
                        mended ? mended->value_or(0) : 0, bad ? bad->value_or(0) : 0);
 }
 
+// The versions that a clean-up dropped from the registry.
+Result<json::array> superseded_of(const db::Task& task) {
+    if (!task.source) return json::array();
+    GOLDLINK_TRY_ASSIGN(const auto source, json::parse_object(*task.source));
+    return json::array_field(source, "superseded", 10'000);
+}
+
 // What a clean-up has removed, for the API.
 Result<json::object> gc_result(const json::value& report, const db::Task& task) {
     if (!report.is_object())
         return failure(ErrorKind::corrupt, "the target did not say what it has removed");
-    json::array superseded;
-    if (task.source) {
-        GOLDLINK_TRY_ASSIGN(const auto source, json::parse_object(*task.source));
-        GOLDLINK_TRY_ASSIGN(superseded, json::array_field(source, "superseded", 10'000));
-    }
+    GOLDLINK_TRY_ASSIGN(const auto superseded, superseded_of(task));
     return garbage_view(report.get_object(), superseded, false);
+}
+
+// Their data that is still there, because a client ran on it or the clean-up did not come so far,
+// goes as that of any deleted version does.
+Result<> queue_superseded(db::Connection& c, const db::Task& task) {
+    if (task.kind != "gc") return {};
+    GOLDLINK_TRY_ASSIGN(const auto superseded, superseded_of(task));
+    for (const json::value& version : superseded) {
+        if (!version.is_object()) continue;
+        GOLDLINK_TRY_ASSIGN(const auto digest,
+                            json::string_field(version.get_object(), "digest", 64, 64));
+        GOLDLINK_TRY(db::queue_version_deletion(c, digest));
+    }
+    return {};
 }
 
 std::string gc_message(const json::object& result) {
@@ -302,6 +319,7 @@ Result<> TaskSync::ended(db::Connection& c, const db::Task& task, const std::str
         noted = db::Pool::in_transaction(c, [&](db::Connection& t) -> Result<> {
             GOLDLINK_TRY(db::set_task_progress(t, task.id, progress.total_bytes,
                                                progress.total_bytes, task.message));
+            GOLDLINK_TRY(queue_superseded(t, task));
             return end_task_with_findings(t, task, json::serialize(*result), gc_message(*result));
         });
     } else if (task.kind == "repair") {
@@ -334,8 +352,11 @@ Result<> TaskSync::ended(db::Connection& c, const db::Task& task, const std::str
 Result<> TaskSync::give_up(db::Connection& c, const db::Task& task, const std::string& state,
                            const std::string& said) {
     const std::string why = in_users_words(said, task);
-    GOLDLINK_TRY(db::Pool::in_transaction(
-        c, [&](db::Connection& t) { return end_task_without_result(t, task, state, why); }));
+    const auto noted = db::Pool::in_transaction(c, [&](db::Connection& t) -> Result<> {
+        GOLDLINK_TRY(queue_superseded(t, task));
+        return end_task_without_result(t, task, state, why);
+    });
+    if (!noted) return noted;
     if (state == "failed") log::warn("{} of {} failed: {}", task.kind, task.subject, why);
     clean_up(task);
     return {};

@@ -186,7 +186,8 @@ class Images(CliTestCase):
         self.assertEqual(len(self.ok("image", "show", "tidy", "--json").json["versions"]), 3)
         task = self.ok("gc", "--keep-versions", "1", "--json").json
         self.assertEqual((task["kind"], task["state"], task["result"]["kept"]), ("gc", "done", []))
-        self.assertEqual([item["name"] for item in task["result"]["items"] if item["name"].startswith("tidy")], ["tidy@2"])
+        self.assertEqual([(item["name"], item["bytes"]) for item in task["result"]["items"] if item["name"].startswith("tidy")],
+                         [("tidy@2", 128 * 1024)])
         self.assertEqual([v["number"] for v in self.ok("image", "show", "tidy", "--json").json["versions"]], [3, 1])
         for number in (1, 3):
             self.ok("image", "verify", f"tidy@{number}")

@@ -59,6 +59,22 @@ class GarbageOperations:
         self.check(self.api.post("/gc", {"everything": True}), 400, "invalid")
         self.refuses_roles("POST", "/gc", {})
 
+    def test_superseded_versions_go_also_when_the_clean_up_does_not_come_so_far(self):
+        for _ in range(3):
+            self.upload(self.name)
+        self.check(self.api.put(f"/images/{self.name}/channels/production", {"version": 1}), 200)
+        digest = self.api.get(f"/images/{self.name}/versions").json["items"][1]["digest"]
+        self.target.hold_imports = True
+        self.addCleanup(setattr, self.target, "hold_imports", False)
+        task = self.check(self.api.post("/gc", {"keep_versions": 1}), 202)
+        wait_until(lambda: task["id"] in self.target.imports, "the target works on it")
+        self.assertIn(digest, self.target.garbage_asked[-1]["versions"])
+        self.assertEqual([version["number"] for version in self.api.get(f"/images/{self.name}/versions").json["items"]], [3, 1])
+        self.assertIn(digest, self.target.versions, "only the clean-up removes it while it runs")
+        self.check(self.api.delete(f"/tasks/{task['id']}"), 202)
+        self.wait_task(task, state="cancelled")
+        wait_until(lambda: digest not in self.target.versions, "its data goes as any deleted version's")
+
     def test_a_version_that_comes_while_garbage_is_looked_for_stays(self):
         # One that a transfer is about to become: its data may be there already.
         digest = "e" * 64
