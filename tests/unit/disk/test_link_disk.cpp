@@ -362,7 +362,7 @@ TEST_CASE("base data that is not cached is waited for, in order with writes to t
     REQUIRE(::fsync(fd) == 0);
     // The kernel may have read it again by the time it is asked for: then, elsewhere once more.
     for (std::size_t at = 2 * kMiB; disk->counters().cache_misses == 0 && at < base.size();
-         at += 128 * 1024) {
+         at += 16 * 1024) {
         REQUIRE(::posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED) == 0);
         // A 512-byte write into uncached data, a read across it, another write, another read: all
         // at once.
