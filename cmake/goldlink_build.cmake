@@ -68,8 +68,9 @@ target_link_libraries(goldlink_flags INTERFACE Threads::Threads fmt::fmt spdlog:
 # Tests of stores that lose power or run full fork; the child's own threads are what they test.
 set(GOLDLINK_TEST_ENVIRONMENT)
 set(GOLDLINK_TEST_SECONDS 120)
+set(GOLDLINK_TEST_SLOWER 1)
 if(GOLDLINK_SANITIZE STREQUAL "thread")
-    set(GOLDLINK_TEST_SECONDS 900)
+    set(GOLDLINK_TEST_SLOWER 10)
     set(GOLDLINK_TEST_ENVIRONMENT "TSAN_OPTIONS=die_after_fork=0")
 endif()
 
@@ -90,6 +91,7 @@ function(goldlink_test name)
     if(NOT arg_TIMEOUT)
         set(arg_TIMEOUT ${GOLDLINK_TEST_SECONDS})
     endif()
+    math(EXPR arg_TIMEOUT "${arg_TIMEOUT} * ${GOLDLINK_TEST_SLOWER}")
     set_tests_properties(${name} PROPERTIES LABELS ${arg_LABEL} TIMEOUT ${arg_TIMEOUT}
         ENVIRONMENT "${GOLDLINK_TEST_ENVIRONMENT}")
 endfunction()

@@ -128,7 +128,6 @@ Result<> ChunkWriter::record_mended() {
 
 Result<VersionRecord> ChunkWriter::finish(const Manifest& manifest, const Digest& digest,
                                           const std::filesystem::path& manifest_file) {
-    GOLDLINK_TRY(record_batch());
     GOLDLINK_TRY_ASSIGN(auto txn, store_.index().begin_write());
     GOLDLINK_TRY_ASSIGN(const auto existing, txn.version(digest));
     if (existing) return *existing;
