@@ -74,13 +74,21 @@ PeerResult<GarbageCandidates> garbage_candidates(const Peer& target) {
     return std::move(*found);
 }
 
+bool is_needed(const GarbageCandidates& candidates, const db::RegistryNeeds& needs,
+               const std::string& digest) {
+    if (needs.digests.contains(digest)) return true;
+    const auto there = std::find_if(
+        candidates.versions.begin(), candidates.versions.end(),
+        [&](const GarbageCandidates::Version& version) { return version.digest == digest; });
+    return there != candidates.versions.end() &&
+           std::any_of(there->tasks.begin(), there->tasks.end(),
+                       [&](const std::string& task) { return needs.tasks.contains(task); });
+}
+
 json::object unwanted(const GarbageCandidates& candidates, const db::RegistryNeeds& needs) {
     json::array versions, uploads;
     for (const GarbageCandidates::Version& version : candidates.versions) {
-        const bool is_coming =
-            std::any_of(version.tasks.begin(), version.tasks.end(),
-                        [&](const std::string& task) { return needs.tasks.contains(task); });
-        if (!needs.digests.contains(version.digest) && !is_coming && versions.size() < kMaxAtOnce)
+        if (versions.size() < kMaxAtOnce && !is_needed(candidates, needs, version.digest))
             versions.emplace_back(version.digest);
     }
     for (const std::string& upload : candidates.uploads)

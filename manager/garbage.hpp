@@ -25,6 +25,10 @@ struct GarbageCandidates {
 };
 PeerResult<GarbageCandidates> garbage_candidates(const Peer& target);
 
+// The registry has this version, or a task of the registry is to work with it or has just made it.
+bool is_needed(const GarbageCandidates& candidates, const db::RegistryNeeds& needs,
+               const std::string& digest);
+
 // The body of the target's POST /gc, but for id and dry_run: what of the candidates goes.
 json::object unwanted(const GarbageCandidates& candidates, const db::RegistryNeeds& needs);
 

@@ -245,10 +245,9 @@ Result<> set_channel(Connection& c, std::int64_t image_id, const std::string& ch
 
 Result<bool> set_pinned(Connection& c, std::int64_t image_id, const std::string& channel,
                         bool pinned) {
-    GOLDLINK_TRY_ASSIGN(
-        const Rows rows,
-        c.query("UPDATE channels SET pinned = $3 WHERE image_id = $1 AND name = $2",
-                {image_id, channel, pinned}));
+    GOLDLINK_TRY_ASSIGN(const Rows rows,
+                        c.query("UPDATE channels SET pinned = $3 WHERE image_id = $1 AND name = $2",
+                                {image_id, channel, pinned}));
     return rows.affected() > 0;
 }
 
@@ -340,6 +339,9 @@ Result<> queue_version_deletion(Connection& c, const std::string& digest) {
 }
 
 Result<std::vector<std::string>> version_deletions(Connection& c) {
+    GOLDLINK_TRY(
+        c.query("DELETE FROM version_deletions d"
+                " WHERE EXISTS (SELECT FROM versions WHERE digest = d.digest)"));
     GOLDLINK_TRY_ASSIGN(const Rows rows,
                         c.query("SELECT digest FROM version_deletions ORDER BY since LIMIT 100"));
     return rows.map(first_text);

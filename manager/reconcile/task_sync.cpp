@@ -380,10 +380,23 @@ void TaskSync::clean_up(const db::Task& task) {
         (void)services_.target.call("DELETE", "/transfers/" + task.id);
 }
 
+// Content that came back since it was deleted, or is coming back, is not removed: garbage.hpp.
 Result<> TaskSync::delete_versions(db::Connection& c) {
-    GOLDLINK_TRY_ASSIGN(const auto digests, db::version_deletions(c));
-    for (const std::string& digest : digests) {
-        const auto answer = services_.target.call("DELETE", "/versions/" + digest, "", seconds(30));
+    GOLDLINK_TRY_ASSIGN(const auto waiting, db::version_deletions(c));
+    if (waiting.empty()) return {};
+    const auto candidates = garbage_candidates(services_.target);
+    if (!candidates) {
+        away_ = candidates.error().no_answer();
+        if (!away_)
+            log::warn("the target does not say what it holds: {}", candidates.error().detail);
+        return {};
+    }
+    GOLDLINK_TRY_ASSIGN(const auto needs, db::registry_needs(c, {}));
+    for (const std::string& digest : waiting) {
+        if (is_needed(*candidates, needs, digest)) continue;
+        const auto answer = services_.target.call(
+            "DELETE", fmt::format("/versions/{}?mark={}", digest, candidates->mark), "",
+            seconds(30));
         if (answer || answer.error().status == 404) {
             GOLDLINK_TRY(db::forget_version_deletion(c, digest));
             continue;

@@ -223,24 +223,30 @@ Result<GarbageReport> GarbageCollector::collect(const GarbageRequest& request,
     return report;
 }
 
+Result<> GarbageCollector::remove_version(const std::string& digest, const std::string& mark) {
+    GOLDLINK_TRY_ASSIGN(const std::uint64_t made_until, parse_mark(mark));
+    return remove_version(digest, made_until);
+}
+
+Result<> GarbageCollector::remove_version(const std::string& digest, std::uint64_t made_until) {
+    if (protected_now().versions.contains(digest) || !links_.users_of_version(digest).empty())
+        return failure(ErrorKind::conflict, "a link or a task uses it by now");
+    GOLDLINK_TRY(store_.remove(digest, made_until));
+    links_.version_removed(digest);
+    return {};
+}
+
 void GarbageCollector::collect_versions(const std::vector<GarbageItem>& versions,
                                         std::uint64_t mark, GarbageReport& report,
                                         store::Progress& progress) {
     for (const GarbageItem& version : versions) {
         if (progress.cancel) return;
-        const auto stays = [&](std::string why) {
-            report.kept.push_back({version.kind, version.name, std::move(why)});
-        };
-        if (protected_now().versions.contains(version.name) ||
-            !links_.users_of_version(version.name).empty()) {
-            stays("a link or a task uses it by now");
+        const auto removed = remove_version(version.name, mark);
+        if (!removed && removed.error().kind == ErrorKind::not_found) continue;
+        if (!removed) {
+            report.kept.push_back({version.kind, version.name, removed.error().message});
             continue;
         }
-        if (const auto removed = store_.remove(version.name, mark); !removed) {
-            if (removed.error().kind != ErrorKind::not_found) stays(removed.error().message);
-            continue;
-        }
-        links_.version_removed(version.name);
         report.items.push_back(version);
         progress.done_bytes += version.bytes;
     }

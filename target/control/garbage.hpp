@@ -70,6 +70,8 @@ class GarbageCollector {
 
     Result<GarbageCandidates> candidates() const;
     Result<> check_mark(const std::string& mark) const;
+    // One version, unless it was made after the mark, or a link or a task has it (conflict).
+    Result<> remove_version(const std::string& digest, const std::string& mark);
     // What collect() would remove. conflict when the mark is another process's.
     Result<GarbageReport> look(const GarbageRequest& request) const;
     // What cannot be removed is told in the report; the rest goes all the same.
@@ -80,6 +82,7 @@ class GarbageCollector {
     Protected protected_now() const;
     Result<std::uint64_t> parse_mark(const std::string& mark) const;
     std::optional<Result<>> remove_file(const GarbageItem& file);
+    Result<> remove_version(const std::string& digest, std::uint64_t made_until);
     void collect_versions(const std::vector<GarbageItem>& versions, std::uint64_t mark,
                           GarbageReport& report, store::Progress& progress);
 

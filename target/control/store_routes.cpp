@@ -234,8 +234,10 @@ http::Response delete_version(ControlContext& context, const http::Request& requ
             0};
         return respond(OperationError{std::move(error), "version-in-use", std::move(users)});
     }
-    const auto removed = context.store.remove(digest);
-    if (removed) context.links.version_removed(digest);
+    const std::string mark = request.query_value("mark");
+    const auto removed =
+        mark.empty() ? context.store.remove(digest) : context.garbage.remove_version(digest, mark);
+    if (removed && mark.empty()) context.links.version_removed(digest);
     if (removed || removed.error().kind == ErrorKind::not_found) return respond_text(204, "");
     if (removed.error().kind == ErrorKind::conflict)
         return respond(OperationError{removed.error(), "version-in-use", {}});

@@ -164,6 +164,8 @@ class FakeTarget(FakeDaemon):
         self.both_bytes = 12288        # what a comparison finds that both changed
         self.garbage_tasks = {}        # digest -> tasks that ended with it, as GET /gc says
         self.garbage_asked = []        # bodies of POST /gc
+        self.refuse_deletions = False  # of versions
+        self.deletions_asked = []      # digests of DELETE /versions
         self.garbage_kept = []         # what POST /gc says could not go
         self.both_partitions = []
 
@@ -566,7 +568,8 @@ class FakeTarget(FakeDaemon):
         with self.lock:
             if digest not in self.versions:
                 raise Refused(404, "not-found", f"no version {digest}")
-            if self._used(digest):
+            self.deletions_asked.append(digest)
+            if self.refuse_deletions or self._used(digest):
                 raise Refused(409, "version-in-use", "a link uses it")
             del self.versions[digest]
             return 204, None

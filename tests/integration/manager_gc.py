@@ -102,3 +102,42 @@ class GarbageOperations:
         self.target.hold_imports = False
         self.wait_task(task)
         self.assertEqual(self.api.get(f"/images/{self.name}").json["versions"][0]["digest"], made)
+
+    def test_content_that_came_back_since_its_version_was_deleted_stays(self):
+        def bring(content):
+            task = self.wait_task(self.check(self.api.put(f"/images/{self.name}/content", content), 202))
+            return task["result"]["version"], hashlib.sha256(content).hexdigest()
+
+        def delete_another_and_wait():
+            # Deletions are carried out in the order in which they were asked for.
+            number, digest = others.pop()
+            self.check(self.api.delete(f"/images/{self.name}/versions/{number}"), 204)
+            wait_until(lambda: digest not in self.target.versions, "the other one's data goes")
+
+        self.upload(self.name)
+        others = [bring(random.randbytes(4096)), bring(random.randbytes(4096))]
+        content = random.randbytes(4096)
+        number, digest = bring(content)
+        bring(random.randbytes(4096))  # channel latest moves on
+        self.target.refuse_deletions = True
+        self.addCleanup(setattr, self.target, "refuse_deletions", False)
+        self.check(self.api.delete(f"/images/{self.name}/versions/{number}"), 204)
+        wait_until(lambda: digest in self.target.deletions_asked, "the manager asks for it")
+
+        # It has come back, and the registry does not know of it yet.
+        self.target.hold_imports = True
+        self.addCleanup(setattr, self.target, "hold_imports", False)
+        task = self.check(self.api.put(f"/images/{self.name}/content", content), 202)
+        wait_until(lambda: task["id"] in self.target.imports, "the target works on it")
+        self.target.garbage_tasks[digest] = [task["id"]]  # as if it had ended at the target just now
+        self.target.refuse_deletions = False
+        delete_another_and_wait()
+        self.assertIn(digest, self.target.versions)
+
+        # Now the registry has it again.
+        self.target.hold_imports = False
+        self.wait_task(task)
+        del self.target.garbage_tasks[digest]
+        delete_another_and_wait()
+        self.assertIn(digest, self.target.versions)
+        self.assertEqual(self.api.get(f"/images/{self.name}").json["versions"][0]["digest"], digest)
