@@ -8,18 +8,6 @@
 
 namespace goldlink::store {
 
-namespace {
-
-std::vector<Digest> distinct_chunks(const Manifest& manifest) {
-    std::vector<Digest> distinct = manifest.chunks;
-    std::erase_if(distinct, [](const Digest& digest) { return is_zero(digest); });
-    std::sort(distinct.begin(), distinct.end());
-    distinct.erase(std::unique(distinct.begin(), distinct.end()), distinct.end());
-    return distinct;
-}
-
-}  // namespace
-
 Result<std::unique_ptr<ChunkWriter>> ChunkWriter::begin(ChunkStore& store) {
     GOLDLINK_TRY_ASSIGN(auto writing, store.begin_writing());
     return std::unique_ptr<ChunkWriter>(new ChunkWriter(store, std::move(writing), false));
@@ -139,7 +127,7 @@ Result<VersionRecord> ChunkWriter::finish(const Manifest& manifest, const Digest
         std::count_if(manifest.chunks.begin(), manifest.chunks.end(),
                       [](const Digest& chunk) { return !is_zero(chunk); }));
     std::map<std::uint32_t, std::uint64_t> no_longer_alone;  // version number -> chunks
-    for (const Digest& chunk : distinct_chunks(manifest)) {
+    for (const Digest& chunk : manifest.distinct_chunks()) {
         GOLDLINK_TRY_ASSIGN(const auto found, txn.chunk(chunk));
         if (!found)
             return failure(

@@ -19,6 +19,7 @@
 #include "common/log.hpp"
 #include "target/store/chunk_check.hpp"
 #include "target/store/damage_report.hpp"
+#include "target/store/drop_version.hpp"
 #include "target/store/garbage.hpp"
 #include "target/store/grow.hpp"
 #include "target/store/image_source.hpp"
@@ -430,8 +431,13 @@ Result<> FolderStore::remove(std::string_view hex, std::uint64_t made_until) {
 }
 
 Result<> FolderStore::drop(const Digest& digest) {
-    GOLDLINK_TRY_ASSIGN(const Manifest manifest, read_manifest(digest));
-    GOLDLINK_TRY(drop_version(chunks_->index(), digest, manifest));
+    if (const auto manifest = read_manifest(digest); manifest)
+        GOLDLINK_TRY(drop_version(chunks_->index(), digest, *manifest));
+    else
+        GOLDLINK_TRY(drop_lost_version(chunks_->index(), digest, [this](const Digest& other) {
+            return Manifest::read(chunks_->storage(), manifest_path(other), other);
+        }));
+    damage_.note_manifest(digest, std::nullopt);
     if (const int error = chunks_->storage().remove(manifest_path(digest)); error < 0)
         log::warn("manifest {} stays for now: {}", to_hex(digest), std::strerror(-error));
     return {};
@@ -451,8 +457,12 @@ Result<StoreGarbage> FolderStore::garbage(const std::vector<std::string>& leavin
     for (const std::string& hex : leaving) {
         const auto bytes = [&]() -> Result<std::uint64_t> {
             GOLDLINK_TRY_ASSIGN(const Digest digest, parse_digest(hex));
-            GOLDLINK_TRY_ASSIGN(const Manifest manifest, read_manifest(digest));
-            return releases.add(manifest);
+            const auto manifest = read_manifest(digest);
+            if (manifest) return releases.add(*manifest);
+            GOLDLINK_TRY_ASSIGN(const auto txn, chunks_->index().begin_read());
+            GOLDLINK_TRY_ASSIGN(const auto record, txn.version(digest));
+            if (!record) return Failure(manifest.error());
+            return record->unique_chunks * kChunkBytes;  // what is known without its manifest
         };
         garbage.versions.push_back(bytes());
     }

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "target/store/image_store.hpp"
 #include "target/store/unusable_file.hpp"
 
@@ -55,6 +57,14 @@ Digest Manifest::digest() const {
     hasher.add(Bytes(encode_header(*this)));
     hasher.add(digests_as_bytes(chunks));
     return hasher.finish();
+}
+
+std::vector<Digest> Manifest::distinct_chunks() const {
+    std::vector<Digest> distinct = chunks;
+    std::erase_if(distinct, [](const Digest& chunk) { return is_zero(chunk); });
+    std::sort(distinct.begin(), distinct.end());
+    distinct.erase(std::unique(distinct.begin(), distinct.end()), distinct.end());
+    return distinct;
 }
 
 Result<> Manifest::write(Storage& storage, const std::filesystem::path& file) const {

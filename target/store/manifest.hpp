@@ -29,6 +29,8 @@ struct Manifest {
     std::vector<Digest> chunks;
 
     Digest digest() const;
+    // Sorted, each once, without the chunk of zeros.
+    std::vector<Digest> distinct_chunks() const;
     // Replaces `file` durably.
     Result<> write(Storage& storage, const std::filesystem::path& file) const;
     // Refuses a file that is malformed or does not hash to `digest`.

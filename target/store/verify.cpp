@@ -76,39 +76,4 @@ void add_uses(std::map<Digest, VerifyFinding>& findings, const std::string& vers
     }
 }
 
-Result<> drop_version(ChunkIndex& index, const Digest& digest, const Manifest& manifest) {
-    GOLDLINK_TRY_ASSIGN(auto txn, index.begin_write());
-    GOLDLINK_TRY_ASSIGN(const auto record, txn.version(digest));
-    if (!record)
-        return failure(ErrorKind::not_found, "the image store has no version " + to_hex(digest));
-    std::vector<Digest> chunks = manifest.chunks;
-    std::erase_if(chunks, [](const Digest& chunk) { return is_zero(chunk); });
-    std::sort(chunks.begin(), chunks.end());
-    chunks.erase(std::unique(chunks.begin(), chunks.end()), chunks.end());
-    std::map<std::uint32_t, std::uint64_t> now_alone;  // version number -> chunks
-    for (const Digest& chunk : chunks) {
-        GOLDLINK_TRY_ASSIGN(const auto found, txn.chunk(chunk));
-        if (!found || found->version_count == 0) continue;  // lost earlier: nothing to give back
-        ChunkRecord updated = *found;
-        --updated.version_count;
-        updated.versions_xor ^= record->number;
-        if (updated.version_count == 0) GOLDLINK_TRY(txn.put_orphan(chunk));
-        if (updated.version_count == 1) ++now_alone[updated.versions_xor];
-        GOLDLINK_TRY(txn.put_chunk(chunk, updated));
-    }
-    GOLDLINK_TRY(txn.erase_version(digest));
-    GOLDLINK_TRY(txn.erase_verified(digest));
-    if (!now_alone.empty()) {
-        GOLDLINK_TRY_ASSIGN(const auto versions, txn.versions());
-        for (const auto& [other, other_record] : versions) {
-            const auto gained = now_alone.find(other_record.number);
-            if (gained == now_alone.end()) continue;
-            VersionRecord updated = other_record;
-            updated.unique_chunks += gained->second;
-            GOLDLINK_TRY(txn.put_version(other, updated));
-        }
-    }
-    return txn.commit();
-}
-
 }  // namespace goldlink::store

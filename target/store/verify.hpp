@@ -1,4 +1,4 @@
-// Checking and dropping what a version is made of. Threads: any; each call on one thread.
+// Checking what a version is made of. Threads: any; each call on one thread.
 #pragma once
 
 #include <map>
@@ -18,8 +18,5 @@ Result<std::vector<Digest>> bad_chunks_of(const Manifest& manifest, ChunkStore& 
 // Adds where `manifest` uses the chunks of `findings`.
 void add_uses(std::map<Digest, VerifyFinding>& findings, const std::string& version_digest,
               const Manifest& manifest);
-
-// Forgets a version in one transaction; chunks only it used become orphans.
-Result<> drop_version(ChunkIndex& index, const Digest& digest, const Manifest& manifest);
 
 }  // namespace goldlink::store
