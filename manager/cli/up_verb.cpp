@@ -15,6 +15,43 @@ std::string check_endpoint(const std::string& text) {
     return endpoint ? "" : endpoint.error().message;
 }
 
+// Those of goldlink-target that an owner may want to set, handed on as they are given.
+void add_target_options(CLI::App& verb, up::Options& options) {
+    const auto add = [&](const std::string& name, const char* type, const char* help) {
+        return verb
+            .add_option_function<std::string>(
+                name,
+                [&options, name](const std::string& value) {
+                    options.target_arguments.insert(options.target_arguments.end(), {name, value});
+                },
+                help)
+            ->type_name(type);
+    };
+    const auto size = CLI::AsSizeValue(false);
+    add("--ram-dir", "DIR", "tmpfs folder for the overlays of discard links");
+    add("--ram-budget", "BYTES", "How much of it they may take, as 8G")->transform(size);
+    add("--reserve", "BYTES", "What overlays leave free on the disk [1G]")->transform(size);
+    add("--locked-memory", "BYTES",
+        "Memory to lock for the image chunks that are read most, as 24G; 0: none [a quarter of "
+        "the memory]")
+        ->transform(size);
+    add("--verify-every", "DAYS",
+        "After how many days each image version is read and checked again; 0: never by itself [7]")
+        ->check(CLI::Range(0.0, 3650.0));
+    add("--verify-rate", "BYTES",
+        "How much of them is read a second; an eighth while clients are busy [64M]")
+        ->transform(size)
+        ->check(CLI::Range(std::uint64_t{64} << 10, std::uint64_t{1} << 40));
+    add("--boot-trace", "SECONDS",
+        "How much of a version's first boot is recorded, to be read ahead of later ones; 0: none "
+        "[180]")
+        ->check(CLI::Range(0U, 3600U));
+    add("--stop-grace", "SECONDS", "What initiators get to log out before a stop")
+        ->check(CLI::Range(0U, 15U));
+    add("--congestion-control", "NAME",
+        "TCP's at the portals; 'system' leaves the system's [cubic]");
+}
+
 }  // namespace
 
 void add_up_verb(CLI::App& root, Session& session) {
@@ -81,17 +118,7 @@ void add_up_verb(CLI::App& root, Session& session) {
         ->needs(range);
     http->needs(pxe);
     range->needs(pxe);
-    verb->add_option("--ram-dir", options->ram_dir,
-                     "tmpfs folder for the overlays of discard links")
-        ->type_name("DIR");
-    verb->add_option("--ram-budget", options->ram_budget, "How much of it they may take")
-        ->type_name("BYTES")
-        ->check(CLI::PositiveNumber);
-    verb->add_option("--locked-memory", options->locked_memory,
-                     "Memory to lock for the image chunks that are read most; 0: none "
-                     "[a quarter of the memory]")
-        ->type_name("BYTES")
-        ->check(CLI::NonNegativeNumber);
+    add_target_options(*verb, *options);
     verb->add_option("--import-dir", options->import_folders,
                      "A folder of this machine whose files 'image import --server-path' may take, "
                      "beside import/ of the state folder; repeat for several")

@@ -1,6 +1,7 @@
 """`goldlink up`: the first start, the next one, the end, and what it refuses to start on."""
 
 import os
+import pathlib
 import shutil
 import signal
 import socket
@@ -138,10 +139,22 @@ class Start(TestCase):
         wait_until(up.healthy, "every part works")
         self.assertEqual((up.state_dir / "postgres").stat().st_uid, home.stat().st_uid)
 
+    def test_the_target_gets_the_options_that_are_its_own(self):
+        up = self.up("--locked-memory", "64M", "--verify-every", "2.5", "--verify-rate", "1M", "--reserve", "2M",
+                     "--boot-trace", "30", "--congestion-control", "system")
+        up.start()
+        words = pathlib.Path(f"/proc/{up.children()['goldlink-target']}/cmdline").read_text().split("\0")
+        given = dict(zip(words, words[1:]))
+        for name, value in {"--locked-memory": 64 << 20, "--verify-every": "2.5", "--verify-rate": 1 << 20,
+                            "--reserve": 2 << 20, "--boot-trace": 30, "--congestion-control": "system"}.items():
+            self.assertEqual(given[name], str(value))
+
     def test_usage_is_refused_before_anything_is_touched(self):
-        done = run_cli("up", "--state-dir", self.folder / "state", "--pxe", "proxy")
-        self.assertEqual(done.code, 2, done)
-        self.assertIn("--interface", done.err)
+        for arguments, named in ((("--pxe", "proxy"), "--interface"), (("--verify-every", "9999"), "--verify-every"),
+                                 (("--locked-memory", "much"), "--locked-memory"), (("--verify-rate", "1"), "--verify-rate")):
+            done = run_cli("up", "--state-dir", self.folder / "state", *arguments)
+            self.assertEqual(done.code, 2, done)
+            self.assertIn(named, done.err)
         self.assertFalse((self.folder / "state").exists())
 
 

@@ -138,10 +138,7 @@ Result<Service> target_service(const Options& options, const Plan& plan, const S
             "--log-level",
             options.log_level};
     for (const auto& portal : plan.portals) argv.insert(argv.end(), {"--portal", portal});
-    if (!options.ram_dir.empty()) argv.insert(argv.end(), {"--ram-dir", options.ram_dir});
-    if (!options.ram_budget.empty()) argv.insert(argv.end(), {"--ram-budget", options.ram_budget});
-    if (!options.locked_memory.empty())
-        argv.insert(argv.end(), {"--locked-memory", options.locked_memory});
+    argv.insert(argv.end(), options.target_arguments.begin(), options.target_arguments.end());
     const auto import_folder = state.path() / "import";
     GOLDLINK_TRY(make_directories(import_folder));
     argv.insert(argv.end(), {"--import-dir", import_folder});

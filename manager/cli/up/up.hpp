@@ -19,10 +19,8 @@ struct Options {
     std::string dhcp_range;  // dhcp mode, as the next two
     std::string dhcp_router;
     std::vector<std::string> dhcp_dns;
-    std::string ram_dir;
-    std::string ram_budget;
-    std::vector<std::string> import_folders;  // beside import/ of the state folder
-    std::string locked_memory;                // empty: the target's default
+    std::vector<std::string> import_folders;    // beside import/ of the state folder
+    std::vector<std::string> target_arguments;  // more options of goldlink-target, with values
     std::string log_level = "info";
 };
 
