@@ -9,6 +9,7 @@
 #include <cstring>
 
 #include "common/check.hpp"
+#include "target/disk/block_copy.hpp"
 #include "target/disk/overlay_disk_pending.hpp"
 
 namespace goldlink::disk {
@@ -21,6 +22,7 @@ constexpr std::int64_t kStallUs =
     10'000;  // the kernel's shortest pause; a busy core's turn is less
 constexpr unsigned kWritesAfterStall = 256;
 constexpr unsigned kMaxCompareEvery = 16;
+constexpr std::uint64_t kStreamedBlocks = 8;  // fewer may be read again soon, from the cache
 
 bool all_zero(const std::uint8_t* data) {
     std::uint64_t first;
@@ -195,6 +197,7 @@ Outcome OverlayDisk::gather_blocks(Request& request, std::uint8_t* edge_blocks, 
         return outcome;
     }
     const bool zeroing = request.operation != Operation::write;
+    const bool streamed = range.last - range.first >= kStreamedBlocks;
     piece_blocks_.clear();
     piece_vectors_.clear();
     piece_ = {};
@@ -242,7 +245,10 @@ Outcome OverlayDisk::gather_blocks(Request& request, std::uint8_t* edge_blocks, 
         const std::uint32_t crc = overlay_->durable() ? crc32c(data, kBlockBytes) : 0;
         const SlotPlace place = overlay_->slots().place(target.slot);
         if (place.mapped != nullptr) {
-            std::memcpy(place.mapped, data, kBlockBytes);
+            if (streamed)
+                stream_block(place.mapped, data);
+            else
+                std::memcpy(place.mapped, data, kBlockBytes);
             outcome = outcome_of(overlay_->recorded(block, target, crc));
             continue;
         }
@@ -266,6 +272,7 @@ Outcome OverlayDisk::gather_blocks(Request& request, std::uint8_t* edge_blocks, 
         else
             piece_vectors_.push_back({data, kBlockBytes});
     }
+    if (streamed) end_streaming();
     // What was gathered before a refusal is written all the same: no slot is left hanging.
     const Outcome written = write_piece(request, async, pending);
     const Outcome zeroed = end_zero_run();

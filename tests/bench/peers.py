@@ -97,6 +97,7 @@ class Istgt(Pinned):
     """Debian's istgt over one file."""
 
     name, lun = "istgt", 0
+    sessions_at_most = 1  # 32 that read at once: it stops answering
 
     def __init__(self, folder, image):
         self.folder = folder / "istgt"

@@ -64,6 +64,10 @@ def measure(target, workload, set_bytes, seconds, warm_up):
     return json.loads(done.stdout)
 
 
+def can_measure(target, workload):
+    return workload.arguments.get("sessions", 1) <= getattr(target, "sessions_at_most", sys.maxsize)
+
+
 def medians(samples):
     return {key: statistics.median(sample[key] for sample in samples) for key in samples[0]}
 
@@ -74,6 +78,8 @@ def machine():
 
 
 def figure(workload, sample):
+    if sample is None:
+        return "-"
     return f"{sample['iops']:,.0f}" if workload.metric == "iops" else f"{sample['mb_per_s']:,.0f} MB/s"
 
 
@@ -89,14 +95,14 @@ def markdown(results, targets, sets):
     for workload in WORKLOADS:
         for each in sets:
             samples = {name: results.get((workload.name, each, name)) for name in targets}
-            if not all(samples.values()):
+            if not any(samples.values()):
                 continue
             row = [workload.name, each, *(figure(workload, samples[name]) for name in targets)]
             if against_tgt:
                 ratio = samples[ours][workload.metric] / samples["tgt"][workload.metric]
                 row += [f"{ratio:.1f}x", f"{workload.goal:g}x"]
-            row += [f"{samples[name]['latency_median_us']:,.0f}" for name in targets]
-            row += [f"{samples[name]['target_cpu_us_per_op']:.1f}" for name in targets]
+            row += [f"{samples[name]['latency_median_us']:,.0f}" if samples[name] else "-" for name in targets]
+            row += [f"{samples[name]['target_cpu_us_per_op']:.1f}" if samples[name] else "-" for name in targets]
             lines.append("| " + " | ".join(row) + " |")
     return "\n".join(lines)
 
@@ -137,7 +143,7 @@ def main():
                 if options.only not in workload.name:
                     continue
                 for each in sets:
-                    for target in targets:
+                    for target in filter(lambda one: can_measure(one, workload), targets):
                         sample = measure(target, workload, SETS[each], options.seconds, options.warm_up)
                         samples.setdefault((workload.name, each, target.name), []).append(sample)
                         print(f"round {round_number + 1}/{options.rounds}  {workload.name:<40} {each:<7} "
