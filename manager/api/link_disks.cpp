@@ -41,8 +41,8 @@ Maybe<WantedDisk> parse_disk(const json::value& item, std::size_t index) {
         if (!policy) return refuse_item(index, policy.error().detail);
         disk.policy = std::move(*policy);
     }
-    const auto quota = json::optional_int(o, "quota_bytes", 1, kMaxQuotaBytes);
-    if (!quota) return refuse_item(index, quota.error().message);
+    const auto quota = quota_field(o);
+    if (!quota) return refuse_item(index, quota.error().detail);
     disk.quota_bytes = *quota;
     auto block_bytes = block_bytes_field(o);
     if (!block_bytes) return refuse_item(index, block_bytes.error().detail);
@@ -58,6 +58,12 @@ Maybe<std::optional<std::int64_t>> block_bytes_field(const json::object& body) {
     if (*bytes && **bytes != 512 && **bytes != 4096)
         return refuse_field("logical_block_bytes", "logical_block_bytes is 512 or 4096");
     return *bytes;
+}
+
+Maybe<std::optional<std::int64_t>> quota_field(const json::object& body) {
+    const auto quota = json::optional_int(body, "quota_bytes", 1, kMaxQuotaBytes);
+    if (!quota) return refuse_field("quota_bytes", quota.error().message);
+    return *quota;
 }
 
 Maybe<db::NewDisk> make_disk(const WantedDisk& wanted, db::ImageTarget image, std::string policy) {

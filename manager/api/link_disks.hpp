@@ -25,6 +25,8 @@ struct WantedDisk {
 
 // Field "logical_block_bytes": 512 or 4096; nullopt when it is absent.
 Maybe<std::optional<std::int64_t>> block_bytes_field(const json::object& body);
+// Field "quota_bytes"; nullopt when it is absent or null: as large as the disk.
+Maybe<std::optional<std::int64_t>> quota_field(const json::object& body);
 // Field "disks": those beside LUN 0, which field "image" names. Absent: none.
 Maybe<std::vector<WantedDisk>> disks_field(const json::object& body);
 Maybe<std::vector<db::NewDisk>> resolve_disks(db::Connection& c,

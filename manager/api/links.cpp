@@ -105,7 +105,7 @@ struct Wanted {
 Maybe<Wanted> wanted_of(const Call& call) {
     GOLDLINK_TRY_CALL(const auto body,
                       body_object(call, {"client", "lease", "image", "policy", "disks",
-                                         "logical_block_bytes", "install"}));
+                                         "logical_block_bytes", "quota_bytes", "install"}));
     Wanted wanted;
     const auto image = json::string_field(body, "image", 1, 140);
     if (!image) return refuse_field("image", image.error().message);
@@ -126,6 +126,7 @@ Maybe<Wanted> wanted_of(const Call& call) {
         GOLDLINK_TRY_CALL(wanted.system.policy, policy_field(body, "discard"));
     }
     GOLDLINK_TRY_CALL(wanted.system.logical_block_bytes, block_bytes_field(body));
+    GOLDLINK_TRY_CALL(wanted.system.quota_bytes, quota_field(body));
     const auto install = json::optional_bool(body, "install");
     if (!install) return refuse_field("install", install.error().message);
     wanted.install = install->value_or(false);
@@ -251,23 +252,50 @@ Answer remove(Call& call) {
 }
 
 // What the client starts at its next boot: its disk, or the installer.
+Maybe<void> change_install(db::Connection& c, const db::Link& link, bool install) {
+    if (install) {
+        if (!link.client)
+            return refuse_field("install", "a lease has no machine that could install");
+        std::vector<std::string> kinds;
+        for (const db::LinkDisk& disk : link.disks) kinds.push_back(disk.kind);
+        if (auto can = check_can_install(kinds); !can) return Refused(std::move(can).error());
+    }
+    GOLDLINK_TRY(db::set_install(c, link.id, install));
+    return {};
+}
+
+Maybe<void> change_quota(db::Connection& c, const db::Link& link, std::int64_t lun,
+                         std::optional<std::int64_t> quota_bytes) {
+    GOLDLINK_TRY_CALL(const db::LinkDisk disk, needed_disk(link, lun));
+    if (disk.kind == "iso")
+        return refuse_field("lun", fmt::format("lun {} is a disc: nothing is written to it, so it "
+                                               "has no quota",
+                                               lun));
+    GOLDLINK_TRY(db::set_disk_quota(c, link.id, lun, quota_bytes));
+    return {};
+}
+
 Answer update(Call& call) {
-    GOLDLINK_TRY_CALL(const auto body, body_object(call, {"install"}));
-    const auto install = json::bool_field(body, "install");
+    GOLDLINK_TRY_CALL(const auto body, body_object(call, {"install", "quota_bytes", "lun"}));
+    const auto install = json::optional_bool(body, "install");
     if (!install) return refuse_field("install", install.error().message);
-    GOLDLINK_TRY_CALL(
-        const db::Link link, call.services.pool.transact([&](db::Connection& c) -> Maybe<db::Link> {
-            GOLDLINK_TRY_CALL(const db::Link found, needed_link(c, call));
-            std::vector<std::string> kinds;
-            for (const db::LinkDisk& disk : found.disks) kinds.push_back(disk.kind);
-            if (*install && !found.client)
-                return refuse_field("install", "a lease has no machine that could install");
-            if (*install)
-                if (auto can = check_can_install(kinds); !can)
-                    return Refused(std::move(can).error());
-            GOLDLINK_TRY(db::set_install(c, found.id, *install));
-            return needed_link(c, call);
-        }));
+    GOLDLINK_TRY_CALL(const auto quota, quota_field(body));
+    GOLDLINK_TRY_CALL(const auto lun, lun_field(body));
+    const bool has_quota = body.contains("quota_bytes");
+    if (!*install && !has_quota)
+        return refuse_field("install", "nothing to change: give install, quota_bytes or both");
+    if (lun && !has_quota) return refuse_field("lun", "lun says whose quota_bytes is meant");
+    GOLDLINK_TRY_CALL(const db::Link link,
+                      call.services.pool.transact([&](db::Connection& c) -> Maybe<db::Link> {
+                          GOLDLINK_TRY_CALL(const db::Link found, needed_link(c, call));
+                          if (*install)
+                              if (auto done = change_install(c, found, **install); !done)
+                                  return Refused(std::move(done).error());
+                          if (has_quota)
+                              if (auto done = change_quota(c, found, lun.value_or(0), quota); !done)
+                                  return Refused(std::move(done).error());
+                          return needed_link(c, call);
+                      }));
     return shown(call, 200, link);
 }
 

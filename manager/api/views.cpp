@@ -89,9 +89,12 @@ json::object view(const db::Image& image, const std::vector<db::Version>& versio
         const auto found = live.find(version.digest.value_or(""));
         list.push_back(view(version, found == live.end() ? nullptr : &found->second));
     }
-    return {{"name", image.name},         {"kind", image.kind},
-            {"note", image.note},         {"created_at", image.created_at},
-            {"size_bytes", size},         {"channels", std::move(by_name)},
+    return {{"name", image.name},
+            {"kind", image.kind},
+            {"note", image.note},
+            {"created_at", image.created_at},
+            {"size_bytes", size},
+            {"channels", std::move(by_name)},
             {"pinned_channels", std::move(pinned)},
             {"versions", std::move(list)}};
 }
@@ -192,6 +195,8 @@ json::object view(const db::Link& link, const db::LinkDisk& disk, const LinkCont
         {"image", disk.image},
         {"version", disk.version},
         {"channel", nullable(disk.channel)},
+        {"channel_version",
+         disk.channel_version ? json::value(*disk.channel_version) : json::value(nullptr)},
         {"policy", disk.policy},
         {"quota_bytes", disk.quota_bytes ? json::value(*disk.quota_bytes) : json::value(nullptr)},
         {"type", cdrom ? "cdrom" : "disk"},

@@ -234,6 +234,7 @@ Result<> copy_disks(Api& api, const json::value& client, json::object& body) {
         const bool native_4k = int_of(disk, "logical_block_bytes") == 4096;
         if (int_of(disk, "lun") == 0) {
             if (native_4k) body["logical_block_bytes"] = 4096;
+            if (has_value(disk, "quota_bytes")) body["quota_bytes"] = int_of(disk, "quota_bytes");
             continue;
         }
         const auto channel = text_of(disk, "channel");

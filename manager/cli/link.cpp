@@ -25,13 +25,13 @@ struct Arguments {
     std::string note;
     std::string channel;
     std::string new_image;
+    std::string quota;
     std::vector<std::string> disks;
     std::optional<std::int64_t> lun;
     bool force = false;
     bool sibling = false;
     bool native_4k = false;
     bool install = false;
-    bool no_install = false;
 };
 
 std::string link_path(const std::string& id) { return "/links/" + http::percent_encode(id); }
@@ -75,6 +75,18 @@ std::string disk_cell(const json::value& disk) {
                        overlay.empty() ? "" : ", " + overlay);
 }
 
+// What a disk that keeps its changes has not followed its channel to; "" when there is nothing.
+std::string newer_version(const json::value& link, const json::value& disk) {
+    const std::int64_t now = int_of(disk, "channel_version");
+    if (text_of(disk, "policy") == "discard" || now <= 0 || now == int_of(disk, "version"))
+        return "";
+    return fmt::format(
+        "{}:{} is @{} now, LUN {} stays on @{}: goldlink link rebase {}{}", text_of(disk, "image"),
+        text_of(disk, "channel"), now, int_of(disk, "lun"), int_of(disk, "version"),
+        text_of(link, "id"),
+        items_of(link, "disks").size() > 1 ? fmt::format(" --lun {}", int_of(disk, "lun")) : "");
+}
+
 void print_link(const json::value& link) {
     const auto line = [](std::string_view label, const std::string& text) {
         if (!text.empty()) print(fmt::format("{:<9} {}\n", label, printable(text)));
@@ -96,6 +108,7 @@ void print_link(const json::value& link) {
         if (disks.size() > 1) line(fmt::format("lun {}", int_of(disk, "lun")), disk_cell(disk));
         if (const auto problem = text_of(disk, "problem"); !problem.empty())
             line("problem", fmt::format("LUN {}: {}", int_of(disk, "lun"), problem));
+        line("newer", newer_version(link, disk));
     }
     if (const auto* install = member(link, "install"); install != nullptr && *install == true)
         line("starts",
@@ -113,6 +126,7 @@ Result<json::array> disks_body(const std::vector<std::string>& texts) {
         json::object o{{"lun", disk.lun}, {"image", disk.image}};
         if (!disk.policy.empty()) o["policy"] = disk.policy;
         if (disk.native_4k) o["logical_block_bytes"] = 4096;
+        if (disk.quota_bytes) o["quota_bytes"] = *disk.quota_bytes;
         disks.push_back(std::move(o));
     }
     return disks;
@@ -125,6 +139,10 @@ Result<> create_link(const Session& session, const Arguments& arguments) {
     if (!arguments.lease.empty()) body["lease"] = arguments.lease;
     if (!arguments.policy.empty()) body["policy"] = arguments.policy;
     if (arguments.native_4k) body["logical_block_bytes"] = 4096;
+    if (!arguments.quota.empty()) {
+        GOLDLINK_TRY_ASSIGN(const auto quota, parse_quota(arguments.quota));
+        if (quota) body["quota_bytes"] = *quota;
+    }
     if (arguments.install) body["install"] = true;
     if (!arguments.disks.empty()) {
         GOLDLINK_TRY_ASSIGN(body["disks"], disks_body(arguments.disks));
@@ -171,18 +189,6 @@ Result<> show_link(const Session& session, const Arguments& arguments) {
         print_json(link);
     else
         print_link(link);
-    return {};
-}
-
-Result<> set_link(const Session& session, const Arguments& arguments) {
-    GOLDLINK_TRY_ASSIGN(auto api, connect(session));
-    GOLDLINK_TRY_ASSIGN(auto link,
-                        api.patch(link_path(arguments.id), {{"install", arguments.install}}));
-    if (session.json)
-        print_json(link);
-    else
-        print(fmt::format("{} starts its {} at the next boot\n", arguments.id,
-                          arguments.install ? "CD-ROM" : "disk"));
     return {};
 }
 
@@ -332,8 +338,16 @@ void add_link_verbs(CLI::App& root, Session& session) {
     create->add_option("--policy", arguments->policy, "What becomes of writes (default discard)")
         ->check(CLI::IsMember({"discard", "keep", "super"}));
     create
-        ->add_option("--disk", arguments->disks,
-                     "A disk beside LUN 0, which --image is: LUN=REF[,POLICY][,4kn]; several times")
+        ->add_option("--quota", arguments->quota,
+                     "What the overlay (write-back) of LUN 0 may take, as 20G (default: as much as "
+                     "the disk is large)")
+        ->type_name("BYTES")
+        ->check(check_quota);
+    create
+        ->add_option(
+            "--disk", arguments->disks,
+            "A disk beside LUN 0, which --image is: LUN=REF[,POLICY][,4kn][,quota=BYTES]; several "
+            "times")
         ->type_name("DISK")
         ->allow_extra_args(false)
         ->check(check_link_disk);
@@ -349,13 +363,7 @@ void add_link_verbs(CLI::App& root, Session& session) {
     by_id(verb({"show", "Show a link with its sessions, overlay and credentials", "",
                 "goldlink link show 3f0c...\ngoldlink link show 3f0c... --json"},
                show_link));
-    auto* set = by_id(verb({"set", "Change what a client starts at its next boot", "",
-                            "goldlink link set 3f0c... --no-install     the installer is done"},
-                           set_link));
-    auto* what = set->add_option_group("what", "One of");
-    what->add_flag("--install", arguments->install, "The CD-ROM, with LUN 0 attached");
-    what->add_flag("--no-install", arguments->no_install, "LUN 0");
-    what->require_option(1);
+    add_link_set(noun, session);
     auto* reset = by_id(
         verb({"reset", "Drop what the client wrote, now", "Refused while a client runs on it.",
               "goldlink link reset 3f0c...\ngoldlink link reset 3f0c... --lun 1"},

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <CLI/CLI.hpp>
 #include <charconv>
 
 #include "manager/cli/text.hpp"
@@ -10,12 +11,39 @@ namespace goldlink::cli {
 namespace {
 
 constexpr std::int64_t kMaxLun = 255;
+constexpr std::int64_t kMinQuotaBytes = 4096;  // a block
 
 bool is_policy(std::string_view text) {
     return text == "discard" || text == "keep" || text == "super";
 }
 
 }  // namespace
+
+Result<std::optional<std::int64_t>> parse_quota(std::string_view text) {
+    if (text == "none") return std::optional<std::int64_t>();
+    const auto bad = [&] {
+        return failure(
+            ErrorKind::invalid,
+            fmt::format("'{}' is no quota: write bytes, as 20G or 512M, or none", printable(text)));
+    };
+    std::string number(text);  // becomes digits
+    if (number.find_first_of("0123456789") != 0) return bad();
+    try {
+        if (!CLI::AsSizeValue(false)(number).empty()) return bad();
+    } catch (const CLI::Error&) {
+        return bad();
+    }
+    std::int64_t bytes = 0;
+    const auto [stop, error] = std::from_chars(number.data(), number.data() + number.size(), bytes);
+    if (error != std::errc() || stop != number.data() + number.size() || bytes < kMinQuotaBytes)
+        return bad();
+    return std::optional(bytes);
+}
+
+std::string check_quota(const std::string& text) {
+    const auto quota = parse_quota(text);
+    return quota ? "" : quota.error().message;
+}
 
 Result<LinkDisk> parse_link_disk(std::string_view text) {
     const auto bad = [&](std::string_view why) {
@@ -45,8 +73,12 @@ Result<LinkDisk> parse_link_disk(std::string_view text) {
             disk.native_4k = true;
         else if (is_policy(word) && disk.policy.empty())
             disk.policy = word;
-        else
-            return bad("after the image comes a policy (discard, keep or super), or 4kn");
+        else if (word.starts_with("quota=") && !disk.quota_bytes) {
+            const auto quota = parse_quota(word.substr(6));
+            if (!quota) return bad(quota.error().message);
+            disk.quota_bytes = *quota;
+        } else
+            return bad("after the image comes a policy (discard, keep or super), 4kn or quota=20G");
     }
     return disk;
 }

@@ -6,5 +6,6 @@
 namespace goldlink::cli {
 
 void add_link_rebase(CLI::App& noun, Session& session);
+void add_link_set(CLI::App& noun, Session& session);
 
 }  // namespace goldlink::cli

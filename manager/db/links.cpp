@@ -47,16 +47,19 @@ Result<> add_disks(Connection& c, std::vector<Link>& links) {
     GOLDLINK_TRY_ASSIGN(
         const Rows rows,
         c.query("SELECT d.link_id, d.lun, i.name, v.number, d.channel, d.policy, d.quota_bytes,"
-                " i.kind, d.logical_block_bytes"
+                " i.kind, d.logical_block_bytes, newest.number"
                 " FROM link_disks d"
                 " JOIN images i ON i.id = d.image_id JOIN versions v ON v.id = d.version_id"
+                " LEFT JOIN channels n ON n.image_id = d.image_id AND n.name = d.channel"
+                " LEFT JOIN versions newest ON newest.id = n.version_id"
                 " WHERE d.link_id = ANY ($1::uuid[]) ORDER BY d.link_id, d.lun",
                 {array_literal(ids)}));
     for (int i = 0; i < rows.size(); ++i) {
         const Row row = rows[i];
         by_id.at(row.text(0))
             ->disks.push_back({row.integer(1), row.text(2), row.integer(3), row.optional_text(4),
-                               row.text(5), row.optional_integer(6), row.text(7), row.integer(8)});
+                               row.text(5), row.optional_integer(6), row.text(7), row.integer(8),
+                               row.optional_integer(9)});
     }
     return {};
 }
@@ -114,6 +117,18 @@ Result<> set_install(Connection& c, const std::string& id, bool install) {
         c.query("UPDATE links SET install = $2, revision = next_revision()"
                 " WHERE id = $1 AND install <> $2",
                 {id, install}));
+    return {};
+}
+
+Result<> set_disk_quota(Connection& c, const std::string& id, std::int64_t lun,
+                        std::optional<std::int64_t> quota_bytes) {
+    GOLDLINK_TRY(
+        c.query("WITH changed AS (UPDATE link_disks SET quota_bytes = $3"
+                " WHERE link_id = $1 AND lun = $2 AND quota_bytes IS DISTINCT FROM $3"
+                " RETURNING link_id)"
+                " UPDATE links SET revision = next_revision()"
+                " WHERE id IN (SELECT link_id FROM changed)",
+                {id, lun, quota_bytes}));
     return {};
 }
 

@@ -35,6 +35,9 @@ Result<std::optional<Link>> find_link(Connection& c, const std::string& id);
 Result<std::optional<std::string>> insert_link(Connection& c, const NewLink& link);
 // Changes what the client starts at its next boot.
 Result<> set_install(Connection& c, const std::string& id, bool install);
+// nullopt: as large as the disk.
+Result<> set_disk_quota(Connection& c, const std::string& id, std::int64_t lun,
+                        std::optional<std::int64_t> quota_bytes);
 Result<bool> delete_link(Connection& c, const std::string& id);
 // Removes leases that have run out; returns their ids.
 Result<std::vector<std::string>> delete_expired_leases(Connection& c);

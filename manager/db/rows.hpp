@@ -81,6 +81,7 @@ struct LinkDisk {
     std::optional<std::int64_t> quota_bytes;
     std::string kind;  // the image's
     std::int64_t logical_block_bytes = 512;
+    std::optional<std::int64_t> channel_version;  // what the channel points at now
 };
 
 struct Link {
@@ -105,6 +106,7 @@ struct DesiredDisk {
     std::optional<std::int64_t> quota_bytes;
     std::string kind;  // the image's
     std::int64_t logical_block_bytes = 512;
+    std::optional<std::int64_t> channel_version;  // what the channel points at now
 };
 
 struct Settings {

@@ -247,6 +247,24 @@ OperationResult<> LinkTable::check_change(const LinkState& old, const LinkDefini
     return {};
 }
 
+// A quota applies at once, also to a client that runs.
+void LinkTable::follow_quotas(const LinkPointer& link, const LinkDefinition& wanted) {
+    {
+        const std::lock_guard lock(mutex_);
+        LinkState& state = link->state;
+        for (GenerationState* generation :
+             {&state.current, state.pending ? &*state.pending : nullptr})
+            if (generation != nullptr)
+                for (DiskState& disk : generation->disks)
+                    if (const auto* definition = find_disk(wanted, disk.lun))
+                        disk.quota_bytes = definition->quota_bytes;
+    }
+    (void)run_on(link, [&](LiveLink& live) -> Result<> {
+        for (const DiskDefinition& disk : wanted.disks) live.set_quota(disk.lun, disk.quota_bytes);
+        return {};
+    });
+}
+
 OperationResult<> LinkTable::apply(const LinkPointer& link, const LinkDefinition& wanted) {
     const LinkState old = state_of(link);
     if (old.current.number == 0) {
@@ -277,15 +295,19 @@ OperationResult<> LinkTable::apply(const LinkPointer& link, const LinkDefinition
             return {};
         });
         open_current(link, plan_generation(wanted, &old.current, old.next_number(), false), false);
-    } else if (!report.open) {
+        return {};
+    }
+    follow_quotas(link, wanted);
+    const GenerationState current = state_of(link).current;
+    if (!report.open) {
         // What was wrong may be mended: the same generation again, or the version wanted instead.
-        const bool replan = differs_from_current(old.current, wanted);
+        const bool replan = differs_from_current(current, wanted);
         open_current(
             link,
-            replan ? plan_generation(wanted, &old.current, old.next_number(), false) : old.current,
+            replan ? plan_generation(wanted, &old.current, old.next_number(), false) : current,
             true);
-    } else if (!old.current.logged_in && report.sessions.empty() &&
-               differs_from_current(old.current, wanted)) {
+    } else if (!current.logged_in && report.sessions.empty() &&
+               differs_from_current(current, wanted)) {
         // Nobody has ever seen the current generation: it may as well be of the version wanted now.
         open_current(link, plan_generation(wanted, &old.current, old.next_number(), false), false);
     }

@@ -181,6 +181,7 @@ class LinkTable final : public iscsi::Directory {
     OperationResult<> apply(const LinkPointer& link, const LinkDefinition& definition);
     OperationResult<> check_change(const LinkState& old, const LinkDefinition& wanted,
                                    const LinkReport& report, const LinkPointer& link);
+    void follow_quotas(const LinkPointer& link, const LinkDefinition& wanted);
     Result<UnitsPlan> plan(const LinkPointer& link, const GenerationState& generation);
     OperationResult<> check_usable(const LinkPointer& link);  // operation held
     void open_current(const LinkPointer& link, const GenerationState& generation, bool unless_open);

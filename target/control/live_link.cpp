@@ -105,6 +105,16 @@ void LiveLink::drop_pending() {
     close_retired();
 }
 
+void LiveLink::set_quota(std::uint16_t lun, std::uint64_t quota_bytes) {
+    const auto change = [&](Generation& generation) {
+        for (DiskState& disk : generation.state.disks)
+            if (disk.lun == lun) disk.quota_bytes = quota_bytes;
+        if (generation.units) generation.units->set_quota(lun, quota_bytes);
+    };
+    change(current_);
+    if (pending_) change(*pending_);
+}
+
 void LiveLink::retire_current(iscsi::SessionEnd why) {
     for (LiveSession& session : current_.sessions) {
         if (!std::exchange(session.ending, true)) session.control->end(why);

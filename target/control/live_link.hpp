@@ -94,6 +94,8 @@ class LiveLink final : public iscsi::LinkEndpoint, public std::enable_shared_fro
     // Opens `plan` beside the running generation, in place of an earlier pending one.
     Result<> prepare(const UnitsPlan& plan);
     void drop_pending();
+    // Of this disk in every generation, from now on.
+    void set_quota(std::uint16_t lun, std::uint64_t quota_bytes);
     // Like replace_current, but leaves a generation alone that is open already.
     Result<> open_current(const UnitsPlan& plan) {
         return current_.units ? Result<>() : replace_current(plan);

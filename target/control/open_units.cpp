@@ -140,6 +140,8 @@ Result<std::shared_ptr<OpenUnits>> OpenUnits::open(
         }
         units->disks_.push_back(std::move(disk));
     }
+    for (const DiskState& disk : plan.generation.disks)
+        units->set_quota(disk.lun, disk.quota_bytes);
     if (running && running->iqn_ == plan.iqn && shared == units->disks_.size() &&
         shared == running->disks_.size())
         return running;
@@ -202,6 +204,14 @@ scsi::DeviceSeams OpenUnits::make_seams(const UnitsPlan& plan, const OverlaySett
         });
     };
     return seams;
+}
+
+void OpenUnits::set_quota(std::uint16_t lun, std::uint64_t quota_bytes) {
+    for (const auto& disk : disks_) {
+        if (disk->state.lun != lun || disk->state.quota_bytes == quota_bytes) continue;
+        disk->state.quota_bytes = quota_bytes;
+        disk->disk->set_quota(quota_bytes);
+    }
 }
 
 disk::OverlayUsage OpenUnits::usage() const {

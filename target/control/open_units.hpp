@@ -69,6 +69,7 @@ class OpenUnits : public std::enable_shared_from_this<OpenUnits> {
 
     scsi::Device& device() { return *device_; }
     const std::vector<std::shared_ptr<OpenDisk>>& disks() const { return disks_; }
+    void set_quota(std::uint16_t lun, std::uint64_t quota_bytes);
     disk::OverlayUsage usage() const;  // of all disks together
     disk::ReadCounters counters() const;
 

@@ -64,6 +64,8 @@ class LinkDisk : public Disk {
 
     virtual OverlayUsage usage() const = 0;
     virtual ReadCounters counters() const = 0;
+    // From now on; 0: as large as the disk. One below what is used refuses further blocks only.
+    virtual void set_quota(std::uint64_t quota_bytes) = 0;
     // Calls `taken`, on the reactor, with what the disk holds: at once, or when the last write that
     // changes a slot in place has ended. conflict while there is one already (also one that waits).
     using SnapshotTaken = std::function<void(Result<std::unique_ptr<const DiskSnapshot>>)>;

@@ -34,14 +34,18 @@ Overlay::Overlay(store::Storage& storage, const LinkDiskOptions& options,
       version_(options.version),
       policy_(options.policy),
       durable_(options.policy != Policy::discard),
-      quota_blocks_(options.quota_bytes == 0 ? blocks_of(options.version->size_bytes())
-                                             : options.quota_bytes / kBlockBytes),
-      has_quota_(options.quota_bytes != 0),
       reserve_bytes_(options.reserve_bytes),
       ram_slots_(ram_folder_.empty() ? 0
                                      : static_cast<std::uint32_t>(std::min<std::uint64_t>(
                                            options.ram_budget_bytes / kBlockBytes, kMaxSlots / 2))),
-      map_(static_cast<std::uint32_t>(blocks_of(options.version->size_bytes()))) {}
+      map_(static_cast<std::uint32_t>(blocks_of(options.version->size_bytes()))) {
+    set_quota(options.quota_bytes);
+}
+
+void Overlay::set_quota(std::uint64_t quota_bytes) {
+    has_quota_ = quota_bytes != 0;
+    quota_blocks_ = has_quota_ ? quota_bytes / kBlockBytes : blocks_of(version_->size_bytes());
+}
 
 Overlay::~Overlay() {
     if (folder_fd_ >= 0) storage_.close(folder_fd_);

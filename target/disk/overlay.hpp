@@ -46,6 +46,7 @@ class Overlay {
     // Slots in use: of the client's blocks, and those that a snapshot holds back.
     std::uint64_t used_blocks() const { return used_blocks_ + held_back_.size(); }
     std::uint64_t quota_blocks() const { return quota_blocks_; }
+    void set_quota(std::uint64_t quota_bytes);  // as LinkDiskOptions says; what is there stays
     std::uint64_t journal_bytes() const { return journal_->size_bytes(); }
 
     enum class Refusal : std::uint8_t { none, space, failed };
@@ -152,8 +153,8 @@ class Overlay {
     const std::shared_ptr<const store::Version> version_;
     const Policy policy_;
     const bool durable_;
-    const std::uint64_t quota_blocks_;
-    const bool has_quota_;  // that somebody chose; else no block of the disk is without a slot
+    std::uint64_t quota_blocks_ = 0;
+    bool has_quota_ = false;  // that somebody chose; else no block of the disk is without a slot
     const std::uint64_t reserve_bytes_;
     std::uint32_t ram_slots_;
 

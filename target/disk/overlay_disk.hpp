@@ -26,6 +26,7 @@ class OverlayDisk final : public LinkDisk {
     Extent extent_at(std::uint64_t offset_bytes, std::uint64_t max_bytes) const override;
     std::optional<ThinSpace> space() const override;
     OverlayUsage usage() const override;
+    void set_quota(std::uint64_t quota_bytes) override;
     ReadCounters counters() const override { return counters_; }
     void take_snapshot(SnapshotTaken taken) override;
     void close() override;
@@ -108,6 +109,7 @@ class OverlayDisk final : public LinkDisk {
     void give_wanted_snapshot() noexcept;
 
     void check_space() noexcept;
+    void warn_of_space() noexcept;
 
     static void complete_all(Request* finished) noexcept;
 

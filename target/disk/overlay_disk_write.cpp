@@ -365,10 +365,20 @@ bool OverlayDisk::same_as_base(std::uint32_t block, const std::uint8_t* data) no
     return same;
 }
 
+void OverlayDisk::set_quota(std::uint64_t quota_bytes) {
+    overlay_->set_quota(quota_bytes);
+    warn_of_space();
+}
+
 void OverlayDisk::check_space() noexcept {
     const std::uint64_t used = overlay_->used_blocks();
     if (used == checked_blocks_) return;
     checked_blocks_ = used;
+    warn_of_space();
+}
+
+void OverlayDisk::warn_of_space() noexcept {
+    const std::uint64_t used = overlay_->used_blocks();
     std::uint64_t limit = overlay_->quota_blocks();
     const std::uint64_t spare = overlay_->slots().spare_bytes() / kBlockBytes;
     if (spare < limit) limit = std::min(limit, used + spare);

@@ -24,6 +24,7 @@ class VersionDisk final : public LinkDisk {
     Submit submit(Request& request) noexcept override;
     Extent extent_at(std::uint64_t offset_bytes, std::uint64_t max_bytes) const override;
     OverlayUsage usage() const override { return {}; }
+    void set_quota(std::uint64_t) override {}  // nothing is written to it
     ReadCounters counters() const override { return counters_; }
     void take_snapshot(SnapshotTaken taken) override;  // refused: it is its version
     void close() override { closed_ = true; }

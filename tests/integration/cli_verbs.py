@@ -468,7 +468,10 @@ class Links(CliTestCase):
         (folder / "lesson2.raw").write_bytes(content[:4096] + b"\5" * 4096 + content[8192:])
         self.ok("image", "import", "lesson", folder / "lesson2.raw", "--version-note", "May")
         self.assertIn("on that version already", self.ok("link", "rebase", link["id"]).out)
+        self.assertNotIn("newer", self.ok("link", "show", link["id"]).out)
         self.ok("image", "promote", "lesson@2")
+        self.assertIn(f"newer     lesson:production is @2 now, LUN 0 stays on @1: goldlink link rebase {link['id']}\n",
+                      self.ok("link", "show", link["id"]).out)
         shown = self.ok("link", "rebase", link["id"]).out
         for line in ("on        lesson@1", "newer     lesson@2, as channel production (May)", "written   8.0 KiB by lease",
                      "by both   nothing\n\n--take fresh", "--take fresh: the disk starts from lesson@2; everything the lease wrote to it is dropped",

@@ -748,6 +748,20 @@ class EveryOperation(GarbageOperations, TransferOperations, ManagerCase):
             self.check(self.api.patch(path, bad), 400, "invalid")
         lease = self.add_lease(self.name, disks=[{"lun": 1, "image": disc}])
         self.check(self.api.patch(f"/links/{lease['id']}", {"install": True}), 400, "invalid")
+        # A quota goes to the target at once.
+        held = lambda lun: next(disk["quota_bytes"] for disk in self.target.links[link["id"]]["disks"] if disk["lun"] == lun)  # noqa: E731
+        self.assertEqual(self.check(self.operator.patch(path, {"quota_bytes": 1 << 30}), 200)["disks"][0]["quota_bytes"], 1 << 30)
+        wait_until(lambda: held(0) == 1 << 30, "the target has the quota")
+        changed = self.check(self.api.patch(path, {"quota_bytes": None, "lun": 0, "install": False}), 200)
+        self.assertEqual((changed["disks"][0]["quota_bytes"], changed["install"]), (None, False))
+        wait_until(lambda: held(0) is None, "the target has no quota")
+        for bad, field in (({"quota_bytes": 0}, "quota_bytes"), ({"quota_bytes": "1G"}, "quota_bytes"), ({"lun": 0}, "install"),
+                           ({"lun": 3, "quota_bytes": 4096}, "lun"), ({"install": True, "lun": 0}, "lun")):
+            self.assertEqual(self.check(self.api.patch(path, bad), 400, "invalid")["field"], field, bad)
+        self.check(self.api.patch(path, {"lun": 9, "quota_bytes": 4096}), 404, "no-such-lun")
+        made = self.add_lease(self.name, quota_bytes=8192)
+        self.assertEqual(made["disks"][0]["quota_bytes"], 8192)
+        self.check(self.api.post("/links", {"lease": "1m", "image": disc, "quota_bytes": 8192}), 400, "invalid")
         self.check(self.api.patch(f"/links/{uuid.uuid4()}", {"install": True}), 404, "not-found")
         self.refuses_roles("PATCH", path, {"install": False})
 
@@ -841,6 +855,7 @@ class EveryOperation(GarbageOperations, TransferOperations, ManagerCase):
         lease = self.add_lease(self.name, policy="keep", **link)
         self.upload(self.name, query="?channel=production&note=May")
         self.assertEqual(self.api.get(f"/links/{lease['id']}").json["version"], 1)
+        self.assertEqual(self.api.get(f"/links/{lease['id']}").json["disks"][0]["channel_version"], 2)
         digests = {version["number"]: version["digest"] for version in self.api.get(f"/images/{self.name}").json["versions"]}
         return lease, digests[1], digests[2]
 
@@ -875,6 +890,7 @@ class EveryOperation(GarbageOperations, TransferOperations, ManagerCase):
         problem = self.check(self.api.get(f"/links/{plain['id']}/rebase"), 409, "discard-disk")
         self.assertIn("next boot", problem["detail"])
         pinned = self.add_lease(f"{self.name}@1", policy="keep")
+        self.assertIsNone(pinned["disks"][0]["channel_version"])
         problem = self.check(self.api.get(f"/links/{pinned['id']}/rebase"), 400, "invalid")
         self.assertIn("follows no channel", problem["detail"])
         self.check(self.ci.get(path), 403, "role-not-allowed")

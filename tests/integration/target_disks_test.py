@@ -189,6 +189,34 @@ class Disks(processes.TestCase):
         self.assertEqual(self.target.wait_event("space_warning", link_id=link["id"])["data"]["lun"], 1)
         self.assertEqual(self.target.view(link)["running"][1]["overlay"]["quota_bytes"], 64 * 1024)
 
+    def test_a_quota_that_is_raised_counts_at_once_and_stays(self):
+        disks = self.disks("discard", "keep", "discard")
+        disks[0]["quota_bytes"] = disks[1]["quota_bytes"] = 8 * 4096
+        link = self.put_link("pc-001", disks)
+        initiator = self.login(link)
+
+        def blocks_taken(lun, blocks):
+            for taken in range(blocks):
+                try:
+                    initiator.write(taken * 8, os.urandom(4096), lun=lun, fua=True)
+                except iscsi.CheckCondition as full:
+                    if full.key == 6:  # a unit attention: the space got short
+                        initiator.write(taken * 8, os.urandom(4096), lun=lun, fua=True)
+                        continue
+                    self.assertEqual((full.key, full.asc), (7, (0x27, 7)))
+                    return taken
+            return blocks
+
+        self.assertEqual([blocks_taken(lun, 20) for lun in (0, 1)], [8, 8])
+        disks[0]["quota_bytes"], disks[1]["quota_bytes"] = 16 * 4096, None
+        generation = self.put_link("pc-001", disks, link["id"])["generation"]
+        self.assertEqual(generation, link["generation"], "nothing but the quota has changed")
+        self.assertEqual([blocks_taken(lun, 20) for lun in (0, 1)], [16, 20])
+        quotas = lambda: [disk["overlay"]["quota_bytes"] for disk in self.target.view(link)["running"][:2]]  # noqa: E731
+        self.assertEqual(quotas(), [16 * 4096, 4 * MIB])
+        self.target.restart_after_kill()
+        self.assertEqual(quotas(), [16 * 4096, 4 * MIB])
+
     def test_a_new_version_of_one_discard_disk_comes_with_the_next_boot(self):
         link = self.put_link("pc-001", self.disks("discard", "keep", "discard"))
         running = self.login_boot(link)

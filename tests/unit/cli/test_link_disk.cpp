@@ -25,6 +25,22 @@ TEST_CASE("a disk of a link is a LUN, an image reference and perhaps a policy") 
     }
 }
 
+TEST_CASE("a quota is bytes, with a unit of 1024 or without, or none") {
+    CHECK(**parse_quota("40G") == std::int64_t{40} << 30);
+    CHECK(**parse_quota("512m") == 512 << 20);
+    CHECK(**parse_quota("5000000000") == 5'000'000'000);
+    CHECK(parse_quota("none").value() == std::nullopt);
+    CHECK(parse_link_disk("1=games,quota=2G,keep")->quota_bytes == std::int64_t{2} << 30);
+    CHECK_FALSE(parse_link_disk("1=games")->quota_bytes);
+    for (const char* text :
+         {"", "G", "-1", "+1", "0", "4095", "1.5G", "20 GiBs", "99999999999G", "no"}) {
+        INFO(text);
+        CHECK_FALSE(check_quota(text).empty());
+        CHECK_FALSE(check_link_disk(std::string("1=games,quota=") + text).empty());
+    }
+    CHECK_FALSE(check_link_disk("1=games,quota=1G,quota=1G").empty());
+}
+
 TEST_CASE("what is no disk of a link is refused with the reason") {
     const auto why = [](const char* text) { return check_link_disk(text); };
     CHECK(why("1=games").empty());

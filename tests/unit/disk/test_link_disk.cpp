@@ -208,6 +208,42 @@ TEST_CASE("a quota ends in out of space, warns before, and never in corruption")
     CHECK(room.whole(*disk) == room.base);
 }
 
+TEST_CASE("a quota that is raised lets writes go on, a lowered one refuses new blocks only") {
+    Room room(GENERATE(Policy::discard, Policy::keep));
+    room.options.quota_bytes = 10 * kBlock;
+    auto disk = room.open();
+    std::vector<int> warnings;
+    disk->on_space_warning = [&warnings](int percent) { warnings.push_back(percent); };
+    const auto fill = [&](std::uint64_t from, std::uint64_t to) {
+        for (std::uint64_t i = from; i < to; ++i)
+            room.write(*disk, i * kBlock, random_bytes(kBlock, i));
+    };
+    const auto is_refused = [&](std::uint64_t block) {
+        auto data = random_bytes(kBlock, 90);
+        return perform(room.loop, *disk, Operation::write, block * kBlock, kBlock, data.data()) ==
+               Outcome::out_of_space;
+    };
+    fill(0, 10);
+    CHECK(is_refused(10));
+    warnings.clear();
+    disk->set_quota(20 * kBlock);
+    CHECK(disk->usage().quota_bytes == 20 * kBlock);
+    CHECK(warnings.empty());
+    fill(10, 20);
+    CHECK(warnings == std::vector<int>{80, 95});
+    CHECK(is_refused(20));
+    disk->set_quota(5 * kBlock);
+    CHECK(is_refused(20));
+    fill(0, 3);  // what is there is written on
+    disk->set_quota(0);
+    CHECK(disk->usage().quota_bytes >= room.base.size());
+    fill(20, 30);
+    CHECK(room.whole(*disk) == room.base);
+    warnings.clear();
+    disk->set_quota(30 * kBlock);  // full as soon as it is lowered
+    CHECK(warnings == std::vector<int>{100});
+}
+
 TEST_CASE("an overlay warns at 80 and 95 percent, and again when it was emptied between") {
     Room room(Policy::keep);
     room.options.quota_bytes = 100 * kBlock;

@@ -2,7 +2,7 @@
 import { useState, type ReactNode } from "react";
 
 import { call } from "../api/client";
-import { useChange, useImages, useLinks, type Image, type Link } from "../api/queries";
+import { useChange, useLinks, type Link } from "../api/queries";
 import { ProblemBox } from "../components/ProblemBox";
 import { RebaseDialog } from "../components/RebaseDialog";
 import { bytes } from "../format";
@@ -25,15 +25,12 @@ function canInstall(link: Link) {
 }
 
 // The version that a disk would be on if it did not keep what was written over its own.
-function newerVersion(disk: Link["disks"][number], images: Image[] | undefined) {
-    if (disk.policy === "discard" || disk.channel === null) return null;
-    const version = images?.find((image) => image.name === disk.image)?.channels[disk.channel];
-    return version === undefined || version === disk.version ? null : version;
+function newerVersion(disk: Link["disks"][number]) {
+    return disk.policy === "discard" || disk.channel_version === disk.version ? null : disk.channel_version;
 }
 
 export function LinksPage() {
     const links = useLinks();
-    const images = useImages();
     const [rebasing, setRebasing] = useState<{ link: Link; lun: number } | null>(null);
     const reset = useChange(
         ({ id, force }: { id: string; force: boolean }) => call("POST", `/links/${id}/reset`, { force }),
@@ -74,9 +71,9 @@ export function LinksPage() {
                                             {link.disks.length > 1 && <span className="quiet">LUN {disk.lun} </span>}
                                             {disk.image}@{disk.version}
                                             {disk.channel && <span className="quiet"> {disk.channel}</span>}
-                                            {newerVersion(disk, images.data) !== null && (
+                                            {newerVersion(disk) !== null && (
                                                 <button className="plain" onClick={() => setRebasing({ link, lun: disk.lun })}>
-                                                    {disk.channel} is @{newerVersion(disk, images.data)}
+                                                    {disk.channel} is @{newerVersion(disk)}
                                                 </button>
                                             )}
                                         </>
