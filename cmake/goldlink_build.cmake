@@ -103,6 +103,7 @@ function(goldlink_python_test name)
     if(NOT arg_TIMEOUT)
         set(arg_TIMEOUT 300)
     endif()
+    math(EXPR arg_TIMEOUT "${arg_TIMEOUT} * ${GOLDLINK_TEST_SLOWER}")
     add_test(NAME ${name} COMMAND ${Python3_EXECUTABLE} -B ${CMAKE_CURRENT_SOURCE_DIR}/${arg_FILE} -v)
     set_tests_properties(${name} PROPERTIES LABELS ${arg_LABEL} TIMEOUT ${arg_TIMEOUT}
         ENVIRONMENT "GOLDLINK_BIN=${CMAKE_RUNTIME_OUTPUT_DIRECTORY};PYTHONPATH=${CMAKE_SOURCE_DIR}/tests;${GOLDLINK_TEST_ENVIRONMENT}"
