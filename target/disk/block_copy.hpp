@@ -1,6 +1,7 @@
 // Copies of blocks that go past the processor's caches (non-temporal stores): a plain copy first
-// reads what it is about to overwrite, and a large write would throw out of the cache what is used
-// again. On other processors than x86-64 a plain copy. Threads: any.
+// reads what it is about to overwrite, and throws out of the cache what is used again. What an
+// initiator has written it seldom reads soon: it has a cache of its own. On other processors than
+// x86-64 a plain copy. Threads: any.
 #pragma once
 
 #include <cstdint>

@@ -22,7 +22,6 @@ constexpr std::int64_t kStallUs =
     10'000;  // the kernel's shortest pause; a busy core's turn is less
 constexpr unsigned kWritesAfterStall = 256;
 constexpr unsigned kMaxCompareEvery = 16;
-constexpr std::uint64_t kStreamedBlocks = 8;  // fewer may be read again soon, from the cache
 
 bool all_zero(const std::uint8_t* data) {
     std::uint64_t first;
@@ -197,7 +196,7 @@ Outcome OverlayDisk::gather_blocks(Request& request, std::uint8_t* edge_blocks, 
         return outcome;
     }
     const bool zeroing = request.operation != Operation::write;
-    const bool streamed = range.last - range.first >= kStreamedBlocks;
+    bool streamed = false;
     piece_blocks_.clear();
     piece_vectors_.clear();
     piece_ = {};
@@ -245,10 +244,8 @@ Outcome OverlayDisk::gather_blocks(Request& request, std::uint8_t* edge_blocks, 
         const std::uint32_t crc = overlay_->durable() ? crc32c(data, kBlockBytes) : 0;
         const SlotPlace place = overlay_->slots().place(target.slot);
         if (place.mapped != nullptr) {
-            if (streamed)
-                stream_block(place.mapped, data);
-            else
-                std::memcpy(place.mapped, data, kBlockBytes);
+            stream_block(place.mapped, data);
+            streamed = true;
             outcome = outcome_of(overlay_->recorded(block, target, crc));
             continue;
         }
