@@ -109,6 +109,14 @@ Result<> BadChunks::clear(const std::vector<ChunkPlace>& chunks) {
     return {};
 }
 
+Result<> BadChunks::clear_read_right(const std::vector<ChunkPlace>& chunks) {
+    std::vector<std::uint64_t> slots;
+    for (const ChunkPlace& chunk : chunks)
+        if (is_stored(chunk.location)) slots.push_back(slot_of_location(chunk.location));
+    GOLDLINK_TRY(packs_.sync(slots));
+    return clear(chunks);
+}
+
 Result<bool> BadChunks::forget(ChunkIndex::Transaction& txn, const Digest& digest) {
     if (empty()) return false;
     GOLDLINK_TRY_ASSIGN(const auto known, txn.bad(digest));

@@ -42,6 +42,9 @@ class BadChunks {
     Result<> mark_known(const std::vector<std::pair<ChunkPlace, BadReason>>& chunks);
     // Their bytes are right again, and durable.
     Result<> clear(const std::vector<ChunkPlace>& chunks);
+    // Likewise, of chunks that read right: who mended them may have been killed before he had made
+    // that durable, so it is made so first.
+    Result<> clear_read_right(const std::vector<ChunkPlace>& chunks);
     // A chunk leaves the index in `txn`: whether it was bad. forgotten() after the commit.
     Result<bool> forget(ChunkIndex::Transaction& txn, const Digest& digest);
     void forgotten(std::size_t count);

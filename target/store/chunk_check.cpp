@@ -45,7 +45,7 @@ Result<> ChunkCheck::read_disk(std::uint64_t slot) {
 bool ChunkCheck::rewrite_from_memory(std::uint64_t slot, const Digest& digest) {
     if (!packs_.read(slot, buffer_.get()) || hasher_.hash(chunk()) != digest) return false;
     if (!packs_.write(slot, buffer_.get()) ||
-        !packs_.sync({static_cast<std::uint32_t>(slot / kSlotsPerPack)}))
+        !packs_.sync({slot}))
         return false;
     if (!read_disk(slot) || hasher_.hash(chunk()) != digest) return false;
     log::warn(

@@ -87,13 +87,10 @@ Result<> ChunkWriter::record_batch() {
 }
 
 Result<> ChunkWriter::sync_batch() {
-    std::vector<std::uint32_t> packs;
+    std::vector<std::uint64_t> slots;
     for (const auto* chunks : {&batch_, &mended_})
-        for (const auto& [digest, slot] : *chunks)
-            packs.push_back(static_cast<std::uint32_t>(slot / kSlotsPerPack));
-    std::sort(packs.begin(), packs.end());
-    packs.erase(std::unique(packs.begin(), packs.end()), packs.end());
-    return store_.packs().sync(packs);
+        for (const auto& [digest, slot] : *chunks) slots.push_back(slot);
+    return store_.packs().sync(slots);
 }
 
 // Good again is what the disk gives back. The rest stays bad.

@@ -404,7 +404,7 @@ Result<> FolderStore::recheck_bad_chunks(Progress& progress) {
         GOLDLINK_TRY_ASSIGN(const auto answer, check.look_at(digest));
         if (!answer.bad && is_stored(answer.location)) good.push_back({digest, answer.location});
     }
-    return chunks_->bad_chunks().clear(good);
+    return chunks_->bad_chunks().clear_read_right(good);
 }
 
 Result<> FolderStore::remove(std::string_view hex, std::uint64_t made_until) {

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdlib>
+#include <set>
 
 #include "target/store/unusable_file.hpp"
 
@@ -88,8 +89,10 @@ Result<> Packs::read(std::uint64_t slot, std::uint8_t* chunk) {
     return {};
 }
 
-Result<> Packs::sync(const std::vector<std::uint32_t>& pack_numbers) {
-    for (const std::uint32_t number : pack_numbers) {
+Result<> Packs::sync(const std::vector<std::uint64_t>& slots) {
+    std::set<std::uint64_t> numbers;
+    for (const std::uint64_t slot : slots) numbers.insert(slot / kSlotsPerPack);
+    for (const std::uint64_t number : numbers) {
         GOLDLINK_TRY_ASSIGN(const auto pack, pack_of_slot(number * kSlotsPerPack, false));
         if (const int error = storage_.sync(pack->write); error < 0)
             return system_failure(fmt::format("cannot sync pack {}", path_of(number).string()),

@@ -58,7 +58,7 @@ class Packs {
     Result<> write(std::uint64_t slot, const std::uint8_t* chunk);  // kChunkBytes
     Result<> read(std::uint64_t slot, std::uint8_t* chunk);
     // Makes what was written durable.
-    Result<> sync(const std::vector<std::uint32_t>& pack_numbers);
+    Result<> sync(const std::vector<std::uint64_t>& slots);
     // Gives the space of slots [first, first + count) back to the filesystem.
     Result<> punch(std::uint64_t first, std::uint64_t count);
     // How much of slots [first, first + count), all of one pack, takes space; 0 where that cannot

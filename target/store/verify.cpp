@@ -29,7 +29,7 @@ class Verification {
         return {};
     }
     Result<> settle() {
-        GOLDLINK_TRY(store_.bad_chunks().clear(std::exchange(good_again_, {})));
+        GOLDLINK_TRY(store_.bad_chunks().clear_read_right(std::exchange(good_again_, {})));
         GOLDLINK_TRY_ASSIGN(const auto marked,
                             store_.bad_chunks().mark(std::exchange(suspects_, {})));
         bad_.insert(bad_.end(), marked.begin(), marked.end());
