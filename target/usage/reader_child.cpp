@@ -174,10 +174,9 @@ Result<> converse(const DiskToLook& disk, std::uint32_t files, const LookOptions
         return system_failure("cannot make a pair of sockets");
     const FileDescriptor ours(pair[0]);
     FileDescriptor theirs(pair[1]);
-    GOLDLINK_TRY_ASSIGN(
-        const auto sandbox,
-        store::Sandbox::make({}, {}, limits_of(disk, options),
-                             options.work ? std::string() : options.program.at(0)));
+    GOLDLINK_TRY_ASSIGN(const auto sandbox,
+                        store::Sandbox::make({}, {}, limits_of(disk, options),
+                                             options.work ? std::string() : options.program.at(0)));
     std::mutex mutex;
     std::string words;
     ChildOptions child_options;

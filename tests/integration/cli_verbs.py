@@ -502,7 +502,7 @@ class Links(CliTestCase):
         with open(whole, "wb") as file:
             file.truncate(3 * MIB)
         (folder / "saved.dat").write_bytes(os.urandom(300_000))
-        subprocess.run(["mke2fs", "-q", "-t", "ext4", "-b", "4096", whole], check=True)
+        subprocess.run(["mke2fs", "-q", "-t", "ext4", "-b", "4096", whole], check=True, capture_output=True)
         subprocess.run(["debugfs", "-w", "-R", f"write {folder / 'saved.dat'} saved.dat", whole], check=True, capture_output=True)
         self.iscsi("qemu-io", "-f", "raw", "-c", f"write -s {whole} 64k 3M", "-c", "write -P 9 8k 4k", "-c", "flush", link["url"])
         wait_until(lambda: not self.ok("link", "show", link["id"], "--json").json["sessions"], "nobody is logged in")

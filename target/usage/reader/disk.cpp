@@ -76,7 +76,7 @@ const Disk::Kept* Disk::fetch(std::uint64_t chunk) {
         ::_exit(1);  // the target has gone
     if (status != kChunkRead) {
         kept_.pop_front();
-        met_unreadable_ = true;
+        ++unreadable_count_;
         return nullptr;
     }
     by_chunk_[chunk] = kept_.begin();

@@ -30,7 +30,7 @@ class Disk {
     TSK_IMG_INFO* image() { return &image_->info; }
     // Bytes read; fewer at the disk's end, -1 when they cannot be read.
     ssize_t read(std::uint64_t offset_bytes, std::uint8_t* out, std::size_t length);
-    bool met_unreadable() const { return met_unreadable_; }
+    std::uint64_t unreadable_count() const { return unreadable_count_; }
 
   private:
     // What libtsk calls an external image begins with its own structure.
@@ -49,7 +49,7 @@ class Disk {
     std::unique_ptr<Image> image_;
     std::list<Kept> kept_;  // used last first
     std::unordered_map<std::uint64_t, std::list<Kept>::iterator> by_chunk_;
-    bool met_unreadable_ = false;
+    std::uint64_t unreadable_count_ = 0;
 };
 
 }  // namespace goldlink::usage

@@ -57,10 +57,12 @@ Contents FileWalk::run(FileSystem detected) {
     fs_bytes_ = std::min(fs_bytes_ + fs_->block_size, partition_.length_bytes);
     contents_.gap = Gap::none;
     if (written_.bytes_in(partition_.offset_bytes, fs_bytes_) > 0) {
+        const std::uint64_t unreadable_before = disk_.unreadable_count();
         walk();
-        // Of what no file has claimed yet the rest of the files may be.
-        if (contents_.gap != Gap::time && contents_.gap != Gap::memory) count_rest();
-        if (contents_.gap == Gap::none && disk_.met_unreadable()) contents_.gap = Gap::damaged;
+        if (contents_.gap == Gap::none && disk_.unreadable_count() != unreadable_before)
+            contents_.gap = Gap::damaged;
+        // Otherwise what no file has claimed may be the other files'.
+        if (contents_.gap == Gap::none) count_rest();
         name_files();
     }
     tsk_fs_close(fs_);

@@ -1,5 +1,8 @@
 // A disk that a client wrote, of its first chunk and of logical partitions: whatever it says, the
 // partitions lie within the disk, in order and none over another.
+#include <algorithm>
+#include <cstring>
+
 #include "common/check.hpp"
 #include "target/store/partitions.hpp"
 
@@ -26,8 +29,13 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
             const auto read = [&](std::uint64_t offset, std::uint8_t* out,
                                   std::uint64_t length) -> Result<> {
                 CHECK(offset <= disk_bytes && length <= disk_bytes - offset, "past the disk's end");
-                for (std::uint64_t i = 0; i < length; ++i)
-                    out[i] = size == 0 ? 0 : data[(offset + i) % size];
+                std::memset(out, 0, length);
+                for (std::uint64_t done = 0; size > 0 && done < length;) {
+                    const std::uint64_t within = (offset + done) % size;
+                    const std::uint64_t here = std::min(size - within, length - done);
+                    std::memcpy(out + done, data + within, here);
+                    done += here;
+                }
                 return {};
             };
             const auto whole = read_partitions(read, disk_bytes, block_bytes);
