@@ -52,7 +52,7 @@ find_package(OpenSSL REQUIRED)
 find_package(fmt REQUIRED)
 find_package(spdlog REQUIRED)
 find_package(PkgConfig REQUIRED)
-foreach(library lmdb liburing libisal libiscsi libpq libzstd)
+foreach(library lmdb liburing libisal libiscsi libpq libzstd tsk)
     pkg_check_modules(${library} REQUIRED IMPORTED_TARGET ${library})
 endforeach()
 

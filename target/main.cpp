@@ -175,6 +175,7 @@ Result<> serve(const Options& options) {
                                     std::chrono::steady_clock::now()};
     std::vector<http::Route> routes;
     control::add_link_routes(routes, context);
+    control::add_usage_routes(routes, context);
     control::add_store_routes(routes, context);
     control::add_garbage_routes(routes, context);
     control::add_integrity_routes(routes, context);
@@ -198,6 +199,7 @@ Result<> serve(const Options& options) {
         log::info("ending on signal {}", wait_for_termination());
     }
     events->close();
+    links.stop_looking();
     server.stop();
     tasks.stop();
     health.stop();

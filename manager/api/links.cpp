@@ -346,6 +346,7 @@ void add_link_routes(Table& table) {
     table.push_back({"POST", "/links/{link_id}/reset", kWrite | kCi, {}, reset});
     add_link_version_routes(table);
     add_link_rebase_routes(table);
+    add_link_usage_routes(table);
 }
 
 }  // namespace goldlink::manager::api

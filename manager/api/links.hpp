@@ -13,5 +13,7 @@ Maybe<db::Link> needed_link(db::Connection& c, const Call& call);
 void add_link_version_routes(Table& table);
 // Rebase (link_rebase.cpp).
 void add_link_rebase_routes(Table& table);
+// What fills an overlay (link_usage.cpp).
+void add_link_usage_routes(Table& table);
 
 }  // namespace goldlink::manager::api

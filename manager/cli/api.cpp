@@ -97,6 +97,12 @@ http::ClientRequest Api::request(std::string method, const std::string& path) co
 
 Result<json::value> Api::get(const std::string& path) { return call(request("GET", path)); }
 
+Result<json::value> Api::get(const std::string& path, std::chrono::seconds timeout) {
+    auto r = request("GET", path);
+    r.timeout = timeout;
+    return call(std::move(r));
+}
+
 Result<json::value> Api::post(const std::string& path, const json::value& body) {
     auto r = request("POST", path);
     r.body = json::serialize(body);

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <boost/json.hpp>
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -26,6 +27,7 @@ class Api {
 
     // `path` begins with '/', below /api/v1, encoded. A call without content answers null.
     Result<json::value> get(const std::string& path);
+    Result<json::value> get(const std::string& path, std::chrono::seconds timeout);
     Result<json::value> post(const std::string& path, const json::value& body);
     Result<json::value> put(const std::string& path, const json::value& body);
     Result<json::value> patch(const std::string& path, const json::value& body);

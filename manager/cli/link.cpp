@@ -28,6 +28,8 @@ struct Arguments {
     std::string quota;
     std::vector<std::string> disks;
     std::optional<std::int64_t> lun;
+    std::optional<std::int64_t> files;
+    bool usage = false;
     bool force = false;
     bool sibling = false;
     bool native_4k = false;
@@ -183,6 +185,8 @@ Result<> list_links(const Session& session, const Arguments& arguments) {
 }
 
 Result<> show_link(const Session& session, const Arguments& arguments) {
+    if (arguments.usage)
+        return show_link_usage(session, arguments.id, arguments.lun, arguments.files);
     GOLDLINK_TRY_ASSIGN(auto api, connect(session));
     GOLDLINK_TRY_ASSIGN(auto link, api.get(link_path(arguments.id)));
     if (session.json)
@@ -360,17 +364,31 @@ void add_link_verbs(CLI::App& root, Session& session) {
                       list_links);
     list->add_option("--client", arguments->client, "Only that client's")->type_name("NAME");
     list->add_option("--image", arguments->image, "Only those of an image")->type_name("NAME");
-    by_id(verb({"show", "Show a link with its sessions, overlay and credentials", "",
-                "goldlink link show 3f0c...\ngoldlink link show 3f0c... --json"},
-               show_link));
+    const auto add_lun = [&](CLI::App* app, const char* text) {
+        return app->add_option("--lun", arguments->lun, text)
+            ->type_name("LUN")
+            ->check(CLI::Range(0, 255));
+    };
+    auto* show = by_id(
+        verb({"show", "Show a link with its sessions, overlay and credentials",
+              "--usage shows what fills its overlay (write-back): how much was written to each "
+              "partition and, on\n"
+              "NTFS, ext2 to ext4, FAT and exFAT, the files that most of it belongs to. Its client "
+              "goes on meanwhile.",
+              "goldlink link show 3f0c...\ngoldlink link show 3f0c... --json\n"
+              "goldlink link show 3f0c... --usage --files 50"},
+             show_link));
+    auto* usage = show->add_flag("--usage", arguments->usage, "What fills its overlay");
+    add_lun(show, "Of which disk (default 0)")->needs(usage);
+    show->add_option("--files", arguments->files, "How many files of each partition (default 20)")
+        ->type_name("N")
+        ->check(CLI::Range(0, 100))
+        ->needs(usage);
     add_link_set(noun, session);
     auto* reset = by_id(
         verb({"reset", "Drop what the client wrote, now", "Refused while a client runs on it.",
               "goldlink link reset 3f0c...\ngoldlink link reset 3f0c... --lun 1"},
              reset_link));
-    const auto add_lun = [&](CLI::App* app, const char* text) {
-        app->add_option("--lun", arguments->lun, text)->type_name("LUN")->check(CLI::Range(0, 255));
-    };
     add_lun(reset, "Only this disk; the others keep what was written to them");
     reset->add_flag("--force", arguments->force, "Cut a running client off");
     auto* commit = by_id(

@@ -49,6 +49,7 @@ void add_chunk_routes(std::vector<http::Route>& routes, ControlContext& context)
 void add_garbage_routes(std::vector<http::Route>& routes, ControlContext& context);
 void add_integrity_routes(std::vector<http::Route>& routes, ControlContext& context);
 void add_status_routes(std::vector<http::Route>& routes, ControlContext& context);
+void add_usage_routes(std::vector<http::Route>& routes, ControlContext& context);
 
 // Where the files of imports come from and those of exports go to.
 struct TransferFolders {

@@ -118,6 +118,7 @@ OperationResult<MadeVersion> LinkTable::commit(std::string_view id,
         return tl::unexpected(std::move(started).error());
     const std::uint16_t committed = disk->state.lun;
     Result<MadeVersion> made;
+    usage_turns_.give_way(link->id);
     {
         auto held = hold_disk(link->live->reactor(), std::move(disk));
         if (held)
@@ -175,6 +176,7 @@ OperationResult<MadeVersion> LinkTable::save_disk(std::string_view id,
     bool live = false;
     auto disk = disk_to_save(link, lun, live);
     if (!disk) return tl::unexpected(std::move(disk).error());
+    usage_turns_.give_way(link->id);
     auto held = hold_disk(link->live->reactor(), std::move(*disk));
     if (!held) return tl::unexpected(OperationError{std::move(held).error(), "", {}});
     auto made = make_version(store_, *held, progress);
@@ -195,6 +197,7 @@ OperationResult<LinkTable::Comparison> LinkTable::compare(std::string_view id,
     Comparison found;
     std::vector<disk::ChunkBlocks> mine;
     std::uint32_t block_bytes = 512;
+    usage_turns_.give_way(link->id);
     {
         auto held = hold_disk(link->live->reactor(), std::move(*disk));
         if (!held) return tl::unexpected(OperationError{std::move(held).error(), "", {}});

@@ -390,6 +390,7 @@ OperationResult<> LinkTable::remove(std::string_view id, std::chrono::seconds gr
         leaving_.insert(link->id);
         --links_per_reactor_[link->reactor];
     }
+    usage_turns_.cancel(link->id);
     if (grace.count() > 0) {
         auto drained = std::make_shared<Signal>();
         link->live->reactor().post([link, drained, grace] {
@@ -480,6 +481,7 @@ OperationResult<> LinkTable::reset(std::string_view id, bool force,
         lun ? plan_renewal(state.definition, state.current, state.next_number(), *lun)
             : plan_generation(state.definition, &state.current, state.next_number(), true);
     auto plan = this->plan(link, generation);
+    usage_turns_.cancel(link->id);
     // A prepared boot that carries an overlay on would bring back what is dropped here.
     const bool drop_pending = carries_overlay(generation, lun);
     Result<> replaced;

@@ -148,6 +148,7 @@ OperationResult<LinkTable::Rebased> LinkTable::prepare_rebase(const LinkPointer&
         return refuse(std::move(cleared).error());
     if (auto flushed = flush_disk(link->live->reactor(), *disk); !flushed)
         return refuse(std::move(flushed).error());
+    usage_turns_.give_way(link->id);
     auto held = hold_disk(link->live->reactor(), std::move(disk));
     if (!held) return refuse(std::move(held).error());
     if (auto looked = look(*held); !looked) return refuse(std::move(looked).error());

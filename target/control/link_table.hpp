@@ -27,7 +27,9 @@
 #include "target/control/live_link.hpp"
 #include "target/control/refusal_filter.hpp"
 #include "target/control/state_file.hpp"
+#include "target/control/usage_turns.hpp"
 #include "target/store/version_diff.hpp"
+#include "target/usage/disk_use.hpp"
 
 namespace goldlink::control {
 
@@ -122,6 +124,17 @@ class LinkTable final : public iscsi::Directory {
     // goes on; the link stays what it is. `lun` says which when there are several. Long, as above.
     OperationResult<MadeVersion> save_disk(std::string_view id, std::optional<std::uint16_t> lun,
                                            store::Progress& progress);
+
+    // What fills the overlay of a disk, while its client goes on. One at a time on this node, and
+    // it ends when anything else wants the disk. Up to a minute, on a thread that may block.
+    struct Usage {
+        std::string version;  // the disk is on
+        bool live = false;
+        usage::DiskUse disk;
+    };
+    OperationResult<Usage> usage(std::string_view id, std::uint16_t lun, std::uint32_t files);
+    // Ends what usage() does now, and refuses it from here on.
+    void stop_looking() { usage_turns_.stop(); }
 
     std::optional<LinkView> view(std::string_view id);
     std::vector<LinkView> view_all();
@@ -230,6 +243,7 @@ class LinkTable final : public iscsi::Directory {
     std::mutex refusals_mutex_;
     RefusalFilter refusals_;
     StateFile file_;
+    UsageTurns usage_turns_;
     Background background_;  // last: its work uses all of the above
 };
 

@@ -15,7 +15,8 @@ DiskSnapshot::DiskSnapshot(Overlay& overlay, std::shared_ptr<const store::Versio
 
 DiskSnapshot::~DiskSnapshot() { overlay_.let_go(); }
 
-std::vector<ChunkBlocks> DiskSnapshot::changed() const {
+template <typename Wanted>
+std::vector<ChunkBlocks> DiskSnapshot::select(Wanted&& wanted) const {
     constexpr std::uint32_t kLeaf = OverlayMap::kLeafBlocks;
     std::vector<ChunkBlocks> all;
     for (std::uint64_t block = 0; block < map_.block_count();) {
@@ -24,17 +25,26 @@ std::vector<ChunkBlocks> DiskSnapshot::changed() const {
             continue;
         }
         ChunkBlocks found{block / kChunkBlocks, 0};
-        const bool base_zero = version_->location(found.chunk) == store::kZeroChunk;
         const std::uint64_t end =
             std::min<std::uint64_t>((found.chunk + 1) * kChunkBlocks, map_.block_count());
         for (; block < end; ++block) {
             const BlockState state = map_.get(static_cast<std::uint32_t>(block));
-            if (state.is_base() || (state.is_zero() && base_zero)) continue;
+            if (state.is_base() || !wanted(found.chunk, state)) continue;
             found.blocks = static_cast<std::uint16_t>(found.blocks | 1u << block % kChunkBlocks);
         }
         if (found.blocks != 0) all.push_back(found);
     }
     return all;
+}
+
+std::vector<ChunkBlocks> DiskSnapshot::changed() const {
+    return select([this](std::uint64_t chunk, BlockState state) {
+        return !state.is_zero() || version_->location(chunk) != store::kZeroChunk;
+    });
+}
+
+std::vector<ChunkBlocks> DiskSnapshot::stored() const {
+    return select([](std::uint64_t, BlockState state) { return state.has_slot(); });
 }
 
 Result<> DiskSnapshot::carry_over(const store::Version& over,

@@ -31,6 +31,9 @@ class DiskSnapshot {
     // is not zero.
     std::vector<ChunkBlocks> changed() const;
 
+    // Blocks that have a slot, which is what counts as the overlay's used space.
+    std::vector<ChunkBlocks> stored() const;
+
     // Makes an overlay in `folder` of what changed() says and no other block, over another version
     // (Overlay::carry, which says when).
     Result<> carry_over(const store::Version& over, const std::filesystem::path& folder) const;
@@ -41,6 +44,10 @@ class DiskSnapshot {
     Result<> read_chunk(std::uint64_t chunk, std::uint8_t* data, const ReadBase& read_base) const;
 
   private:
+    // Blocks of which `wanted` says so, that are not the version's.
+    template <typename Wanted>
+    std::vector<ChunkBlocks> select(Wanted&& wanted) const;
+
     Overlay& overlay_;
     const std::shared_ptr<const store::Version> version_;
     const FrozenMap& map_;

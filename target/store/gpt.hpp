@@ -4,10 +4,10 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <vector>
 
 #include "common/result.hpp"
+#include "target/store/read_disk.hpp"
 
 namespace goldlink::store {
 
@@ -16,10 +16,6 @@ struct DiskPatch {
     std::uint64_t offset_bytes = 0;
     std::vector<std::uint8_t> bytes;
 };
-
-// Reads `length` bytes of the disk as it is, at an offset within it.
-using ReadDisk =
-    std::function<Result<>(std::uint64_t offset_bytes, std::uint8_t* data, std::uint64_t length)>;
 
 // What changes when a disk of `old_bytes` becomes one of `new_bytes`, which is larger and a
 // multiple of 4096. Logical blocks of 512 or 4096 bytes, by where the header stands. A table that

@@ -7,6 +7,8 @@
 #include <span>
 #include <vector>
 
+#include "target/store/read_disk.hpp"
+
 namespace goldlink::store {
 
 struct Partition {
@@ -25,5 +27,11 @@ inline constexpr std::size_t kMaxPartitions = 128;
 std::vector<Partition> find_partitions(std::span<const std::uint8_t> start,
                                        std::uint64_t disk_bytes,
                                        std::uint32_t logical_block_bytes = 512);
+
+// The same of a whole disk, with an MBR's logical partitions, numbers from 5, in place of the
+// extended one they lie in. A chain of them that contradicts itself ends there; one without any
+// leaves the extended partition as it is.
+Result<std::vector<Partition>> read_partitions(const ReadDisk& read, std::uint64_t disk_bytes,
+                                               std::uint32_t logical_block_bytes = 512);
 
 }  // namespace goldlink::store

@@ -47,7 +47,8 @@ Result<> allow(int ruleset, const std::filesystem::path& path, std::uint64_t acc
 }
 
 Result<FileDescriptor> make_ruleset(const std::vector<std::filesystem::path>& readable,
-                                    const std::filesystem::path& writable) {
+                                    const std::filesystem::path& writable,
+                                    const std::filesystem::path& program) {
     landlock_ruleset_attr attributes{};
     attributes.handled_access_fs = kAllAccess;
     FileDescriptor ruleset(static_cast<int>(
@@ -62,6 +63,8 @@ Result<FileDescriptor> make_ruleset(const std::vector<std::filesystem::path>& re
     for (const auto& input : readable) GOLDLINK_TRY(allow(ruleset.get(), input, kFileRead, true));
     if (!writable.empty())
         GOLDLINK_TRY(allow(ruleset.get(), writable, kFileRead | kFileWrite, true));
+    if (!program.empty())
+        GOLDLINK_TRY(allow(ruleset.get(), program, kFileRead | LANDLOCK_ACCESS_FS_EXECUTE, true));
     return ruleset;
 }
 
@@ -177,11 +180,12 @@ void enter_or_die(const SandboxLimits& limits, int landlock, bool root) {
 
 Result<std::unique_ptr<Sandbox>> Sandbox::make(const std::vector<std::filesystem::path>& readable,
                                                const std::filesystem::path& writable,
-                                               const SandboxLimits& limits) {
+                                               const SandboxLimits& limits,
+                                               const std::filesystem::path& program) {
     std::unique_ptr<Sandbox> sandbox(new Sandbox);
     sandbox->limits_ = limits;
     sandbox->limits_.open_files += readable.size();
-    GOLDLINK_TRY_ASSIGN(sandbox->landlock_, make_ruleset(readable, writable));
+    GOLDLINK_TRY_ASSIGN(sandbox->landlock_, make_ruleset(readable, writable, program));
     if (!writable.empty() && ::geteuid() == 0) {
         sandbox->lent_ = FileDescriptor(::open(writable.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW));
         if (!sandbox->lent_ || ::fchown(sandbox->lent_.get(), kNobody, kNobody) != 0)

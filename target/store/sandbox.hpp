@@ -28,9 +28,11 @@ struct SandboxLimits {
 class Sandbox {
   public:
     // `writable` may be empty. When we are root it is lent to nobody until this object goes.
+    // `program`: what is to run when it is none of the system's; else empty.
     static Result<std::unique_ptr<Sandbox>> make(const std::vector<std::filesystem::path>& readable,
                                                  const std::filesystem::path& writable,
-                                                 const SandboxLimits& limits);
+                                                 const SandboxLimits& limits,
+                                                 const std::filesystem::path& program = {});
     ~Sandbox();
 
     // For ChildOptions::before_exec; async-signal-safe; this object must outlive the spawn.

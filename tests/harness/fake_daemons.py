@@ -168,6 +168,9 @@ class FakeTarget(FakeDaemon):
         self.deletions_asked = []      # digests of DELETE /versions
         self.garbage_kept = []         # what POST /gc says could not go
         self.both_partitions = []
+        self.usage_asked = []          # queries of GET /links/{id}/usage
+        self.usage_refused = None      # (status, kind, detail) of the next one
+        self.usage_changes = {}        # members that its answer has otherwise
 
     def routes(self):
         uuid, name, digest = "([0-9a-f-]{36})", "([^/]+)", "([0-9a-f]{64})"
@@ -177,7 +180,7 @@ class FakeTarget(FakeDaemon):
             ("PUT", "/pins", self.put_pins), ("PUT", f"/links/{uuid}", self.put_link), ("DELETE", f"/links/{uuid}", self.delete_link),
             ("POST", f"/links/{uuid}/reset", self.reset_link), ("POST", f"/links/{uuid}/commit", self.commit_link),
             ("POST", f"/links/{uuid}/save", self.save_link), ("POST", f"/links/{uuid}/compare", self.compare_link),
-            ("POST", f"/links/{uuid}/rebase", self.rebase_link),
+            ("POST", f"/links/{uuid}/rebase", self.rebase_link), ("GET", f"/links/{uuid}/usage", self.get_usage),
             ("POST", f"/versions/{digest}/grow", self.grow_version),
             ("PUT", f"/uploads/{name}", self.put_upload), ("PUT", f"/uploads/{name}/{name}", self.append_upload),
             ("GET", f"/uploads/{name}", self.get_upload), ("GET", f"/exports/{uuid}", self.get_export),
@@ -425,6 +428,25 @@ class FakeTarget(FakeDaemon):
                 "_rebase": {"from": body["from"], "version": body["version"], "take": body["take"], "already": False,
                             "mine_bytes": 20480, "theirs_bytes": 65536, "both_bytes": self.both_bytes}})
             return 202, {"id": body["id"]}
+
+    def get_usage(self, link_id, query, request):
+        with self.lock:
+            link = self._link(link_id)
+            self.usage_asked.append(query)
+            refused, self.usage_refused = self.usage_refused, None
+            if refused:
+                raise Refused(*refused)
+            files = [{"path": "/pagefile.sys", "written_bytes": 8192, "size_bytes": 1 << 30},
+                     {"path": "/Users/J\u00fcrgen/save.dat", "written_bytes": 4096, "size_bytes": 100}]
+            windows = {"number": 2, "offset_bytes": 1 << 20, "length_bytes": 1 << 30, "written_bytes": 20480, "file_system": "NTFS",
+                       "readable": True, "problem": None, "file_bytes": 12288, "metadata_bytes": 4096, "free_bytes": 4096,
+                       "other_bytes": 0, "file_count": 2, "files": files}
+            locked = {**windows, "number": None, "written_bytes": 0, "file_system": "BitLocker", "readable": False,
+                      "problem": "files can be told of NTFS only", "file_bytes": 0, "metadata_bytes": 0, "free_bytes": 0,
+                      "file_count": 0, "files": []}
+            return 200, {"lun": 0, "version": link["disks"][0]["version"], "live": bool(link.get("sessions")), "disk_bytes": 1 << 31,
+                         "used_bytes": 24576, "outside_bytes": 4096, "partitions": [windows, locked], "complete": True, "why": None,
+                         **self.usage_changes}
 
     def grow_version(self, digest, query, request):
         body = request.body_json()

@@ -496,6 +496,32 @@ class Links(CliTestCase):
         plain = self.ok("link", "create", "--lease", "10m", "--image", "lesson", "--json").json
         self.refused("link", "rebase", plain["id"], says=["next boot"])
 
+    def test_what_fills_an_overlay_is_shown(self):
+        self.image("filled")
+        link = self.ok("link", "create", "--lease", "10m", "--image", "filled", "--json").json
+        self.assertIn("0 B written", self.ok("link", "show", link["id"], "--usage").out)
+        # The disk's own table, a file system that is only named, and one whose file is told.
+        whole = folder / "filled.ext4"
+        with open(whole, "wb") as file:
+            file.truncate(3 * MIB)
+        (folder / "saved.dat").write_bytes(os.urandom(300_000))
+        subprocess.run(["mke2fs", "-q", "-t", "ext4", "-b", "4096", whole], check=True, capture_output=True)
+        subprocess.run(["debugfs", "-w", "-R", f"write {folder / 'saved.dat'} saved.dat", whole], check=True, capture_output=True)
+        self.iscsi("qemu-io", "-f", "raw", "-c", f"write -s {whole} 64k 3M", "-c", "write -P 9 8k 4k", "-c", "flush", link["url"])
+        wait_until(lambda: not self.ok("link", "show", link["id"], "--json").json["sessions"], "nobody is logged in")
+        usage = self.ok("link", "show", link["id"], "--usage", "--json").json
+        self.assertEqual([(each["number"], each["file_system"]) for each in usage["partitions"]], [(1, "ext4")])
+        self.assertEqual(usage["partitions"][0]["files"], [{"path": "/saved.dat", "written_bytes": 303104, "size_bytes": 300000}])
+        shown = self.ok("link", "show", link["id"], "--usage", "--lun", "0").out
+        self.assertRegex(shown, r"lease, LUN 0, filled, discard: .* written")
+        self.assertRegex(shown, r"partition 1  ext4 of 3.9 MiB .* #+-* +\d+ %")
+        self.assertRegex(shown, r"outside +of partitions +4.0 KiB")
+        self.assertRegex(shown, r"296.0 KiB +[#-]{20} +\d+ % +293.0 KiB +/saved.dat")
+        self.assertIn("of the file system itself", shown)
+        self.assertNotIn("saved.dat", self.ok("link", "show", link["id"], "--usage", "--files", "0").out)
+        self.refused("link", "show", link["id"], "--files", "3", code=2)
+        self.refused("link", "show", link["id"], "--usage", "--lun", "1", says=["no disk with lun 1"])
+
     def test_an_installer_beside_a_blank_disk(self):
         disc = bytearray(os.urandom(300 * 2048))
         disc[16 * 2048:16 * 2048 + 7] = b"\x01CD001\x01"

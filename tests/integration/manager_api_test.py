@@ -896,6 +896,37 @@ class EveryOperation(GarbageOperations, TransferOperations, ManagerCase):
         self.check(self.ci.get(path), 403, "role-not-allowed")
         self.check(self.api.get(f"/links/{uuid.uuid4()}/rebase"), 404, "not-found")
 
+    def test_showUsage(self):
+        lease = self.add_lease(self.ready_image())
+        path = f"/links/{lease['id']}/usage"
+        found = self.check(self.viewer.get(path), 200)
+        self.assertEqual((found["link_id"], found["client"], found["lun"], found["image"], found["policy"]),
+                         (lease["id"], None, 0, self.name, "discard"))
+        self.assertEqual((found["used_bytes"], found["outside_bytes"], found["live"], found["complete"]), (24576, 4096, False, True))
+        windows, locked = found["partitions"]
+        self.assertEqual([(file["path"], file["written_bytes"]) for file in windows["files"]],
+                         [("/pagefile.sys", 8192), ("/Users/Jürgen/save.dat", 4096)])
+        self.assertEqual((locked["file_system"], locked["readable"], locked["number"]), ("BitLocker", False, None))
+        self.assertEqual(self.target.usage_asked[-1], {"lun": "0", "files": "20"})
+        self.target.usage_changes = {"complete": False, "why": "it took longer than 60 s"}
+        cut = self.check(self.api.get(f"{path}?files=3&lun=0"), 200)
+        self.assertEqual((cut["complete"], cut["why"]), (False, "it took longer than 60 s"))
+        self.assertEqual(self.target.usage_asked[-1], {"lun": "0", "files": "3"})
+        # An answer that makes no sense is not passed on.
+        self.target.usage_changes = {"used_bytes": -1}
+        self.check(self.api.get(path), 502, "target-failed")
+        self.target.usage_changes = {}
+        for refusal in ((409, "disk-busy", "it is being saved"), (503, "usage-busy", "another disk is looked into")):
+            self.target.usage_refused = refusal
+            problem = self.check(self.api.get(path), refusal[0], refusal[1])
+            self.assertIn(refusal[2], problem["detail"])
+        for query, status, kind in (("?lun=1", 404, "no-such-lun"), ("?lun=x", 400, "invalid"), ("?lun=256", 400, "invalid"),
+                                    ("?files=101", 400, "invalid"), ("?files=-1", 400, "invalid")):
+            problem = self.check(self.api.get(path + query), status, kind)
+            self.assertEqual(problem["field"], "lun" if "lun" in query else "files")
+        self.check(self.ci.get(path), 403, "role-not-allowed")
+        self.check(self.api.get(f"/links/{uuid.uuid4()}/usage"), 404, "not-found")
+
     def test_rebaseLink(self):
         lease, old, new = self.kept_behind()
         path = f"/links/{lease['id']}/rebase"

@@ -136,6 +136,12 @@ TEST_CASE("a snapshot names the blocks that are not the version's") {
         found.emplace_back(each.chunk, each.blocks);
     CHECK(found ==
           std::vector<std::pair<std::uint64_t, unsigned>>{{3, 0x8001}, {5, 0x0003}, {48, 1}});
+    // Of these, what takes space: zeros do not.
+    found.clear();
+    for (const ChunkBlocks& each : snapshot_of(*disk)->stored())
+        found.emplace_back(each.chunk, each.blocks);
+    CHECK(found == std::vector<std::pair<std::uint64_t, unsigned>>{{3, 0x8001}, {48, 1}});
+    CHECK(disk->usage().used_bytes == 3 * kBlock);
 }
 
 TEST_CASE("what a snapshot holds back counts as used, and is free after it") {

@@ -97,3 +97,75 @@ TEST_CASE("a table that contradicts itself or the disk is none") {
     }
     CHECK(find_partitions(start, kDisk).empty());
 }
+
+namespace {
+
+// A disk of an MBR and what is put on it, sectors of 512 bytes.
+struct Sectors {
+    std::vector<std::uint8_t> bytes = std::vector<std::uint8_t>(kDisk);
+
+    // `record` 0: the partition, as seen from this sector; 1: the next sector, from the first.
+    void put(std::uint64_t sector, unsigned record, std::uint8_t type, std::uint32_t first,
+             std::uint32_t count) {
+        std::uint8_t* const at = bytes.data() + sector * 512;
+        at[446 + record * 16 + 4] = type;
+        store_le32(at + 446 + record * 16 + 8, first);
+        store_le32(at + 446 + record * 16 + 12, count);
+        at[510] = 0x55;
+        at[511] = 0xaa;
+    }
+    std::vector<Partition> read() const {
+        const auto found = read_partitions(
+            [this](std::uint64_t offset, std::uint8_t* data, std::uint64_t length) -> Result<> {
+                if (offset > kDisk || length > kDisk - offset)
+                    return failure(ErrorKind::invalid, "past the end");
+                std::memcpy(data, bytes.data() + offset, length);
+                return {};
+            },
+            kDisk);
+        REQUIRE(found);
+        return *found;
+    }
+};
+
+Sectors extended_disk() {
+    Sectors disk;
+    disk.put(0, 0, 0x07, 2048, 2048);
+    disk.put(0, 1, 0x0f, 4096, 65536);
+    disk.put(4096, 0, 0x83, 2048, 8192);
+    disk.put(4096, 1, 0x05, 16384, 18432);
+    disk.put(4096 + 16384, 0, 0x82, 2048, 16384);
+    return disk;
+}
+
+}  // namespace
+
+TEST_CASE("logical partitions stand in place of their extended one") {
+    using All = std::vector<Partition>;
+    Sectors disk = extended_disk();
+    CHECK(disk.read() == All{{1, 2048 * 512, 2048 * 512},
+                             {5, 6144 * 512, 8192 * 512},
+                             {6, (4096 + 16384 + 2048) * 512, 16384 * 512}});
+    CHECK(find_partitions(std::span(disk.bytes).first(65536), kDisk) ==
+          All{{1, 2048 * 512, 2048 * 512}, {2, 4096 * 512, 65536 * 512}});
+}
+
+TEST_CASE("a chain of logical partitions that contradicts itself ends there") {
+    using All = std::vector<Partition>;
+    Sectors disk = extended_disk();
+    All expected{{1, 2048 * 512, 2048 * 512}, {5, 6144 * 512, 8192 * 512}};
+    const All whole{{1, 2048 * 512, 2048 * 512}, {2, 4096 * 512, 65536 * 512}};
+    SECTION("it goes back") { disk.put(4096, 1, 0x05, 0, 100); }
+    SECTION("it leaves the extended partition") { disk.put(4096, 1, 0x05, 65536, 100); }
+    SECTION("a partition past the end") { disk.put(4096 + 16384, 0, 0x83, 2048, 65536); }
+    SECTION("no signature") { disk.bytes[(4096 + 16384) * 512 + 510] = 0; }
+    SECTION("none at all") {
+        disk.bytes[4096 * 512 + 510] = 0;
+        expected = whole;
+    }
+    SECTION("over each other") {
+        disk.put(4096, 0, 0x83, 2048, 30000);
+        expected = whole;
+    }
+    CHECK(disk.read() == expected);
+}

@@ -5,6 +5,7 @@ import { call } from "../api/client";
 import { useChange, useLinks, type Link } from "../api/queries";
 import { ProblemBox } from "../components/ProblemBox";
 import { RebaseDialog } from "../components/RebaseDialog";
+import { UsageDialog } from "../components/UsageDialog";
 import { bytes } from "../format";
 
 const kStateClass: Record<Link["state"], string> = { ready: "good", pending: "warn", failed: "bad" };
@@ -32,6 +33,7 @@ function newerVersion(disk: Link["disks"][number]) {
 export function LinksPage() {
     const links = useLinks();
     const [rebasing, setRebasing] = useState<{ link: Link; lun: number } | null>(null);
+    const [looking, setLooking] = useState<{ link: Link; lun: number } | null>(null);
     const reset = useChange(
         ({ id, force }: { id: string; force: boolean }) => call("POST", `/links/${id}/reset`, { force }),
         ["links"],
@@ -87,7 +89,16 @@ export function LinksPage() {
                                         <div className="bad-text" key={disk.lun}>LUN {disk.lun}: {disk.problem}</div>
                                     ))}
                                 </td>
-                                <td>{eachDisk(link, (disk) => bytes(disk.overlay?.used_bytes))}</td>
+                                <td>
+                                    {eachDisk(link, (disk) => (
+                                        <>
+                                            {bytes(disk.overlay?.used_bytes)}{" "}
+                                            {disk.type === "disk" && disk.overlay && disk.overlay.used_bytes > 0 && (
+                                                <button className="plain" onClick={() => setLooking({ link, lun: disk.lun })}>What fills it</button>
+                                            )}
+                                        </>
+                                    ))}
+                                </td>
                                 <td>{link.sessions.map((each) => each.address).join(", ") || <span className="quiet">none</span>}</td>
                                 <td>
                                     {canInstall(link) && (
@@ -102,6 +113,7 @@ export function LinksPage() {
                     </tbody>
                 </table>
             )}
+            {looking && <UsageDialog link={looking.link} lun={looking.lun} onClose={() => setLooking(null)} />}
             {rebasing && <RebaseDialog link={rebasing.link} lun={rebasing.lun} onClose={() => setRebasing(null)} />}
         </section>
     );
