@@ -210,3 +210,16 @@ test("a disk that keeps its changes is shown a newer version and started from it
     await row.getByText("school-pc@2").waitFor();
     assert.equal(await row.getByRole("button", { name: "production is @2" }).count(), 0);
 });
+
+test("a disk's quota is set, and counts at the target", async () => {
+    const row = page.getByRole("row", { name: /PC-009/ });
+    await row.getByRole("button", { name: "Quota" }).click();
+    const dialog = page.getByRole("dialog");
+    await dialog.getByLabel(/Quota in GiB/).fill("lots");
+    await dialog.getByText("Write a number of GiB").waitFor();
+    await dialog.getByLabel(/Quota in GiB/).fill("2");
+    await dialog.getByRole("button", { name: "Save" }).click();
+    await dialog.waitFor({ state: "detached" });
+    await row.getByText("of 2.0 GiB").waitFor();
+    assert.equal((await ask("GET", "/links?client=PC-009")).items[0].disks[0].quota_bytes, 2 * 1024 ** 3);
+});

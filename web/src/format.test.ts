@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { ago, bytes, formatOf, milliseconds, percent, readsOf } from "./format";
+import { ago, bytes, bytesOfGib, formatOf, fullness, milliseconds, percent, readsOf } from "./format";
 
 describe("format", () => {
     it("writes sizes in the unit a person would", () => {
@@ -16,6 +16,15 @@ describe("format", () => {
         expect(ago("2026-01-01T11:59:30Z", now)).toBe("just now");
         expect(ago("2026-01-01T11:00:00Z", now)).toBe("1 h ago");
         expect(ago("2026-01-01T12:00:05Z", now)).toBe("just now");
+    });
+    it("takes a quota in GiB", () => {
+        expect(bytesOfGib(" ")).toBeNull();
+        expect(bytesOfGib("20")).toBe(20 * 1024 ** 3);
+        expect(bytesOfGib("0,5")).toBe(512 * 1024 ** 2);
+        for (const text of ["0", "-1", "1e3", "20G", ".", "0.0000001", "9999999999"]) expect(bytesOfGib(text), text).toBeUndefined();
+    });
+    it("says when an overlay gets full", () => {
+        expect([fullness(79, 100), fullness(80, 100), fullness(95, 100)]).toEqual(["", "warn", "bad"]);
     });
     it("knows a disc by its file's name", () => {
         expect(formatOf("debian-13-netinst.ISO")).toBe("iso");

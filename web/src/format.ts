@@ -33,6 +33,19 @@ export function percent(done: number, total: number): number {
     return total > 0 ? Math.min(100, Math.round((100 * done) / total)) : 0;
 }
 
+// As a person types it; null: empty, undefined: no number of bytes that a quota could be.
+export function bytesOfGib(text: string): number | null | undefined {
+    if (text.trim() === "") return null;
+    if (!/^\s*\d+([.,]\d+)?\s*$/.test(text)) return undefined;
+    const blocks = Math.round((Number(text.trim().replace(",", ".")) * 1024 ** 3) / 4096);
+    return blocks >= 1 && blocks * 4096 <= 2 ** 50 ? blocks * 4096 : undefined;
+}
+
+// The class of a bar: events tell at the same limits.
+export function fullness(used: number, limit: number): "" | "warn" | "bad" {
+    return used >= 0.95 * limit ? "bad" : used >= 0.8 * limit ? "warn" : "";
+}
+
 interface Reads { cache_hits: number; cache_misses: number }
 interface BootTrace { bytes: number; prewarmed_at: string | null }
 interface Pin { wanted_bytes: number; pinned_bytes: number; problem: string | null }

@@ -3,10 +3,11 @@ import { useState, type ReactNode } from "react";
 
 import { call } from "../api/client";
 import { useChange, useLinks, type Link } from "../api/queries";
+import { OverlayCell } from "../components/OverlayCell";
 import { ProblemBox } from "../components/ProblemBox";
+import { QuotaDialog } from "../components/QuotaDialog";
 import { RebaseDialog } from "../components/RebaseDialog";
 import { UsageDialog } from "../components/UsageDialog";
-import { bytes } from "../format";
 
 const kStateClass: Record<Link["state"], string> = { ready: "good", pending: "warn", failed: "bad" };
 
@@ -33,6 +34,7 @@ function newerVersion(disk: Link["disks"][number]) {
 export function LinksPage() {
     const links = useLinks();
     const [rebasing, setRebasing] = useState<{ link: Link; lun: number } | null>(null);
+    const [limiting, setLimiting] = useState<{ link: Link; lun: number } | null>(null);
     const [looking, setLooking] = useState<{ link: Link; lun: number } | null>(null);
     const reset = useChange(
         ({ id, force }: { id: string; force: boolean }) => call("POST", `/links/${id}/reset`, { force }),
@@ -91,12 +93,11 @@ export function LinksPage() {
                                 </td>
                                 <td>
                                     {eachDisk(link, (disk) => (
-                                        <>
-                                            {bytes(disk.overlay?.used_bytes)}{" "}
-                                            {disk.type === "disk" && disk.overlay && disk.overlay.used_bytes > 0 && (
-                                                <button className="plain" onClick={() => setLooking({ link, lun: disk.lun })}>What fills it</button>
-                                            )}
-                                        </>
+                                        <OverlayCell
+                                            disk={disk}
+                                            onLook={() => setLooking({ link, lun: disk.lun })}
+                                            onQuota={() => setLimiting({ link, lun: disk.lun })}
+                                        />
                                     ))}
                                 </td>
                                 <td>{link.sessions.map((each) => each.address).join(", ") || <span className="quiet">none</span>}</td>
@@ -113,6 +114,7 @@ export function LinksPage() {
                     </tbody>
                 </table>
             )}
+            {limiting && <QuotaDialog link={limiting.link} lun={limiting.lun} onClose={() => setLimiting(null)} />}
             {looking && <UsageDialog link={looking.link} lun={looking.lun} onClose={() => setLooking(null)} />}
             {rebasing && <RebaseDialog link={rebasing.link} lun={rebasing.lun} onClose={() => setRebasing(null)} />}
         </section>
