@@ -76,7 +76,7 @@ http::Response post_finish(ControlContext& context, const http::Request& request
         GOLDLINK_TRY(json::only_fields(body, {"upload", "digest"}));
         GOLDLINK_TRY_ASSIGN(const auto upload, json::string_field(body, "upload", 1, 128));
         GOLDLINK_TRY_ASSIGN(const auto hex, json::string_field(body, "digest", 64, 64));
-        GOLDLINK_TRY_ASSIGN(const auto digest, store::parse_digest(hex));
+        GOLDLINK_TRY_ASSIGN(const auto digest, parse_digest(hex));
         GOLDLINK_TRY_ASSIGN(const auto file, context.uploads.find(upload));
         GOLDLINK_TRY_ASSIGN(auto info, context.transfers.with<store::VersionInfo>(
                                            id, [&](store::VersionTransfer& transfer) {

@@ -6,10 +6,10 @@
 #include <boost/json.hpp>
 #include <charconv>
 
+#include "common/digest.hpp"
 #include "common/json.hpp"
 #include "target/control/control_context.hpp"
 #include "target/control/import_files.hpp"
-#include "target/store/digest.hpp"
 
 namespace goldlink::control {
 namespace {
@@ -38,7 +38,7 @@ Result<> parse_set(const json::object& body, TaskRequest& task) {
         return failure(ErrorKind::invalid, "field 'sha256' names too many files");
     for (const auto& [name, value] : digests) {
         GOLDLINK_TRY_ASSIGN(const auto hex, json::string_field(digests, name, 64, 64));
-        GOLDLINK_TRY(store::parse_digest(hex));
+        GOLDLINK_TRY(parse_digest(hex));
         task.arguments["sha256:" + std::string(name)] = hex;
     }
     return {};

@@ -23,6 +23,7 @@
 #include "target/store/garbage.hpp"
 #include "target/store/grow.hpp"
 #include "target/store/image_source.hpp"
+#include "target/store/manifest_file.hpp"
 #include "target/store/open_version.hpp"
 #include "target/store/pinned_versions.hpp"
 #include "target/store/raw_export.hpp"
@@ -184,7 +185,7 @@ Result<Manifest> FolderStore::read_manifest(const Digest& digest) const {
         GOLDLINK_TRY_ASSIGN(const auto record, txn.version(digest));
         if (!record) return no_such_version(digest);
     }
-    auto manifest = Manifest::read(chunks_->storage(), manifest_path(digest), digest);
+    auto manifest = read_manifest_file(chunks_->storage(), manifest_path(digest), digest);
     damage_.note_manifest(digest, manifest ? std::nullopt : std::optional(manifest.error()));
     return manifest;
 }
@@ -255,7 +256,7 @@ Result<VersionInfo> FolderStore::finish(ChunkWriter& writer, const Manifest& man
     GOLDLINK_TRY_ASSIGN(const VersionRecord record,
                         writer.finish(manifest, digest, manifest_path(digest)));
     if (!is_new && !read_manifest(digest)) {
-        GOLDLINK_TRY(manifest.write(chunks_->storage(), manifest_path(digest)));
+        GOLDLINK_TRY(write_manifest_file(chunks_->storage(), manifest_path(digest), manifest));
         GOLDLINK_TRY(read_manifest(digest));
         log::info("the manifest of version {} is made anew", to_hex(digest));
     }
@@ -382,7 +383,7 @@ Result<RepairResult> FolderStore::repair(std::string_view hex, const ImportReque
                 fmt::format("{} is not what version {} was made of, and only from that its "
                             "manifest can be made anew; {}",
                             source->name(), to_hex(digest), manifest.error().message));
-        GOLDLINK_TRY(from_file.write(chunks_->storage(), manifest_path(digest)));
+        GOLDLINK_TRY(write_manifest_file(chunks_->storage(), manifest_path(digest), from_file));
         GOLDLINK_TRY(read_manifest(digest));
         result.manifest_mended = true;
         result.bad_chunks = result.mended_chunks = writer->mended_chunks();
@@ -435,7 +436,7 @@ Result<> FolderStore::drop(const Digest& digest) {
         GOLDLINK_TRY(drop_version(chunks_->index(), digest, *manifest));
     else
         GOLDLINK_TRY(drop_lost_version(chunks_->index(), digest, [this](const Digest& other) {
-            return Manifest::read(chunks_->storage(), manifest_path(other), other);
+            return read_manifest_file(chunks_->storage(), manifest_path(other), other);
         }));
     damage_.note_manifest(digest, std::nullopt);
     if (const int error = chunks_->storage().remove(manifest_path(digest)); error < 0)

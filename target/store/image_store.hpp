@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "common/bytes.hpp"
+#include "common/manifest.hpp"
 #include "common/result.hpp"
 
 namespace goldlink::store {
@@ -22,7 +23,7 @@ namespace goldlink::store {
 class Storage;
 Storage& posix_storage();
 
-inline constexpr std::uint64_t kChunkBytes = 64 * 1024;
+using goldlink::kChunkBytes;
 
 // Of blank versions: the list of chunks, zero or not, takes 32 bytes each in memory while it is
 // made.

@@ -4,8 +4,8 @@
 #include <filesystem>
 #include <string_view>
 
+#include "common/manifest.hpp"
 #include "target/store/chunk_store.hpp"
-#include "target/store/manifest.hpp"
 
 namespace goldlink::store {
 

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "target/store/manifest_file.hpp"
+
 namespace goldlink::store {
 
 namespace {
@@ -38,7 +40,8 @@ Result<> VersionTransfer::store(Bytes chunks) {
 
 Result<VersionInfo> VersionTransfer::finish(const std::filesystem::path& file,
                                             const Digest& digest) {
-    GOLDLINK_TRY_ASSIGN(const Manifest manifest, Manifest::read(store_.storage(), file, digest));
+    GOLDLINK_TRY_ASSIGN(const Manifest manifest,
+                        read_manifest_file(store_.storage(), file, digest));
     if (manifest.size_bytes == 0 || manifest.size_bytes % 512 != 0)
         return failure(ErrorKind::invalid,
                        fmt::format("a disk of {} bytes has no whole sectors", manifest.size_bytes));
