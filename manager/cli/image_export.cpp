@@ -1,12 +1,15 @@
-// goldlink image export: a version as a disk image file.
+// goldlink image export: a version as a disk image file, which must have the SHA-256 that the
+// server gave it when it was written.
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <memory>
 #include <thread>
 
+#include "common/digest.hpp"
 #include "common/file.hpp"
 #include "manager/cli/connect.hpp"
 #include "manager/cli/image_verbs.hpp"
@@ -49,6 +52,7 @@ class Download {
         download.fd_ = FileDescriptor(
             ::open(download.part_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
         if (!download.fd_) return system_failure(fmt::format("cannot create {}", download.part_));
+        download.hasher_->start();
         return download;
     }
     Download(Download&&) noexcept = default;
@@ -65,10 +69,24 @@ class Download {
                 ::pwrite(fd_.get(), bytes.data(), bytes.size(), static_cast<off_t>(done_));
             if (n < 0 && errno == EINTR) continue;
             if (n < 0) return system_failure(fmt::format("cannot write {}", part_));
+            hasher_->add(as_bytes(bytes.substr(0, static_cast<std::size_t>(n))));
             done_ += static_cast<std::uint64_t>(n);
             bytes.remove_prefix(static_cast<std::size_t>(n));
         }
         return {};
+    }
+
+    // Once, when all of it is there. `expected`: 64 hex digits.
+    Result<> check(const std::string& expected) {
+        const std::string found = to_hex(hasher_->finish());
+        if (found == expected) return {};
+        return failure(
+            ErrorKind::corrupt,
+            fmt::format(
+                "what came is not the file that the server wrote: its SHA-256 is {}, the "
+                "server's {}; nothing of it is kept\n  to do: repeat the command; if that "
+                "does not help, the way to the server or this machine's memory changes data",
+                found, expected));
     }
 
     Result<> finish() {
@@ -85,6 +103,7 @@ class Download {
 
     std::string file_, part_;
     FileDescriptor fd_;
+    std::unique_ptr<Hasher> hasher_ = std::make_unique<Hasher>();
     std::uint64_t done_ = 0;
 };
 
@@ -138,6 +157,9 @@ Result<> export_image(const Session& session, const Arguments& arguments) {
     if (size <= 0) return failure(ErrorKind::invalid, "the server names no size of the export");
     GOLDLINK_TRY(fetch(api, path, static_cast<std::uint64_t>(size), download,
                        fmt::format("fetching {}", subject)));
+    // A server of before has none.
+    if (const auto sha256 = text_of(*result, "sha256"); !sha256.empty())
+        GOLDLINK_TRY(download.check(sha256));
     GOLDLINK_TRY(download.finish());
     (void)api.remove(path);  // it goes by itself in a day
     if (session.json)
@@ -156,7 +178,8 @@ void add_image_export(CLI::App& noun, Session& session) {
         noun, session,
         {"export", "Write a version out as a disk image file",
          "The format is that of the file's ending, else raw. raw.zst is the raw disk, compressed\n"
-         "with zstd. Importing the file again gives the same version.",
+         "with zstd. Importing the file again gives the same version. What comes is checked by\n"
+         "the SHA-256 of what the server wrote.",
          "goldlink image export win11 /backup/win11.vhdx\n"
          "goldlink image export win11@7 /backup/win11-7.raw.zst\n"
          "goldlink image export lab:test lab.img --format raw"},

@@ -328,11 +328,12 @@ Result<std::string> run_export(const TaskRequest& request, store::Progress& prog
             GOLDLINK_TRY(folders.uploads.check_space(info.stored_bytes *
                                                      (format.starts_with("raw") ? 1 : 2)));
     GOLDLINK_TRY_ASSIGN(const auto file, folders.exports.begin(request.id));
-    GOLDLINK_TRY(store.export_version(digest, file, format, progress));
+    GOLDLINK_TRY_ASSIGN(const Digest sha256, store.export_version(digest, file, format, progress));
     std::error_code error;
     const auto bytes = std::filesystem::file_size(file, error);
     if (error) return system_failure("cannot examine the exported file", error.value());
-    return "\"export\":" + json::serialize(json::object{{"bytes", bytes}, {"format", format}});
+    return "\"export\":" + json::serialize(json::object{
+                               {"bytes", bytes}, {"format", format}, {"sha256", to_hex(sha256)}});
 }
 
 // The disk a commit or save is of; nullopt when its caller left that to the link.

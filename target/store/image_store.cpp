@@ -67,8 +67,8 @@ class FolderStore final : public ImageStore {
     Result<VersionInfo> import(const ImportRequest& request, Progress& progress) override;
     Result<VersionInfo> make_blank(std::uint64_t size_bytes) override;
     Result<VersionInfo> grow(std::string_view digest, std::uint64_t size_bytes) override;
-    Result<> export_version(std::string_view digest, const std::filesystem::path& file,
-                            const std::string& format, Progress& progress) override;
+    Result<Digest> export_version(std::string_view digest, const std::filesystem::path& file,
+                                  const std::string& format, Progress& progress) override;
     Result<std::vector<VerifyFinding>> verify(std::string_view digest, Progress& progress,
                                               const Pace& pace) override;
     Result<RepairResult> repair(std::string_view digest, const ImportRequest& request,
@@ -308,8 +308,8 @@ Result<VersionInfo> FolderStore::grow(std::string_view hex, std::uint64_t size_b
     return finish(*writer, manifest);
 }
 
-Result<> FolderStore::export_version(std::string_view hex, const std::filesystem::path& file,
-                                     const std::string& format, Progress& progress) {
+Result<Digest> FolderStore::export_version(std::string_view hex, const std::filesystem::path& file,
+                                           const std::string& format, Progress& progress) {
     GOLDLINK_TRY_ASSIGN(const Digest digest, parse_digest(hex));
     GOLDLINK_TRY_ASSIGN(const auto version, open_version(hex));  // keeps it from being removed
     GOLDLINK_TRY_ASSIGN(const Manifest manifest, read_manifest(digest));

@@ -297,7 +297,8 @@ class FakeTarget(FakeDaemon):
             content = f"{digest} as {body['format']}".encode()
             self.exports[body["id"]] = content
             self.imports[body["id"]] = {"id": body["id"], "state": "running", "done_bytes": 0, "total_bytes": 10,
-                                        "error": None, "_export": {"bytes": len(content), "format": body["format"]}}
+                                        "error": None, "_export": {"bytes": len(content), "format": body["format"],
+                                                                      "sha256": hashlib.sha256(content).hexdigest()}}
             return 202, {"id": body["id"]}
 
     def body_bytes(self, request):

@@ -1,7 +1,9 @@
 """The CLI against servers that answer badly, slowly or not at all."""
 
+import hashlib
 import http.server
 import json
+import pathlib
 import tempfile
 import threading
 import unittest
@@ -172,6 +174,34 @@ class Peers(unittest.TestCase):
         pieces = [(path.rpartition("offset=")[2], len(body)) for method, path, _, body in peer.requests if method == "PUT"]
         self.assertEqual(pieces[:4], [("0", 1_000_000), ("250000", 750_000), ("500000", 500_000), ("750000", 250_000)])
         self.assertEqual(len(pieces), 3 + 10)
+
+    def test_an_export_that_does_not_come_as_it_was_written_is_not_kept(self):
+        content = b"0123456789" * 10_000
+        sha256 = hashlib.sha256(content).hexdigest()
+
+        def answer(handler):
+            if handler.path.startswith("/api/v1/images/"):
+                handler.send(200, {"name": "a", "channels": {"production": 1}, "versions": []}
+                             if handler.command == "GET" else
+                             {**TASK, "kind": "export", "state": "done",
+                              "result": {"bytes": len(content), "format": "raw", "sha256": sha256}})
+            elif handler.command == "DELETE":
+                handler.send(204, b"")
+            else:
+                handler.send(200, self.sent, "application/octet-stream")
+        peer = self.peer(answer)
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder) / "a.raw"
+            self.sent = content[:500] + b"x" + content[501:]
+            done = run_cli("image", "export", "a", path, url=peer.url, token="t")
+            self.assertEqual(done.code, 1)
+            self.assertIn("not the file that the server wrote", done.err)
+            self.assertIn(sha256, done.err)
+            self.assertEqual(list(pathlib.Path(folder).iterdir()), [])
+            self.sent = content
+            done = run_cli("image", "export", "a", path, url=peer.url, token="t")
+            self.assertEqual(done.code, 0, done)
+            self.assertEqual(path.read_bytes(), content)
 
     def test_damaged_places_are_printed_and_fail_the_verify(self):
         def answer(handler):

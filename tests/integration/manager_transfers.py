@@ -1,5 +1,6 @@
 """The REST operations that bring image files in and out in pieces, against the manager's fake target."""
 
+import base64
 import hashlib
 import random
 import socket
@@ -141,7 +142,11 @@ class TransferOperations:
         whole = self.operator.get(path)
         self.assertEqual((whole.status, len(whole.body)), (200, task["result"]["bytes"]))
         self.assertTrue(whole.body.endswith(b" as raw"))
-        self.assertEqual(self.operator.get(path + "?offset=10").body, whole.body[10:])
+        digest = hashlib.sha256(whole.body)
+        self.assertEqual(task["result"]["sha256"], digest.hexdigest())
+        self.assertEqual(whole.headers["Repr-Digest"], f"sha-256=:{base64.b64encode(digest.digest()).decode()}:")
+        rest = self.operator.get(path + "?offset=10")
+        self.assertEqual((rest.body, rest.headers["Repr-Digest"]), (whole.body[10:], whole.headers["Repr-Digest"]))
         self.check(self.operator.get(path + "?offset=x"), 400, "invalid")
         other = self.upload(self.name)
         self.check(self.operator.get(f"/tasks/{other['id']}/content"), 404, "not-found")
