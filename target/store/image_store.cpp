@@ -107,6 +107,8 @@ class FolderStore final : public ImageStore {
     Result<Manifest> read_manifest(const Digest& digest) const;
     bool has_version(const Digest& digest) const;
     Result<VersionInfo> finish(ChunkWriter& writer, const Manifest& manifest);
+    Result<RepairResult> mend(ChunkWriter& writer, const Manifest& manifest);
+    Result<> make_manifest_anew(const Digest& digest, const Manifest& manifest);
     void tell(const std::vector<ChunkPlace>& chunks, bool bad);
     Result<std::vector<VerifyFinding>> findings_of(const std::vector<Digest>& bad);
     std::unique_lock<std::mutex> lock_open(const Digest& digest);
@@ -242,9 +244,44 @@ Result<std::filesystem::path> FolderStore::manifest_file(std::string_view hex) c
 
 Result<std::unique_ptr<VersionTransfer>> FolderStore::begin_transfer() {
     GOLDLINK_TRY_ASSIGN(auto writer, ChunkWriter::begin(*chunks_));
-    return std::make_unique<VersionTransfer>(
-        *chunks_, std::move(writer),
-        [this](ChunkWriter& all, const Manifest& manifest) { return finish(all, manifest); });
+    VersionTransfer::Ends ends;
+    ends.finish = [this](ChunkWriter& all, const Manifest& manifest) {
+        return finish(all, manifest);
+    };
+    ends.mend = [this](ChunkWriter& all, const Manifest& manifest) { return mend(all, manifest); };
+    return std::make_unique<VersionTransfer>(*chunks_, std::move(writer), std::move(ends));
+}
+
+Result<RepairResult> FolderStore::mend(ChunkWriter& writer, const Manifest& manifest) {
+    const Digest digest = manifest.digest();
+    GOLDLINK_TRY(writer.flush());
+    RepairResult result;
+    {
+        const auto lock = lock_open(digest);
+        if (!has_version(digest)) return no_such_version(digest);
+        if (!read_manifest(digest)) {
+            GOLDLINK_TRY(make_manifest_anew(digest, manifest));
+            result.manifest_mended = true;
+        }
+    }
+    result.mended_chunks = writer.mended_chunks();
+    std::set<Digest> left;
+    GOLDLINK_TRY_ASSIGN(const auto txn, chunks_->index().begin_read());
+    for (const Digest& chunk : manifest.chunks) {
+        if (is_zero(chunk)) continue;
+        GOLDLINK_TRY_ASSIGN(const bool lacking, lacks_chunk(*chunks_, txn, chunk));
+        if (lacking) left.insert(chunk);
+    }
+    result.bad_chunks = result.mended_chunks + left.size();
+    return result;
+}
+
+// Under lock_open().
+Result<> FolderStore::make_manifest_anew(const Digest& digest, const Manifest& manifest) {
+    GOLDLINK_TRY(write_manifest_file(chunks_->storage(), manifest_path(digest), manifest));
+    GOLDLINK_TRY(read_manifest(digest));
+    log::info("the manifest of version {} is made anew", to_hex(digest));
+    return {};
 }
 
 Result<VersionInfo> FolderStore::finish(ChunkWriter& writer, const Manifest& manifest) {
@@ -255,11 +292,7 @@ Result<VersionInfo> FolderStore::finish(ChunkWriter& writer, const Manifest& man
     const bool is_new = !has_version(digest);
     GOLDLINK_TRY_ASSIGN(const VersionRecord record,
                         writer.finish(manifest, digest, manifest_path(digest)));
-    if (!is_new && !read_manifest(digest)) {
-        GOLDLINK_TRY(write_manifest_file(chunks_->storage(), manifest_path(digest), manifest));
-        GOLDLINK_TRY(read_manifest(digest));
-        log::info("the manifest of version {} is made anew", to_hex(digest));
-    }
+    if (!is_new && !read_manifest(digest)) GOLDLINK_TRY(make_manifest_anew(digest, manifest));
     return info_of(digest, record);
 }
 
@@ -383,8 +416,7 @@ Result<RepairResult> FolderStore::repair(std::string_view hex, const ImportReque
                 fmt::format("{} is not what version {} was made of, and only from that its "
                             "manifest can be made anew; {}",
                             source->name(), to_hex(digest), manifest.error().message));
-        GOLDLINK_TRY(write_manifest_file(chunks_->storage(), manifest_path(digest), from_file));
-        GOLDLINK_TRY(read_manifest(digest));
+        GOLDLINK_TRY(make_manifest_anew(digest, from_file));
         result.manifest_mended = true;
         result.bad_chunks = result.mended_chunks = writer->mended_chunks();
         return result;

@@ -329,6 +329,11 @@ class FakeTarget(FakeDaemon):
             if transfer_id not in getattr(self, "chunks", {}):
                 raise Refused(409, "conflict", "1 chunks of the version are missing here")
             _, size = self.uploads.pop(body["upload"])
+            if body.get("repair"):
+                if body["digest"] not in self.versions:
+                    raise Refused(404, "not-found", "the image store has no such version")
+                mended = len(self.chunks.pop(transfer_id))
+                return 200, {"bad_chunks": 3, "mended_chunks": mended, "manifest_mended": False}
             version = {"digest": body["digest"], "size_bytes": size, "stored_bytes": 65536, "unique_bytes": 65536}
             self.versions[body["digest"]] = version
             return 200, version
