@@ -106,7 +106,8 @@ Result<> DeltaFile::open_part(bool surely_raw) {
                             path_, format));
     }
     const std::string part = path_ + ".part";
-    result_ = FileDescriptor(::open(part.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, kNewFileMode));
+    result_ = FileDescriptor(
+        ::open(part.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, kNewFileMode));
     if (!result_) return system_failure(fmt::format("cannot create {}", part));
     if (::flock(result_.get(), LOCK_EX | LOCK_NB) != 0 || !is_at(part, result_.get()))
         return failure(ErrorKind::conflict,

@@ -241,5 +241,38 @@ class Export(Case):
         self.assertEqual(qcow2.read_bytes(), (folder / "kept.img").read_bytes())
 
 
+class BlockDevice(Case):
+    def loop(self, path):
+        made = subprocess.run(["losetup", "-f", "--show", path], capture_output=True, text=True, check=False)
+        if made.returncode != 0:
+            self.skipTest(f"no loop devices here: {made.stderr.strip()}")
+        device = made.stdout.strip()
+        self.addCleanup(subprocess.run, ["losetup", "-d", device], check=False)
+        return device
+
+    def test_a_block_device_is_taken_and_written_in_place(self):
+        data = random_disk(8 * MIB)
+        data[3 * CHUNK:20 * CHUNK] = bytes(17 * CHUNK)
+        self.ok("image", "import", "dev", self.file("dev.raw", data))
+        changed = bytearray(data)
+        changed[CHUNK:2 * CHUNK] = os.urandom(CHUNK)
+        changed[5 * CHUNK:6 * CHUNK] = os.urandom(CHUNK)
+        changed[90 * CHUNK:91 * CHUNK] = bytes(CHUNK)
+        backing = self.file("dev.loop", changed)
+        device = self.loop(backing)
+        self.assertEqual(self.ok("image", "import", "dev", device, "--delta", "--json").json["sent_chunks"], 2)
+        self.ok("image", "import", "dev-plain", backing)
+        self.assertEqual(self.digest("dev", 2), self.digest("dev-plain"))
+        # Back to the first version: zeros are written where there is data now.
+        done = self.ok("image", "export", "dev@1", device, "--delta", "--json").json
+        self.assertEqual(done["received_chunks"], 2)
+        with open(device, "rb") as file:
+            self.assertEqual(file.read(), bytes(data))
+        small = self.loop(self.file("small.loop", bytes(MIB)))
+        self.fails("image", "export", "dev@1", small, "--delta", says=["1048576 bytes", "take a larger one"])
+        with open(small, "rb") as file:
+            self.assertEqual(file.read(), bytes(MIB))
+
+
 if __name__ == "__main__":
     unittest.main()
