@@ -2,6 +2,8 @@
 
 #include <sys/random.h>
 
+#include <algorithm>
+
 #include "common/check.hpp"
 
 namespace goldlink {
@@ -31,6 +33,21 @@ std::string to_hex(Bytes bytes) {
     for (const std::uint8_t byte : bytes) {
         text.push_back(kDigits[byte >> 4]);
         text.push_back(kDigits[byte & 15]);
+    }
+    return text;
+}
+
+std::string to_base64(Bytes bytes) {
+    constexpr std::string_view kLetters =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    std::string text;
+    text.reserve((bytes.size() + 2) / 3 * 4);
+    for (std::size_t at = 0; at < bytes.size(); at += 3) {
+        const std::size_t count = std::min<std::size_t>(3, bytes.size() - at);
+        std::uint32_t bits = 0;
+        for (std::size_t i = 0; i < 3; ++i) bits = bits << 8 | (i < count ? bytes[at + i] : 0u);
+        for (std::size_t i = 0; i < 4; ++i)
+            text.push_back(i <= count ? kLetters[bits >> (18 - 6 * i) & 63] : '=');
     }
     return text;
 }

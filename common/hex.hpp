@@ -1,4 +1,4 @@
-// Hex and random text. Threads: any.
+// Hex, base64 and random text. Threads: any.
 #pragma once
 
 #include <cstddef>
@@ -14,6 +14,7 @@ namespace goldlink {
 
 std::string to_hex(Bytes bytes);                                   // lower case
 Result<std::vector<std::uint8_t>> from_hex(std::string_view hex);  // either case, even length
+std::string to_base64(Bytes bytes);                                // RFC 4648 section 4, padded
 
 // Text from the system's random generator. `random_uuid` is version 4; `random_secret` draws from
 // letters and digits that cannot be mistaken for each other when read aloud.

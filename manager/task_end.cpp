@@ -106,6 +106,17 @@ Result<> end_task_with_rebase(db::Connection& c, const db::Task& task,
     return tell(c, task, "done", std::move(result));
 }
 
+Result<> end_task_with_repair(db::Connection& c, const db::Task& task,
+                              const std::string& result_json) {
+    GOLDLINK_TRY_ASSIGN(const json::object repair, json::parse_object(result_json));
+    GOLDLINK_TRY_ASSIGN(const auto bad, json::int_field(repair, "bad_chunks", 0, INT64_MAX));
+    GOLDLINK_TRY_ASSIGN(const auto mended, json::int_field(repair, "mended_chunks", 0, INT64_MAX));
+    GOLDLINK_TRY_ASSIGN(const bool manifest, json::bool_field(repair, "manifest_mended"));
+    return end_task_with_findings(c, task, result_json,
+                                  fmt::format("{}{} of {} bad chunks mended",
+                                              manifest ? "manifest made anew, " : "", mended, bad));
+}
+
 Result<> end_task_with_findings(db::Connection& c, const db::Task& task,
                                 const std::string& result_json, const std::string& message) {
     GOLDLINK_TRY_ASSIGN(const bool ended,

@@ -25,6 +25,9 @@ Result<> end_task_with_version(db::Connection& c, const db::Task& task, const Ma
 // The target has taken a link's disk to another version: the registry follows.
 Result<> end_task_with_rebase(db::Connection& c, const db::Task& task,
                               const std::string& result_json);
+// What was mended of a version: {"bad_chunks", "mended_chunks", "manifest_mended"}.
+Result<> end_task_with_repair(db::Connection& c, const db::Task& task,
+                              const std::string& result_json);
 Result<> end_task_with_findings(db::Connection& c, const db::Task& task,
                                 const std::string& result_json, const std::string& message);
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <charconv>
 
+#include "common/digest.hpp"
 #include "common/hex.hpp"
 #include "manager/api/input.hpp"
 #include "manager/api/views.hpp"
@@ -62,6 +63,17 @@ Maybe<db::Task> needed_export(Call& call) {
     return std::move(*task);
 }
 
+// RFC 9530 section 3, of the whole file whatever part of it is asked for; "" when the target that
+// wrote it gave no SHA-256.
+std::string repr_digest(const db::Task& task) {
+    const auto result = json::parse_object(task.result.value_or(""));
+    if (!result) return {};
+    const auto hex = json::string_field(*result, "sha256", 64, 64);
+    if (!hex) return {};
+    const auto digest = parse_digest(*hex);
+    return digest ? fmt::format("sha-256=:{}:", to_base64(*digest)) : std::string();
+}
+
 Answer content(Call& call) {
     GOLDLINK_TRY_CALL(const db::Task task, needed_export(call));
     const std::string text = call.request.query_value("offset", "0");
@@ -80,6 +92,8 @@ Answer content(Call& call) {
     }
     http::Response response;
     response.content_type = "application/octet-stream";
+    if (const std::string digest = repr_digest(task); !digest.empty())
+        response.headers.emplace_back("Repr-Digest", digest);
     // A stream that breaks ends early: the task's result says how long the file is.
     response.stream = [&target, path, offset](http::BodyWriter& writer) {
         (void)target.get_stream(path, offset, [&writer](std::string_view bytes) {

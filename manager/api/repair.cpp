@@ -1,4 +1,5 @@
-// PUT /images/{image}/versions/{number}/repair: a disk image that has what the version has lost.
+// /images/{image}/versions/{number}/repair: PUT, a disk image that has what the version has lost;
+// POST, the chunks themselves, as another server has them.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -6,6 +7,7 @@
 #include "common/hex.hpp"
 #include "manager/api/input.hpp"
 #include "manager/api/upload.hpp"
+#include "manager/api/views.hpp"
 #include "manager/db/history.hpp"
 #include "manager/db/images.hpp"
 
@@ -14,8 +16,9 @@ namespace {
 
 constexpr std::uint64_t kMaxRepairBytes = std::uint64_t{64} << 40;
 
-Maybe<db::Task> begin_repair(db::Connection& c, const Call& call, const std::string& format,
-                             std::uint64_t length_bytes) {
+// A task of phase `upload`: what mends the version comes under the task's id with this prefix.
+Maybe<db::Task> begin_repair(db::Connection& c, const Call& call, std::string_view prefix,
+                             db::NewTask task) {
     GOLDLINK_TRY_CALL(const std::int64_t number, version_param(call));
     const std::string& name = call.param("image");
     GOLDLINK_TRY_ASSIGN(const auto image, db::find_image(c, name));
@@ -26,20 +29,30 @@ Maybe<db::Task> begin_repair(db::Connection& c, const Call& call, const std::str
         return refuse(409, "version-not-ready", "The version is not ready",
                       fmt::format("{}@{} is {}: there is nothing of it to repair", image->name,
                                   number, version->state));
-    db::NewTask task;
     task.id = random_uuid();
     task.kind = "repair";
     task.subject = fmt::format("{}@{}", image->name, number);
     task.phase = "upload";
-    task.total_bytes = static_cast<std::int64_t>(length_bytes);
+    if (task.total_bytes == 0) task.total_bytes = version->size_bytes;
     task.version_id = version->id;
     task.digest = version->digest;
-    task.upload = "repair-" + task.id;
+    task.upload = fmt::format("{}-{}", prefix, task.id);
     task.created_by = call.token.id;
-    task.format = format;
     GOLDLINK_TRY(db::insert_task(c, task));
     GOLDLINK_TRY_ASSIGN(auto made, db::find_task(c, task.id));
     return std::move(*made);
+}
+
+// The chunks come as those of a transfer do (transfers.cpp), and its manifest ends it.
+Answer post_repair(Call& call) {
+    GOLDLINK_TRY_CALL(const auto body, body_object(call, {}, true));
+    static_cast<void>(body);
+    return call.services.pool.transact([&](db::Connection& c) -> Answer {
+        db::NewTask wanted;
+        wanted.source = "{\"transfer\": true}";
+        GOLDLINK_TRY_CALL(const db::Task task, begin_repair(c, call, "transfer", wanted));
+        return json_response(201, view(task));
+    });
 }
 
 Answer put_repair(Call& call) {
@@ -58,7 +71,10 @@ Answer put_repair(Call& call) {
     if (const auto status = call.services.target_status.get(); !status)
         return refuse_peer(call.services.target, status.error());
     GOLDLINK_TRY_CALL(const db::Task task, call.services.pool.transact([&](db::Connection& c) {
-        return begin_repair(c, call, format, length);
+        db::NewTask wanted;
+        wanted.total_bytes = static_cast<std::int64_t>(length);
+        wanted.format = format;
+        return begin_repair(c, call, "repair", wanted);
     }));
     return stream_to_target(call, task, length, "uploading");
 }
@@ -72,6 +88,7 @@ void add_repair_routes(Table& table) {
                      {"format", "filename"},
                      put_repair,
                      true});
+    table.push_back({"POST", "/images/{image}/versions/{number}/repair", kWrite, {}, post_repair});
 }
 
 }  // namespace goldlink::manager::api

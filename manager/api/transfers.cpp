@@ -1,6 +1,7 @@
-// Versions between servers. Going out: a version's manifest and its chunks. Coming in: a transfer,
-// an import's task in phase `upload`, which is asked what is missing, gets that, and becomes the
-// version when its manifest comes. Bodies are octets (common/chunk_frame.hpp).
+// Versions by their chunks, between servers and to and from files of the command line's machine.
+// Going out: a version's manifest and its chunks. Coming in: a transfer, an import's or a repair's
+// task in phase `upload`, which is asked what is missing, gets that, and becomes the version, or is
+// done, when the manifest comes. Bodies are octets (common/chunk_frame.hpp).
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -68,15 +69,19 @@ Answer get_chunks(Call& call) {
     return octets(*frame);
 }
 
+bool is_digest(std::string_view text) {
+    return text.size() == 64 && std::all_of(text.begin(), text.end(), [](char c) {
+               return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f');
+           });
+}
+
 Answer begin(Call& call) {
     GOLDLINK_TRY_CALL(const auto body,
                       body_object(call, {"digest", "size_bytes", "kind", "note", "channel"}));
     const std::string& name = call.param("image");
     if (!is_name(name)) return refuse_field("image", "that is no name of an image");
-    const auto digest = json::string_field(body, "digest", 64, 64);
-    if (!digest || !std::all_of(digest->begin(), digest->end(), [](char c) {
-            return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f');
-        }))
+    const auto digest = json::optional_string(body, "digest", 64);
+    if (!digest || (*digest && !is_digest(**digest)))
         return refuse_field("digest", "it is the version's digest, 64 lower-case hex digits");
     const auto size = json::int_field(body, "size_bytes", 1, INT64_MAX);
     if (!size) return refuse_field("size_bytes", size.error().message);
@@ -149,6 +154,32 @@ Answer put_chunks(Call& call) {
     return json_response(200, object);
 }
 
+// What the manifest must hash to: the transfer's digest, or of one that began without, the digest
+// that its sender found when all was read. From here on no clean-up takes it for unwanted.
+Maybe<std::string> expected_digest(Call& call, const db::Task& task) {
+    const std::string given = call.request.query_value("digest");
+    if (!given.empty() && !is_digest(given))
+        return refuse_field("digest", "it is the version's digest, 64 lower-case hex digits");
+    if (!task.digest && given.empty())
+        return refuse_field("digest", "the transfer began without it: send it with the manifest");
+    if (task.digest && !given.empty() && given != *task.digest)
+        return refuse(409, "other-digest", "That is another version",
+                      fmt::format("the transfer began for version {}", *task.digest));
+    if (task.digest) return *task.digest;
+    GOLDLINK_TRY(call.services.pool.run(
+        [&](db::Connection& c) { return db::set_task_digest(c, task.id, given); }));
+    return given;
+}
+
+Result<> end_with_version(db::Connection& c, const db::Task& task, const std::string& digest,
+                          const json::object& said) {
+    MadeVersion made;
+    made.digest = digest;
+    GOLDLINK_TRY_ASSIGN(made.size_bytes, json::int_field(said, "size_bytes", 0, INT64_MAX));
+    GOLDLINK_TRY_ASSIGN(made.stored_bytes, json::int_field(said, "stored_bytes", 0, INT64_MAX));
+    return end_task_with_version(c, task, made);
+}
+
 Answer put_manifest(Call& call) {
     if (call.request.header("content-length").empty())
         return refuse(411, "length-required", "The length of the manifest is needed",
@@ -157,25 +188,24 @@ Answer put_manifest(Call& call) {
     if (length == 0 || length > kMaxManifestBytes)
         return refuse_field("content-length", "that is no manifest's length");
     GOLDLINK_TRY_CALL(const db::Task task, needed_transfer(call));
+    GOLDLINK_TRY_CALL(const std::string digest, expected_digest(call, task));
     const Peer& target = call.services.target;
     const auto sent = target.put_stream("/uploads/" + *task.upload, length,
                                         [&call](char* buffer, std::size_t size) {
                                             return call.request.body_reader->read({buffer, size});
                                         });
     if (!sent) return refuse_peer(target, sent.error());
-    const auto finished = target.call(
-        "POST", "/transfers/" + task.id + "/finish",
-        json::serialize(json::object{{"upload", *task.upload}, {"digest", *task.digest}}),
-        kTargetTimeout);
+    const bool repair = task.kind == "repair";
+    json::object finish{{"upload", *task.upload}, {"digest", digest}};
+    if (repair) finish["repair"] = true;
+    const auto finished = target.call("POST", "/transfers/" + task.id + "/finish",
+                                      json::serialize(finish), kTargetTimeout);
     if (!finished) return refuse_peer(target, finished.error());
-    GOLDLINK_TRY_ASSIGN(const auto version, json::parse_object(*finished));
-    MadeVersion made;
-    made.digest = *task.digest;
-    GOLDLINK_TRY_ASSIGN(made.size_bytes, json::int_field(version, "size_bytes", 0, INT64_MAX));
-    GOLDLINK_TRY_ASSIGN(made.stored_bytes, json::int_field(version, "stored_bytes", 0, INT64_MAX));
+    GOLDLINK_TRY_ASSIGN(const auto said, json::parse_object(*finished));
     return call.services.pool.transact([&](db::Connection& c) -> Answer {
         GOLDLINK_TRY(db::set_task_progress(c, task.id, task.total_bytes, task.total_bytes, ""));
-        GOLDLINK_TRY(end_task_with_version(c, task, made));
+        GOLDLINK_TRY(repair ? end_task_with_repair(c, task, *finished)
+                            : end_with_version(c, task, digest, said));
         GOLDLINK_TRY_ASSIGN(const auto now, db::find_task(c, task.id));
         if (!now) return refuse_missing(fmt::format("task {}", task.id));
         return json_response(200, view(*now));
@@ -191,7 +221,8 @@ void add_transfer_routes(Table& table) {
     table.push_back({"POST", "/images/{image}/transfers", kWrite, {}, begin});
     table.push_back({"POST", "/transfers/{transfer_id}/missing", kWrite, {}, missing});
     table.push_back({"PUT", "/transfers/{transfer_id}/chunks", kWrite, {}, put_chunks});
-    table.push_back({"PUT", "/transfers/{transfer_id}/manifest", kWrite, {}, put_manifest, true});
+    table.push_back(
+        {"PUT", "/transfers/{transfer_id}/manifest", kWrite, {"digest"}, put_manifest, true});
 }
 
 }  // namespace goldlink::manager::api

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <string>
 #include <utility>
 
@@ -162,14 +163,20 @@ Result<json::value> Api::upload(const std::string& path, std::uint64_t length,
     return call(std::move(r));
 }
 
-Result<std::string> Api::octets(std::string method, const std::string& path, std::string body) {
+Result<std::string> Api::octets(std::string method, const std::string& path, std::string body,
+                                std::size_t max_answer_bytes) {
+    constexpr std::size_t kMaxProblemBytes = 64 * 1024;
     auto r = request(std::move(method), path);
+    r.max_response_bytes = std::max(max_answer_bytes, kMaxProblemBytes);
     r.content_type = "application/octet-stream";
     r.body = std::move(body);
     r.headers.back() = {"Accept", "*/*"};
     auto response = client_.send(r);
     if (!response) return Failure(connection_error(std::move(response).error()));
     if (response->status / 100 != 2) return Failure(problem_error(*response));
+    if (response->body.size() > max_answer_bytes)
+        return failure(ErrorKind::invalid, fmt::format("{} answers {} with more than {} bytes",
+                                                       url_, r.target, max_answer_bytes));
     return std::move(response->body);
 }
 

@@ -39,8 +39,9 @@ class Api {
     // Streams a body of `length` bytes from `source`.
     Result<json::value> upload(const std::string& path, std::uint64_t length,
                                std::function<Result<std::size_t>(char*, std::size_t)> source);
-    // Octets in and out; the answer is at most a few MiB.
-    Result<std::string> octets(std::string method, const std::string& path, std::string body);
+    // Octets in and out; a longer answer is refused.
+    Result<std::string> octets(std::string method, const std::string& path, std::string body,
+                               std::size_t max_answer_bytes);
     // Reads a body of any kind until `on_data` returns false or it ends.
     Result<> download(const std::string& path, std::function<bool(std::string_view)> on_data);
     // Reads server-sent events until `on_data` returns false or the stream ends.

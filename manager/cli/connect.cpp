@@ -52,13 +52,7 @@ Result<Api> connect(const Session& session) {
         GOLDLINK_TRY_ASSIGN(token, checked_token(std::move(token), "GOLDLINK_TOKEN"));
         return Api(session.url, std::move(token), "GOLDLINK_TOKEN");
     }
-    if (!session.token_file.empty()) {
-        GOLDLINK_TRY_ASSIGN(auto content, read_file(session.token_file, kMaxTokenFileBytes));
-        GOLDLINK_TRY_ASSIGN(auto token, checked_token(trimmed(content), session.token_file));
-        if (token.empty())
-            return failure(ErrorKind::invalid, fmt::format("{} is empty", session.token_file));
-        return Api(session.url, std::move(token), session.token_file);
-    }
+    if (!session.token_file.empty()) return connect_to(session.url, session.token_file);
     for (const auto& folder : {environment("GOLDLINK_STATE_DIR"), environment("STATE"),
                                std::string("/var/lib/goldlink")}) {
         if (folder.empty()) continue;
@@ -69,6 +63,14 @@ Result<Api> connect(const Session& session) {
         if (!token.empty()) return Api(session.url, std::move(token), path);
     }
     return Api(session.url, "", "");
+}
+
+Result<Api> connect_to(const std::string& url, const std::string& token_file) {
+    if (token_file.empty()) return Api(url, "", "");
+    GOLDLINK_TRY_ASSIGN(auto content, read_file(token_file, kMaxTokenFileBytes));
+    GOLDLINK_TRY_ASSIGN(auto token, checked_token(trimmed(content), token_file));
+    if (token.empty()) return failure(ErrorKind::invalid, fmt::format("{} is empty", token_file));
+    return Api(url, std::move(token), token_file);
 }
 
 void print_json(const json::value& value) { print(json::serialize(value) + "\n"); }

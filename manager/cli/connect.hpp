@@ -12,6 +12,9 @@ namespace goldlink::cli {
 // any token the call goes out bare and the manager's refusal says what to do.
 Result<Api> connect(const Session& session);
 
+// Another server; its token comes from a file, "" for none.
+Result<Api> connect_to(const std::string& url, const std::string& token_file);
+
 // The result of a verb with --json: one line of JSON.
 void print_json(const json::value& value);
 

@@ -326,6 +326,7 @@ void add_image_verbs(CLI::App& root, Session& session) {
     add_image_export(noun, session);
     add_image_copies(noun, session);
     add_image_health(noun, session);
+    add_image_repair(noun, session);
     add_image_pins(noun, session);
     const auto add_version_options = [&](CLI::App* verb) {
         verb->add_option("--version-note", arguments->note, "What this version is")

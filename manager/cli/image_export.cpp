@@ -1,15 +1,20 @@
-// goldlink image export: a version as a disk image file.
+// goldlink image export: a version as a disk image file, which must have the SHA-256 that the
+// server gave it when it was written.
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <memory>
 #include <thread>
 
+#include "common/digest.hpp"
 #include "common/file.hpp"
 #include "manager/cli/connect.hpp"
+#include "manager/cli/image_delta.hpp"
 #include "manager/cli/image_verbs.hpp"
+#include "manager/cli/patience.hpp"
 #include "manager/cli/progress.hpp"
 
 namespace goldlink::cli {
@@ -19,10 +24,10 @@ namespace {
 using std::chrono::milliseconds;
 
 constexpr int kMaxTries = 8;  // without any byte getting through
-constexpr milliseconds kFirstPause{250}, kLongestPause{8000};
 
 struct Arguments {
     std::string ref, file, format;
+    bool delta = false;
 };
 
 std::string format_of(const Arguments& arguments) {
@@ -49,6 +54,7 @@ class Download {
         download.fd_ = FileDescriptor(
             ::open(download.part_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
         if (!download.fd_) return system_failure(fmt::format("cannot create {}", download.part_));
+        download.hasher_->start();
         return download;
     }
     Download(Download&&) noexcept = default;
@@ -65,10 +71,24 @@ class Download {
                 ::pwrite(fd_.get(), bytes.data(), bytes.size(), static_cast<off_t>(done_));
             if (n < 0 && errno == EINTR) continue;
             if (n < 0) return system_failure(fmt::format("cannot write {}", part_));
+            hasher_->add(as_bytes(bytes.substr(0, static_cast<std::size_t>(n))));
             done_ += static_cast<std::uint64_t>(n);
             bytes.remove_prefix(static_cast<std::size_t>(n));
         }
         return {};
+    }
+
+    // Once, when all of it is there. `expected`: 64 hex digits.
+    Result<> check(const std::string& expected) {
+        const std::string found = to_hex(hasher_->finish());
+        if (found == expected) return {};
+        return failure(
+            ErrorKind::corrupt,
+            fmt::format(
+                "what came is not the file that the server wrote: its SHA-256 is {}, the "
+                "server's {}; nothing of it is kept\n  to do: repeat the command; if that "
+                "does not help, the way to the server or this machine's memory changes data",
+                found, expected));
     }
 
     Result<> finish() {
@@ -85,13 +105,14 @@ class Download {
 
     std::string file_, part_;
     FileDescriptor fd_;
+    std::unique_ptr<Hasher> hasher_ = std::make_unique<Hasher>();
     std::uint64_t done_ = 0;
 };
 
 Result<> fetch(Api& api, const std::string& path, std::uint64_t size_bytes, Download& download,
                const std::string& title) {
     Progress progress(title, size_bytes);
-    milliseconds pause = kFirstPause;
+    milliseconds pause = first_pause();
     for (int tries = 0; download.done_bytes() < size_bytes;) {
         const std::uint64_t before = download.done_bytes();
         Result<> written;
@@ -105,12 +126,10 @@ Result<> fetch(Api& api, const std::string& path, std::uint64_t size_bytes, Down
         if (!written) return written;
         if (download.done_bytes() > before) {
             tries = 0;
-            pause = kFirstPause;
+            pause = first_pause();
         }
         if (download.done_bytes() == size_bytes) break;
-        const bool may_pass = got || got.error().kind == ErrorKind::unavailable ||
-                              got.error().kind == ErrorKind::timeout;
-        if (!may_pass || ++tries >= kMaxTries)
+        if (!(got || may_pass(got.error())) || ++tries >= kMaxTries)
             return got ? Result<>(failure(ErrorKind::unavailable, "the file does not come whole"))
                        : Result<>(Failure(got.error()));
         std::this_thread::sleep_for(pause);
@@ -121,6 +140,15 @@ Result<> fetch(Api& api, const std::string& path, std::uint64_t size_bytes, Down
 }
 
 Result<> export_image(const Session& session, const Arguments& arguments) {
+    if (arguments.delta) {
+        if (const auto format = format_of(arguments); format != "raw")
+            return failure(
+                ErrorKind::invalid,
+                fmt::format("--delta writes raw disks, and {} is to be {}; leave --delta out, "
+                            "name another file, or add --format raw",
+                            arguments.file, format));
+        return export_by_delta(session, {arguments.ref, arguments.file, arguments.format == "raw"});
+    }
     GOLDLINK_TRY_ASSIGN(const auto ref, parse_image_ref(arguments.ref));
     GOLDLINK_TRY_ASSIGN(auto api, connect(session));
     GOLDLINK_TRY_ASSIGN(const auto image, api.get(image_path(ref.name)));
@@ -138,6 +166,9 @@ Result<> export_image(const Session& session, const Arguments& arguments) {
     if (size <= 0) return failure(ErrorKind::invalid, "the server names no size of the export");
     GOLDLINK_TRY(fetch(api, path, static_cast<std::uint64_t>(size), download,
                        fmt::format("fetching {}", subject)));
+    // A server of before has none.
+    if (const auto sha256 = text_of(*result, "sha256"); !sha256.empty())
+        GOLDLINK_TRY(download.check(sha256));
     GOLDLINK_TRY(download.finish());
     (void)api.remove(path);  // it goes by itself in a day
     if (session.json)
@@ -156,15 +187,22 @@ void add_image_export(CLI::App& noun, Session& session) {
         noun, session,
         {"export", "Write a version out as a disk image file",
          "The format is that of the file's ending, else raw. raw.zst is the raw disk, compressed\n"
-         "with zstd. Importing the file again gives the same version.",
+         "with zstd. Importing the file again gives the same version. What comes is checked by\n"
+         "the SHA-256 of what the server wrote.\n"
+         "With --delta FILE may hold an older raw export, or be a block device that is not in\n"
+         "use: only the chunks travel that it does not have in their place. A file is replaced\n"
+         "when the new one is complete; a block device is written in place.",
          "goldlink image export win11 /backup/win11.vhdx\n"
          "goldlink image export win11@7 /backup/win11-7.raw.zst\n"
-         "goldlink image export lab:test lab.img --format raw"},
+         "goldlink image export lab:test lab.img --format raw\n"
+         "goldlink image export win11 /backup/win11.raw --delta"},
         [&session, arguments] { return export_image(session, *arguments); });
     verb->add_option("IMAGE", arguments->ref, "NAME, NAME:channel or NAME@version")
         ->required()
         ->check(check_image_ref);
-    verb->add_option("FILE", arguments->file, "Where to write it; must not exist")->required();
+    verb->add_option("FILE", arguments->file, "Where to write it; must not exist but for --delta")
+        ->required();
+    verb->add_flag("--delta", arguments->delta, "Fetch only what a raw FILE does not have already");
     verb->add_option("--format", arguments->format, "Instead of the ending's")
         ->check(CLI::IsMember({"raw", "raw.zst", "vhd", "vhdx", "vmdk", "qcow2"}));
 }

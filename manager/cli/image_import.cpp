@@ -3,14 +3,15 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <filesystem>
 #include <set>
 #include <thread>
 
 #include "common/vmdk_descriptor.hpp"
 #include "manager/cli/connect.hpp"
+#include "manager/cli/image_delta.hpp"
 #include "manager/cli/image_verbs.hpp"
+#include "manager/cli/patience.hpp"
 #include "manager/cli/progress.hpp"
 #include "manager/cli/source_file.hpp"
 
@@ -22,18 +23,11 @@ using std::chrono::milliseconds;
 
 // Without any byte getting through: about 40 s, past the time a server waits for a silent sender.
 constexpr int kMaxTries = 10;
-constexpr milliseconds kFirstPause{250}, kLongestPause{8000};
-
-// The pause before a piece is sent again; tests give a shorter one for the first.
-milliseconds first_pause() {
-    const char* const text = std::getenv("GOLDLINK_RETRY_PAUSE_MS");
-    if (text == nullptr) return kFirstPause;
-    return milliseconds(std::clamp(std::atoi(text), 0, 1000));
-}
 
 struct Arguments {
     std::string name, file, format, note, channel, server_path, resume;
     std::vector<std::string> parents;
+    bool delta = false;
 };
 
 json::object wishes_of(const Arguments& arguments) {
@@ -124,14 +118,13 @@ class Sending {
                                 return count;
                             });
             if (sent) break;
-            if (!may_pass(sent.error()) || ++tries >= kMaxTries)
+            if (!piece_may_pass(sent.error()) || ++tries >= kMaxTries)
                 return Failure(std::move(sent).error());
             std::this_thread::sleep_for(pause);
             pause = std::min(pause * 2, kLongestPause);
             auto now = api_.get("/uploads/" + id_);
             if (!now) {
-                if (!may_pass(now.error()) || now.error().kind == ErrorKind::conflict)
-                    return Failure(std::move(now).error());
+                if (!may_pass(now.error())) return Failure(std::move(now).error());
                 continue;
             }
             upload_ = std::move(*now);
@@ -148,9 +141,8 @@ class Sending {
     }
 
     // A lost connection, a server that restarts, a piece whose predecessor is not given up yet.
-    static bool may_pass(const Error& error) {
-        return error.kind == ErrorKind::unavailable || error.kind == ErrorKind::timeout ||
-               error.kind == ErrorKind::conflict;
+    static bool piece_may_pass(const Error& error) {
+        return may_pass(error) || error.kind == ErrorKind::conflict;
     }
 
     Api& api_;
@@ -182,7 +174,7 @@ Result<json::value> send_files(Api& api, const Arguments& arguments) {
     auto task = Sending(api, std::move(*upload), files, arguments.name).run();
     if (task) return task;
     Error error = std::move(task).error().with_context(importing);
-    if (error.kind == ErrorKind::unavailable || error.kind == ErrorKind::timeout)
+    if (may_pass(error))
         error.message += fmt::format(
             "\n  to go on where it stopped, within a day: the same command with --resume {}", id);
     else if (auto dropped = api.remove("/tasks/" + http::percent_encode(id)); !dropped)
@@ -200,6 +192,9 @@ Result<json::value> begin_on_server(Api& api, const Arguments& arguments) {
 }
 
 Result<> import_image(const Session& session, const Arguments& arguments) {
+    if (arguments.delta)
+        return import_by_delta(session, {arguments.name, arguments.file, arguments.format == "raw",
+                                         arguments.note, arguments.channel, arguments.resume});
     GOLDLINK_TRY_ASSIGN(auto api, connect(session));
     GOLDLINK_TRY_ASSIGN(auto task, arguments.server_path.empty() ? send_files(api, arguments)
                                                                  : begin_on_server(api, arguments));
@@ -230,13 +225,17 @@ void add_image_import(CLI::App& noun, Session& session) {
          "beside its descriptor. A broken upload goes on by itself; one that was given up goes on\n"
          "with --resume and the task's id ('goldlink task ls').\n"
          "With --format iso FILE is a disc, which links serve as a CD-ROM: 'goldlink link create\n"
-         "--install' boots an installer from it.",
+         "--install' boots an installer from it.\n"
+         "With --delta FILE is a raw disk, also a block device such as /dev/sda, and only the\n"
+         "chunks travel that the server lacks. Of a disk that is in use the version is a mixture\n"
+         "of what it held while it was read: start the PC from another system to take its disk.",
          "goldlink image import win11 win11.vhdx\n"
          "goldlink image import win11 child.vhd --parent base.vhd\n"
          "goldlink image import lab lab.qcow2.zst --version-note 'with Office'\n"
          "goldlink image import win11 new.vhdx --channel test\n"
          "goldlink image import win11 --server-path /var/lib/goldlink/import/win11.vhdx\n"
-         "goldlink image import debian-netinst debian.iso --format iso"},
+         "goldlink image import debian-netinst debian.iso --format iso\n"
+         "goldlink image import win11 /dev/sda --delta"},
         [&session, arguments] { return import_image(session, *arguments); });
     import->add_option("NAME", arguments->name, "The image's name")
         ->required()
@@ -251,6 +250,9 @@ void add_image_import(CLI::App& noun, Session& session) {
                      "A file of the server in a folder it imports from, instead of FILE")
         ->type_name("PATH")
         ->excludes(file);
+    import->add_flag("--delta", arguments->delta, "Send only what the server lacks of a raw disk")
+        ->excludes("--parent")
+        ->excludes("--server-path");
     import->add_option("--resume", arguments->resume, "Go on with the upload of this task")
         ->type_name("TASK");
     import->add_option("--format", arguments->format, "Instead of detecting it")
@@ -263,6 +265,9 @@ void add_image_import(CLI::App& noun, Session& session) {
     import->parse_complete_callback([arguments] {
         if (arguments->file.empty() && arguments->server_path.empty())
             throw CLI::RequiredError("FILE or --server-path");
+    if (arguments->delta && !arguments->format.empty() && arguments->format != "raw")
+        throw CLI::ValidationError("--delta",
+                                   "takes raw disks: leave --delta out for " + arguments->format);
 });
 }  // namespace goldlink::cli
 

@@ -17,6 +17,9 @@ std::string check_image_name(const std::string& text);  // a validator: no chann
 std::string size_cell(const json::value& object, std::string_view name);
 // What mends a damaged version, such as win11@7.
 std::string repair_advice(const std::string& subject);
+// The task of a verify that has ended, and what it found.
+Result<json::value> verify_version(Api& api, const std::string& image, std::int64_t number);
+const json::array& findings_of(const json::value& verified);
 // "pinned, 3.1 GiB of 3.1 GiB in memory"; "" for a version that is not pinned.
 std::string pin_line(const json::value& version);
 
@@ -24,7 +27,8 @@ std::string pin_line(const json::value& version);
 void add_image_import(CLI::App& noun, Session& session);
 void add_image_export(CLI::App& noun, Session& session);
 void add_image_copies(CLI::App& noun, Session& session);  // push and pull
-void add_image_health(CLI::App& noun, Session& session);  // verify and repair
+void add_image_health(CLI::App& noun, Session& session);  // verify
+void add_image_repair(CLI::App& noun, Session& session);
 void add_image_pins(CLI::App& noun, Session& session);
 
 }  // namespace goldlink::cli

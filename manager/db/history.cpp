@@ -93,6 +93,12 @@ Result<> set_task_phase(Connection& c, const std::string& id, const std::string&
     return {};
 }
 
+Result<> set_task_digest(Connection& c, const std::string& id, const std::string& digest) {
+    GOLDLINK_TRY(
+        c.query("UPDATE tasks SET digest = $2 WHERE id = $1 AND phase <> 'end'", {id, digest}));
+    return {};
+}
+
 Result<bool> end_task(Connection& c, const std::string& id, const std::string& state,
                       const std::string& message, const std::optional<std::string>& error,
                       const std::optional<std::string>& result_json) {

@@ -27,6 +27,8 @@ Result<> set_task_progress(Connection& c, const std::string& id, std::int64_t do
                            std::int64_t total_bytes, const std::string& message);
 Result<> set_task_phase(Connection& c, const std::string& id, const std::string& phase,
                         const std::string& state, const std::string& message);
+// The version that a task turned out to be about.
+Result<> set_task_digest(Connection& c, const std::string& id, const std::string& digest);
 // Only of a task that has not ended: false when it has.
 Result<bool> end_task(Connection& c, const std::string& id, const std::string& state,
                       const std::string& message, const std::optional<std::string>& error,

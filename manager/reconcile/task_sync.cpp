@@ -70,15 +70,6 @@ Result<Progress> parse_progress(const std::string& body) {
     return progress;
 }
 
-std::string repair_message(const json::object& repair) {
-    const auto bad = json::optional_int(repair, "bad_chunks", 0, INT64_MAX);
-    const auto mended = json::optional_int(repair, "mended_chunks", 0, INT64_MAX);
-    const auto manifest = json::optional_bool(repair, "manifest_mended");
-    return fmt::format("{}{} of {} bad chunks mended",
-                       manifest && manifest->value_or(false) ? "manifest made anew, " : "",
-                       mended ? mended->value_or(0) : 0, bad ? bad->value_or(0) : 0);
-}
-
 // The versions that a clean-up dropped from the registry.
 Result<json::array> superseded_of(const db::Task& task) {
     if (!task.source) return json::array();
@@ -328,8 +319,7 @@ Result<> TaskSync::ended(db::Connection& c, const db::Task& task, const std::str
         noted = db::Pool::in_transaction(c, [&](db::Connection& t) -> Result<> {
             GOLDLINK_TRY(db::set_task_progress(t, task.id, progress.total_bytes,
                                                progress.total_bytes, task.message));
-            return end_task_with_findings(t, task, json::serialize(progress.repair),
-                                          repair_message(progress.repair.as_object()));
+            return end_task_with_repair(t, task, json::serialize(progress.repair));
         });
     } else {
         MadeVersion made;

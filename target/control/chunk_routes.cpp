@@ -69,29 +69,59 @@ http::Response put_chunks(ControlContext& context, const http::Request& request)
     return respond_json(200, json::object{{"bytes", chunks->size()}});
 }
 
+struct FinishRequest {
+    std::string upload;
+    Digest digest{};
+    bool repair = false;
+};
+
+Result<FinishRequest> parse_finish(const http::Request& request) {
+    GOLDLINK_TRY_ASSIGN(const json::object body, body_object(request));
+    GOLDLINK_TRY(json::only_fields(body, {"upload", "digest", "repair"}));
+    FinishRequest finish;
+    GOLDLINK_TRY_ASSIGN(finish.upload, json::string_field(body, "upload", 1, 128));
+    GOLDLINK_TRY_ASSIGN(const auto hex, json::string_field(body, "digest", 64, 64));
+    GOLDLINK_TRY_ASSIGN(finish.digest, parse_digest(hex));
+    GOLDLINK_TRY_ASSIGN(const auto repair, json::optional_bool(body, "repair"));
+    finish.repair = repair.value_or(false);
+    return finish;
+}
+
+Result<json::object> make(store::VersionTransfer& transfer, const std::filesystem::path& manifest,
+                          const Digest& digest) {
+    GOLDLINK_TRY_ASSIGN(const store::VersionInfo made, transfer.finish(manifest, digest));
+    return json::object{{"digest", made.digest},
+                        {"size_bytes", made.size_bytes},
+                        {"stored_bytes", made.stored_bytes},
+                        {"unique_bytes", made.unique_bytes}};
+}
+
+Result<json::object> mend(store::VersionTransfer& transfer, const std::filesystem::path& manifest,
+                          const Digest& digest) {
+    GOLDLINK_TRY_ASSIGN(const store::RepairResult mended, transfer.mend(manifest, digest));
+    return json::object{{"bad_chunks", mended.bad_chunks},
+                        {"mended_chunks", mended.mended_chunks},
+                        {"manifest_mended", mended.manifest_mended}};
+}
+
 http::Response post_finish(ControlContext& context, const http::Request& request) {
     const std::string& id = request.params.at("id");
-    const auto made = [&]() -> Result<store::VersionInfo> {
-        GOLDLINK_TRY_ASSIGN(const json::object body, body_object(request));
-        GOLDLINK_TRY(json::only_fields(body, {"upload", "digest"}));
-        GOLDLINK_TRY_ASSIGN(const auto upload, json::string_field(body, "upload", 1, 128));
-        GOLDLINK_TRY_ASSIGN(const auto hex, json::string_field(body, "digest", 64, 64));
-        GOLDLINK_TRY_ASSIGN(const auto digest, store::parse_digest(hex));
-        GOLDLINK_TRY_ASSIGN(const auto file, context.uploads.find(upload));
-        GOLDLINK_TRY_ASSIGN(auto info, context.transfers.with<store::VersionInfo>(
-                                           id, [&](store::VersionTransfer& transfer) {
-                                               return transfer.finish(file, digest);
-                                           }));
-        (void)context.uploads.remove(upload);
-        return info;
+    const auto done = [&]() -> Result<json::object> {
+        GOLDLINK_TRY_ASSIGN(const FinishRequest finish, parse_finish(request));
+        GOLDLINK_TRY_ASSIGN(const auto file, context.uploads.find(finish.upload));
+        GOLDLINK_TRY_ASSIGN(
+            const json::object shown,
+            context.transfers.with<json::object>(id, [&](store::VersionTransfer& transfer) {
+                return finish.repair ? mend(transfer, file, finish.digest)
+                                     : make(transfer, file, finish.digest);
+            }));
+        (void)context.uploads.remove(finish.upload);
+        return shown;
     }();
-    if (!made) return http::problem(made.error());
+    if (!done) return http::problem(done.error());
     context.transfers.forget(id);
     context.links.retry_problems();
-    return respond_json(200, json::object{{"digest", made->digest},
-                                          {"size_bytes", made->size_bytes},
-                                          {"stored_bytes", made->stored_bytes},
-                                          {"unique_bytes", made->unique_bytes}});
+    return respond_json(200, *done);
 }
 
 }  // namespace

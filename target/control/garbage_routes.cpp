@@ -3,9 +3,9 @@
 
 #include <boost/json.hpp>
 
+#include "common/digest.hpp"
 #include "common/json.hpp"
 #include "target/control/control_context.hpp"
-#include "target/store/digest.hpp"
 
 namespace goldlink::control {
 namespace {
@@ -67,8 +67,7 @@ Result<Asked> parse_asked(const http::Request& request) {
     GOLDLINK_TRY_ASSIGN(asked.request.mark, json::string_field(body, "mark", 1, 64));
     GOLDLINK_TRY_ASSIGN(asked.request.versions,
                         strings_field(body, "versions", GarbageRequest::kMaxVersions));
-    for (const std::string& digest : asked.request.versions)
-        GOLDLINK_TRY(store::parse_digest(digest));
+    for (const std::string& digest : asked.request.versions) GOLDLINK_TRY(parse_digest(digest));
     GOLDLINK_TRY_ASSIGN(asked.request.uploads,
                         strings_field(body, "uploads", GarbageRequest::kMaxUploads));
     return asked;

@@ -6,20 +6,19 @@
 
 #include <cerrno>
 
+#include "common/digest.hpp"
 #include "common/file.hpp"
-#include "target/store/digest.hpp"
 
 namespace goldlink::control {
 namespace {
 
 constexpr std::string_view kDigestOf = "sha256:", kParent = "parent:";
 
-Result<store::Digest> digest_of(const std::filesystem::path& file,
-                                const store::Progress& progress) {
+Result<Digest> digest_of(const std::filesystem::path& file, const store::Progress& progress) {
     const FileDescriptor fd(::open(file.c_str(), O_RDONLY | O_CLOEXEC));
     if (!fd) return system_failure(fmt::format("cannot open {}", file.string()));
     std::vector<std::uint8_t> buffer(1 << 20);
-    store::Hasher hasher;
+    Hasher hasher;
     hasher.start();
     for (;;) {
         if (progress.cancel) return failure(ErrorKind::cancelled, "the import was cancelled");
@@ -73,11 +72,11 @@ Result<> check_digests(const TaskRequest& task, const UploadSpool& uploads,
         const std::string file = name.substr(kDigestOf.size());
         GOLDLINK_TRY_ASSIGN(const auto path, uploads.find(task.arguments.at("upload"), file));
         GOLDLINK_TRY_ASSIGN(const auto found, digest_of(path, progress));
-        if (store::to_hex(found) != expected)
+        if (to_hex(found) != expected)
             return failure(ErrorKind::corrupt,
                            fmt::format("{} did not arrive as it was sent: its SHA-256 is {}, the "
                                        "sender's {}. Was it changed on the way? Import it again",
-                                       file, store::to_hex(found), expected));
+                                       file, to_hex(found), expected));
     }
     return {};
 }

@@ -6,10 +6,10 @@
 #include <boost/json.hpp>
 #include <charconv>
 
+#include "common/digest.hpp"
 #include "common/json.hpp"
 #include "target/control/control_context.hpp"
 #include "target/control/import_files.hpp"
-#include "target/store/digest.hpp"
 
 namespace goldlink::control {
 namespace {
@@ -38,7 +38,7 @@ Result<> parse_set(const json::object& body, TaskRequest& task) {
         return failure(ErrorKind::invalid, "field 'sha256' names too many files");
     for (const auto& [name, value] : digests) {
         GOLDLINK_TRY_ASSIGN(const auto hex, json::string_field(digests, name, 64, 64));
-        GOLDLINK_TRY(store::parse_digest(hex));
+        GOLDLINK_TRY(parse_digest(hex));
         task.arguments["sha256:" + std::string(name)] = hex;
     }
     return {};
@@ -328,11 +328,12 @@ Result<std::string> run_export(const TaskRequest& request, store::Progress& prog
             GOLDLINK_TRY(folders.uploads.check_space(info.stored_bytes *
                                                      (format.starts_with("raw") ? 1 : 2)));
     GOLDLINK_TRY_ASSIGN(const auto file, folders.exports.begin(request.id));
-    GOLDLINK_TRY(store.export_version(digest, file, format, progress));
+    GOLDLINK_TRY_ASSIGN(const Digest sha256, store.export_version(digest, file, format, progress));
     std::error_code error;
     const auto bytes = std::filesystem::file_size(file, error);
     if (error) return system_failure("cannot examine the exported file", error.value());
-    return "\"export\":" + json::serialize(json::object{{"bytes", bytes}, {"format", format}});
+    return "\"export\":" + json::serialize(json::object{
+                               {"bytes", bytes}, {"format", format}, {"sha256", to_hex(sha256)}});
 }
 
 // The disk a commit or save is of; nullopt when its caller left that to the link.

@@ -23,8 +23,8 @@
 #include <string_view>
 #include <vector>
 
+#include "common/digest.hpp"
 #include "common/result.hpp"
-#include "target/store/digest.hpp"
 #include "target/store/image_store.hpp"
 
 struct MDB_env;

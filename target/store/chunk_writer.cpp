@@ -5,6 +5,7 @@
 
 #include "common/log.hpp"
 #include "target/store/chunk_check.hpp"
+#include "target/store/manifest_file.hpp"
 
 namespace goldlink::store {
 
@@ -153,8 +154,8 @@ Result<VersionRecord> ChunkWriter::finish(const Manifest& manifest, const Digest
     }
     GOLDLINK_TRY(txn.put_version(digest, record));
     GOLDLINK_TRY(txn.put_meta("next_version", record.number));
-    GOLDLINK_TRY(
-        manifest.write(store_.storage(), manifest_file));  // durable before the index names it
+    GOLDLINK_TRY(write_manifest_file(store_.storage(), manifest_file,
+                                     manifest));  // durable before the index names it
     GOLDLINK_TRY(txn.commit());
     return record;
 }

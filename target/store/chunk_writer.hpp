@@ -11,8 +11,8 @@
 #include <shared_mutex>
 #include <unordered_map>
 
+#include "common/manifest.hpp"
 #include "target/store/chunk_store.hpp"
-#include "target/store/manifest.hpp"
 
 namespace goldlink::store {
 
@@ -26,12 +26,13 @@ class ChunkWriter {
     ~ChunkWriter();
 
     Result<Digest> store(const std::uint8_t* chunk, Hasher& hasher);  // kChunkBytes
-    // Makes durable, and good where it was bad, what came so far. Before finish(), and under no lock
-    // of the store's: open versions are told of what is mended.
+    // Makes durable, and good where it was bad, what came so far. Before finish(), and under no
+    // lock of the store's: open versions are told of what is mended.
     Result<> flush() { return record_batch(); }
     std::uint64_t mended_chunks() const { return mended_chunks_; }  // by flush()
     // Makes the version of `manifest` durable, whose chunks all came from store() and were flushed,
-    // or are of a version that the caller holds open. A version that exists already is left as it is.
+    // or are of a version that the caller holds open. A version that exists already is left as it
+    // is.
     Result<VersionRecord> finish(const Manifest& manifest, const Digest& digest,
                                  const std::filesystem::path& manifest_file);
 

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <unordered_map>
 
-#include "target/store/manifest.hpp"
+#include "target/store/manifest_file.hpp"
 
 namespace goldlink::store {
 
@@ -22,7 +22,7 @@ void DamageReport::note_manifest(const Digest& version, const std::optional<Erro
 
 DamageReport::Damage DamageReport::of(const Digest& version, std::uint64_t size_bytes,
                                       const std::filesystem::path& manifest, ChunkStore& store) {
-    if (const auto usable = Manifest::probe(store.storage(), manifest, size_bytes); !usable)
+    if (const auto usable = probe_manifest_file(store.storage(), manifest, size_bytes); !usable)
         return {size_bytes, usable.error().message};
     const std::lock_guard lock(mutex_);
     if (const auto noted = manifests_.find(version); noted != manifests_.end())
@@ -39,7 +39,7 @@ DamageReport::Damage DamageReport::of(const Digest& version, std::uint64_t size_
 
 DamageReport::Damage DamageReport::count(const Digest& version,
                                          const std::filesystem::path& manifest, ChunkStore& store) {
-    const auto read = Manifest::read(store.storage(), manifest, version);
+    const auto read = read_manifest_file(store.storage(), manifest, version);
     if (!read) return {};  // of a version that is being removed
     const auto list = store.bad_chunks().all();
     auto txn = store.index().begin_read();

@@ -4,8 +4,8 @@
 
 #include <functional>
 
+#include "common/manifest.hpp"
 #include "target/store/chunk_index.hpp"
-#include "target/store/manifest.hpp"
 
 namespace goldlink::store {
 

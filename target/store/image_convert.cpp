@@ -4,9 +4,9 @@
 #include <unistd.h>
 
 #include "common/json.hpp"
+#include "common/manifest.hpp"
 #include "target/store/converter_child.hpp"
 #include "target/store/image_format.hpp"
-#include "target/store/manifest.hpp"
 
 namespace goldlink::store {
 

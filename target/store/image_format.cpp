@@ -10,8 +10,9 @@
 #include <vector>
 
 #include "common/bytes.hpp"
+#include "common/image_magic.hpp"
+#include "common/manifest.hpp"
 #include "common/vmdk_descriptor.hpp"
-#include "target/store/manifest.hpp"
 
 namespace goldlink::store {
 
@@ -38,19 +39,6 @@ struct ImageFile {
         return bytes;
     }
 };
-
-bool begins(const std::vector<std::uint8_t>& bytes, std::string_view magic, std::size_t at = 0) {
-    return bytes.size() >= at + magic.size() &&
-           std::equal(magic.begin(), magic.end(), bytes.begin() + static_cast<std::ptrdiff_t>(at),
-                      [](char c, std::uint8_t b) { return static_cast<std::uint8_t>(c) == b; });
-}
-
-bool ends_with_nocase(std::string_view name, std::string_view ending) {
-    if (name.size() < ending.size()) return false;
-    name.remove_prefix(name.size() - ending.size());
-    return std::equal(name.begin(), name.end(), ending.begin(),
-                      [](char a, char b) { return (a >= 'A' && a <= 'Z' ? a + 32 : a) == b; });
-}
 
 Failure refuse(const ImageFile& file, std::string_view why) {
     return failure(ErrorKind::invalid, fmt::format("{} {}", file.name, why));
@@ -87,7 +75,7 @@ VhdId vhd_id_at(const std::vector<std::uint8_t>& bytes, std::size_t offset) {
 // the parent is known by its identifier.
 Result<> read_vhd_difference(const ImageFile& file, std::uint64_t header_offset, ImageKind& kind) {
     GOLDLINK_TRY_ASSIGN(const auto header, file.read(header_offset, 1024));
-    if (!begins(header, "cxsparse"))
+    if (!has_magic(header, "cxsparse"))
         return refuse(file, "is a differencing VHD whose header is damaged");
     std::string name;
     for (std::size_t i = 64; i + 1 < 64 + 512; i += 2) {
@@ -116,7 +104,7 @@ Result<> read_vhd_difference(const ImageFile& file, std::uint64_t header_offset,
 
 Result<> read_vhd(const ImageFile& file, const std::vector<std::uint8_t>& first,
                   const std::vector<std::uint8_t>& last, ImageKind& kind) {
-    const bool copy = begins(first, kVhdCookie), footer = begins(last, kVhdCookie);
+    const bool copy = has_magic(first, kVhdCookie), footer = has_magic(last, kVhdCookie);
     if (!footer && copy)
         return refuse(file,
                       fmt::format("is a VHD that was cut short: the footer that ends it is missing "
@@ -193,26 +181,9 @@ Result<> read_qcow2(const ImageFile& file, const std::vector<std::uint8_t>& firs
     return {};
 }
 
-// A GPT header, or a boot sector's signature with a partition table that could be one.
-bool looks_like_a_disk(const std::vector<std::uint8_t>& first) {
-    if (begins(first, "EFI PART", 512) || begins(first, "EFI PART", 4096)) return true;
-    return first[510] == 0x55 && first[511] == 0xaa;
-}
-
-std::string magic_of(const std::vector<std::uint8_t>& first, const std::vector<std::uint8_t>& last,
-                     const std::string& name) {
-    if (begins(first, "QFI\xfb")) return "qcow2";
-    if (begins(first, "vhdxfile")) return "vhdx";
-    if (begins(first, "KDMV") || begins(first, "COWD") || begins(first, "# Disk Descriptor"))
-        return "vmdk";
-    if (begins(first, kVhdCookie) || begins(last, kVhdCookie) || ends_with_nocase(name, ".vhd"))
-        return "vhd";
-    return "";
-}
-
 // ---- VMDK: a text that names the files with the data, or one file with its descriptor inside.
 Result<> read_vmdk(const ImageFile& file, const std::vector<std::uint8_t>& first, ImageKind& kind) {
-    if (begins(first, kVmdkDescriptorMagic)) {
+    if (has_magic(first, kVmdkDescriptorMagic)) {
         if (file.size_bytes > kMaxVmdkDescriptorBytes)
             return refuse(file, "is a VMDK descriptor that is longer than any real one");
         GOLDLINK_TRY_ASSIGN(const auto text,
@@ -223,12 +194,12 @@ Result<> read_vmdk(const ImageFile& file, const std::vector<std::uint8_t>& first
     }
     // SparseExtentHeader: where the embedded descriptor lies; there is none where another file
     // describes this one.
-    const std::uint64_t sector = begins(first, "KDMV") ? load_le64(first.data() + 28) : 0;
+    const std::uint64_t sector = has_magic(first, "KDMV") ? load_le64(first.data() + 28) : 0;
     std::vector<std::uint8_t> descriptor;
     if (sector != 0 && sector < file.size_bytes / kSectorBytes) {
         GOLDLINK_TRY_ASSIGN(descriptor, file.read(sector * kSectorBytes, kSectorBytes));
     }
-    if (!begins(descriptor, kVmdkDescriptorMagic))
+    if (!has_magic(descriptor, kVmdkDescriptorMagic))
         return refuse(file,
                       "is one of the files of a split VMDK. Import the small .vmdk that names "
                       "them all, with its files beside it");
@@ -239,7 +210,7 @@ Result<> read_vmdk(const ImageFile& file, const std::vector<std::uint8_t>& first
 // alone, ECMA-167 2/9.
 Result<> check_iso(const ImageFile& file) {
     GOLDLINK_TRY_ASSIGN(const auto descriptor, file.read(16 * 2048, 8));
-    if (begins(descriptor, "CD001", 1) || begins(descriptor, "BEA01", 1)) return {};
+    if (has_magic(descriptor, "CD001", 1) || has_magic(descriptor, "BEA01", 1)) return {};
     return refuse(file,
                   "is no ISO image: it has no volume descriptor of ISO 9660 or UDF. If it is a "
                   "disk, leave the format out");
@@ -261,10 +232,7 @@ std::string_view qemu_format(std::string_view format) { return format == "vhd" ?
 Result<std::string> detect_compression(int fd, const std::string& name) {
     GOLDLINK_TRY_ASSIGN(const ImageFile file, examine(fd, name));
     GOLDLINK_TRY_ASSIGN(const auto first, file.read(0, 8));
-    if (begins(first, "\x1f\x8b\x08")) return std::string("gzip");      // RFC 1952 2.3.1
-    if (begins(first, "\x28\xb5\x2f\xfd")) return std::string("zstd");  // RFC 8878 3.1.1
-    if (begins(first, {"\xfd\x37zXZ\0", 6})) return std::string("xz");  // .xz format 2.1.1.1
-    return std::string();
+    return std::string(compression_magic(first));
 }
 
 Result<ImageKind> detect_format(int fd, const std::string& name, std::string_view format) {
@@ -278,11 +246,11 @@ Result<ImageKind> detect_format(int fd, const std::string& name, std::string_vie
         return kind;
     }
 
-    GOLDLINK_TRY_ASSIGN(const auto first, file.read(0, 8192));
+    GOLDLINK_TRY_ASSIGN(const auto first, file.read(0, kMagicFirstBytes));
     GOLDLINK_TRY_ASSIGN(
         const auto last,
-        file.read(file.size_bytes - std::min(file.size_bytes, kSectorBytes), kSectorBytes));
-    const std::string found = magic_of(first, last, name);
+        file.read(file.size_bytes - std::min(file.size_bytes, kSectorBytes), kMagicLastBytes));
+    const std::string found(image_magic(first, last, name));
     if (!format.empty() && format != "vhd" && found != format)
         return refuse(file, fmt::format("is not {}: {}", format,
                                         found.empty() ? "it does not begin as one"

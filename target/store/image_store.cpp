@@ -23,6 +23,7 @@
 #include "target/store/garbage.hpp"
 #include "target/store/grow.hpp"
 #include "target/store/image_source.hpp"
+#include "target/store/manifest_file.hpp"
 #include "target/store/open_version.hpp"
 #include "target/store/pinned_versions.hpp"
 #include "target/store/raw_export.hpp"
@@ -66,8 +67,8 @@ class FolderStore final : public ImageStore {
     Result<VersionInfo> import(const ImportRequest& request, Progress& progress) override;
     Result<VersionInfo> make_blank(std::uint64_t size_bytes) override;
     Result<VersionInfo> grow(std::string_view digest, std::uint64_t size_bytes) override;
-    Result<> export_version(std::string_view digest, const std::filesystem::path& file,
-                            const std::string& format, Progress& progress) override;
+    Result<Digest> export_version(std::string_view digest, const std::filesystem::path& file,
+                                  const std::string& format, Progress& progress) override;
     Result<std::vector<VerifyFinding>> verify(std::string_view digest, Progress& progress,
                                               const Pace& pace) override;
     Result<RepairResult> repair(std::string_view digest, const ImportRequest& request,
@@ -106,6 +107,8 @@ class FolderStore final : public ImageStore {
     Result<Manifest> read_manifest(const Digest& digest) const;
     bool has_version(const Digest& digest) const;
     Result<VersionInfo> finish(ChunkWriter& writer, const Manifest& manifest);
+    Result<RepairResult> mend(ChunkWriter& writer, const Manifest& manifest);
+    Result<> make_manifest_anew(const Digest& digest, const Manifest& manifest);
     void tell(const std::vector<ChunkPlace>& chunks, bool bad);
     Result<std::vector<VerifyFinding>> findings_of(const std::vector<Digest>& bad);
     std::unique_lock<std::mutex> lock_open(const Digest& digest);
@@ -184,7 +187,7 @@ Result<Manifest> FolderStore::read_manifest(const Digest& digest) const {
         GOLDLINK_TRY_ASSIGN(const auto record, txn.version(digest));
         if (!record) return no_such_version(digest);
     }
-    auto manifest = Manifest::read(chunks_->storage(), manifest_path(digest), digest);
+    auto manifest = read_manifest_file(chunks_->storage(), manifest_path(digest), digest);
     damage_.note_manifest(digest, manifest ? std::nullopt : std::optional(manifest.error()));
     return manifest;
 }
@@ -241,9 +244,44 @@ Result<std::filesystem::path> FolderStore::manifest_file(std::string_view hex) c
 
 Result<std::unique_ptr<VersionTransfer>> FolderStore::begin_transfer() {
     GOLDLINK_TRY_ASSIGN(auto writer, ChunkWriter::begin(*chunks_));
-    return std::make_unique<VersionTransfer>(
-        *chunks_, std::move(writer),
-        [this](ChunkWriter& all, const Manifest& manifest) { return finish(all, manifest); });
+    VersionTransfer::Ends ends;
+    ends.finish = [this](ChunkWriter& all, const Manifest& manifest) {
+        return finish(all, manifest);
+    };
+    ends.mend = [this](ChunkWriter& all, const Manifest& manifest) { return mend(all, manifest); };
+    return std::make_unique<VersionTransfer>(*chunks_, std::move(writer), std::move(ends));
+}
+
+Result<RepairResult> FolderStore::mend(ChunkWriter& writer, const Manifest& manifest) {
+    const Digest digest = manifest.digest();
+    GOLDLINK_TRY(writer.flush());
+    RepairResult result;
+    {
+        const auto lock = lock_open(digest);
+        if (!has_version(digest)) return no_such_version(digest);
+        if (!read_manifest(digest)) {
+            GOLDLINK_TRY(make_manifest_anew(digest, manifest));
+            result.manifest_mended = true;
+        }
+    }
+    result.mended_chunks = writer.mended_chunks();
+    std::set<Digest> left;
+    GOLDLINK_TRY_ASSIGN(const auto txn, chunks_->index().begin_read());
+    for (const Digest& chunk : manifest.chunks) {
+        if (is_zero(chunk)) continue;
+        GOLDLINK_TRY_ASSIGN(const bool lacking, lacks_chunk(*chunks_, txn, chunk));
+        if (lacking) left.insert(chunk);
+    }
+    result.bad_chunks = result.mended_chunks + left.size();
+    return result;
+}
+
+// Under lock_open().
+Result<> FolderStore::make_manifest_anew(const Digest& digest, const Manifest& manifest) {
+    GOLDLINK_TRY(write_manifest_file(chunks_->storage(), manifest_path(digest), manifest));
+    GOLDLINK_TRY(read_manifest(digest));
+    log::info("the manifest of version {} is made anew", to_hex(digest));
+    return {};
 }
 
 Result<VersionInfo> FolderStore::finish(ChunkWriter& writer, const Manifest& manifest) {
@@ -254,11 +292,7 @@ Result<VersionInfo> FolderStore::finish(ChunkWriter& writer, const Manifest& man
     const bool is_new = !has_version(digest);
     GOLDLINK_TRY_ASSIGN(const VersionRecord record,
                         writer.finish(manifest, digest, manifest_path(digest)));
-    if (!is_new && !read_manifest(digest)) {
-        GOLDLINK_TRY(manifest.write(chunks_->storage(), manifest_path(digest)));
-        GOLDLINK_TRY(read_manifest(digest));
-        log::info("the manifest of version {} is made anew", to_hex(digest));
-    }
+    if (!is_new && !read_manifest(digest)) GOLDLINK_TRY(make_manifest_anew(digest, manifest));
     return info_of(digest, record);
 }
 
@@ -307,8 +341,8 @@ Result<VersionInfo> FolderStore::grow(std::string_view hex, std::uint64_t size_b
     return finish(*writer, manifest);
 }
 
-Result<> FolderStore::export_version(std::string_view hex, const std::filesystem::path& file,
-                                     const std::string& format, Progress& progress) {
+Result<Digest> FolderStore::export_version(std::string_view hex, const std::filesystem::path& file,
+                                           const std::string& format, Progress& progress) {
     GOLDLINK_TRY_ASSIGN(const Digest digest, parse_digest(hex));
     GOLDLINK_TRY_ASSIGN(const auto version, open_version(hex));  // keeps it from being removed
     GOLDLINK_TRY_ASSIGN(const Manifest manifest, read_manifest(digest));
@@ -382,8 +416,7 @@ Result<RepairResult> FolderStore::repair(std::string_view hex, const ImportReque
                 fmt::format("{} is not what version {} was made of, and only from that its "
                             "manifest can be made anew; {}",
                             source->name(), to_hex(digest), manifest.error().message));
-        GOLDLINK_TRY(from_file.write(chunks_->storage(), manifest_path(digest)));
-        GOLDLINK_TRY(read_manifest(digest));
+        GOLDLINK_TRY(make_manifest_anew(digest, from_file));
         result.manifest_mended = true;
         result.bad_chunks = result.mended_chunks = writer->mended_chunks();
         return result;
@@ -435,7 +468,7 @@ Result<> FolderStore::drop(const Digest& digest) {
         GOLDLINK_TRY(drop_version(chunks_->index(), digest, *manifest));
     else
         GOLDLINK_TRY(drop_lost_version(chunks_->index(), digest, [this](const Digest& other) {
-            return Manifest::read(chunks_->storage(), manifest_path(other), other);
+            return read_manifest_file(chunks_->storage(), manifest_path(other), other);
         }));
     damage_.note_manifest(digest, std::nullopt);
     if (const int error = chunks_->storage().remove(manifest_path(digest)); error < 0)

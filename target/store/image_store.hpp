@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "common/bytes.hpp"
+#include "common/manifest.hpp"
 #include "common/result.hpp"
 
 namespace goldlink::store {
@@ -22,7 +23,7 @@ namespace goldlink::store {
 class Storage;
 Storage& posix_storage();
 
-inline constexpr std::uint64_t kChunkBytes = 64 * 1024;
+using goldlink::kChunkBytes;
 
 // Of blank versions: the list of chunks, zero or not, takes 32 bytes each in memory while it is
 // made.
@@ -160,9 +161,10 @@ class ImageStore {
     virtual Result<VersionInfo> make_blank(std::uint64_t size_bytes) = 0;
     // A larger disk of a version (grow.hpp): zeros follow, a GPT's backup moves to the new end.
     virtual Result<VersionInfo> grow(std::string_view digest, std::uint64_t size_bytes) = 0;
-    // Writes a version as a raw or other disk image file.
-    virtual Result<> export_version(std::string_view digest, const std::filesystem::path& file,
-                                    const std::string& format, Progress& progress) = 0;
+    // Writes a version as a raw or other disk image file, and returns that file's SHA-256.
+    virtual Result<Digest> export_version(std::string_view digest,
+                                          const std::filesystem::path& file,
+                                          const std::string& format, Progress& progress) = 0;
     // Reads and hashes every chunk of a version. A chunk that cannot be served is bad from now on,
     // for every version that has it, until its bytes are found right again or are stored anew: by
     // repair(), or by any import or commit that contains them.

@@ -8,8 +8,8 @@
 #include <unordered_set>
 #include <vector>
 
+#include "common/manifest.hpp"
 #include "target/store/chunk_store.hpp"
-#include "target/store/manifest.hpp"
 
 namespace goldlink::store {
 

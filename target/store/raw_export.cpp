@@ -60,12 +60,40 @@ Result<> read_chunks(const Manifest& manifest, ChunkStore& store, Progress& prog
     return {};
 }
 
+Bytes zeros() {
+    static const std::vector<std::uint8_t> all(kChunkBytes);
+    return all;
+}
+
+// SHA-256 of a file that is written in order, with holes.
+class SparseHash {
+  public:
+    SparseHash() { hasher_.start(); }
+    void add(std::uint64_t offset, Bytes bytes) {
+        for (; at_ < offset; at_ += std::min(kChunkBytes, offset - at_))
+            hasher_.add(
+                zeros().first(static_cast<std::size_t>(std::min(kChunkBytes, offset - at_))));
+        hasher_.add(bytes);
+        at_ += bytes.size();
+    }
+    Digest finish(std::uint64_t length) {
+        add(length, {});
+        return hasher_.finish();
+    }
+
+  private:
+    Hasher hasher_;
+    std::uint64_t at_ = 0;
+};
+
+// `hash` may be null.
 Result<> write_raw(const Manifest& manifest, ChunkStore& store, int fd, const std::string& name,
-                   Progress& progress) {
+                   Progress& progress, SparseHash* hash) {
     if (::ftruncate(fd, static_cast<off_t>(manifest.size_bytes)) != 0)
         return system_failure(fmt::format("cannot size {}", name));
     GOLDLINK_TRY(
         read_chunks(manifest, store, progress, [&](std::uint64_t offset, Bytes bytes) -> Result<> {
+            if (hash != nullptr) hash->add(offset, bytes);
             return write_at(fd, bytes.data(), bytes.size(), offset, name);
         }));
     if (::fsync(fd) != 0) return system_failure(fmt::format("cannot sync {}", name));
@@ -78,24 +106,24 @@ class ZstdFile {
     ZstdFile(int fd, const std::string& name, std::uint64_t length)
         : fd_(fd), name_(name), stream_(ZSTD_createCCtx()), out_(ZSTD_CStreamOutSize()) {
         CHECK(stream_ != nullptr, "memory for a zstd stream");
+        hasher_.start();
         ZSTD_CCtx_setParameter(stream_.get(), ZSTD_c_checksumFlag, 1);
         ZSTD_CCtx_setPledgedSrcSize(stream_.get(), length);
     }
 
     // What lies between the last bytes and these is zeros.
     Result<> put(std::uint64_t offset, Bytes bytes) {
-        static const std::vector<std::uint8_t> zeros(kChunkBytes);
         while (at_ < offset)
-            GOLDLINK_TRY(feed(
-                Bytes(zeros).first(static_cast<std::size_t>(std::min(kChunkBytes, offset - at_))),
-                ZSTD_e_continue));
+            GOLDLINK_TRY(
+                feed(zeros().first(static_cast<std::size_t>(std::min(kChunkBytes, offset - at_))),
+                     ZSTD_e_continue));
         return feed(bytes, ZSTD_e_continue);
     }
-    Result<> finish(std::uint64_t length) {
+    Result<Digest> finish(std::uint64_t length) {
         GOLDLINK_TRY(put(length, {}));
         GOLDLINK_TRY(feed({}, ZSTD_e_end));
         if (::fsync(fd_) != 0) return system_failure(fmt::format("cannot sync {}", name_));
-        return {};
+        return hasher_.finish();
     }
 
   private:
@@ -108,6 +136,7 @@ class ZstdFile {
                 return failure(ErrorKind::io, fmt::format("cannot compress {}: {}", name_,
                                                           ZSTD_getErrorName(left)));
             GOLDLINK_TRY(write_at(fd_, out_.data(), out.pos, written_, name_));
+            hasher_.add(Bytes(out_).first(out.pos));
             written_ += out.pos;
             more = directive == ZSTD_e_end ? left != 0 : in.pos < in.size;
         }
@@ -122,11 +151,12 @@ class ZstdFile {
     const std::string& name_;
     const std::unique_ptr<ZSTD_CCtx, Free> stream_;
     std::vector<std::uint8_t> out_;
+    Hasher hasher_;
     std::uint64_t at_ = 0, written_ = 0;
 };
 
-Result<> write_zstd(const Manifest& manifest, ChunkStore& store, int fd, const std::string& name,
-                    Progress& progress) {
+Result<Digest> write_zstd(const Manifest& manifest, ChunkStore& store, int fd,
+                          const std::string& name, Progress& progress) {
     ZstdFile file(fd, name, manifest.size_bytes);
     GOLDLINK_TRY(read_chunks(
         manifest, store, progress,
@@ -134,11 +164,27 @@ Result<> write_zstd(const Manifest& manifest, ChunkStore& store, int fd, const s
     return file.finish(manifest.size_bytes);
 }
 
+// Of a file that another program wrote.
+Result<Digest> hash_file(int fd, const std::string& name, Progress& progress) {
+    std::vector<std::uint8_t> buffer(1 << 20);
+    Hasher hasher;
+    hasher.start();
+    for (std::uint64_t at = 0;;) {
+        if (progress.cancel) return failure(ErrorKind::cancelled, "the export was cancelled");
+        const ssize_t n = ::pread(fd, buffer.data(), buffer.size(), static_cast<off_t>(at));
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) return system_failure(fmt::format("cannot read {}", name));
+        if (n == 0) return hasher.finish();
+        hasher.add(Bytes(buffer).first(static_cast<std::size_t>(n)));
+        at += static_cast<std::uint64_t>(n);
+    }
+}
+
 }  // namespace
 
-Result<> export_manifest(const Manifest& manifest, ChunkStore& store,
-                         const std::filesystem::path& file, const std::string& format,
-                         const std::filesystem::path& spool, Progress& progress) {
+Result<Digest> export_manifest(const Manifest& manifest, ChunkStore& store,
+                               const std::filesystem::path& file, const std::string& format,
+                               const std::filesystem::path& spool, Progress& progress) {
     if (std::find(std::begin(kExportFormats), std::end(kExportFormats), format) ==
         std::end(kExportFormats))
         return failure(ErrorKind::invalid,
@@ -153,23 +199,30 @@ Result<> export_manifest(const Manifest& manifest, ChunkStore& store,
         return system_failure(fmt::format("cannot create {}", file.string()));
     }
     SpoolFile unfinished(file);  // removes it unless kept
-    if (format == "raw" || format == "raw.zst") {
+    Digest digest{};
+    if (format == "raw") {
         progress.total_bytes = manifest.size_bytes;
-        const auto write = format == "raw" ? write_raw : write_zstd;
-        GOLDLINK_TRY(write(manifest, store, fd.get(), file.string(), progress));
+        SparseHash hash;
+        GOLDLINK_TRY(write_raw(manifest, store, fd.get(), file.string(), progress, &hash));
+        digest = hash.finish(manifest.size_bytes);
+    } else if (format == "raw.zst") {
+        progress.total_bytes = manifest.size_bytes;
+        GOLDLINK_TRY_ASSIGN(digest, write_zstd(manifest, store, fd.get(), file.string(), progress));
     } else {
         // qemu-img reads the spooled raw disk: half of the progress each.
         progress.total_bytes = manifest.size_bytes * 2;
         GOLDLINK_TRY_ASSIGN(const SpoolFile raw, SpoolFile::create(spool));
         FileDescriptor raw_fd(::open(raw.path().c_str(), O_RDWR | O_CLOEXEC));
         if (!raw_fd) return system_failure(fmt::format("cannot open {}", raw.path().string()));
-        GOLDLINK_TRY(write_raw(manifest, store, raw_fd.get(), raw.path().string(), progress));
+        GOLDLINK_TRY(
+            write_raw(manifest, store, raw_fd.get(), raw.path().string(), progress, nullptr));
         GOLDLINK_TRY(convert_from_raw(raw.path(), manifest.size_bytes, file, format, progress));
         if (::fsync(fd.get()) != 0)
             return system_failure(fmt::format("cannot sync {}", file.string()));
+        GOLDLINK_TRY_ASSIGN(digest, hash_file(fd.get(), file.string(), progress));
     }
     unfinished.keep();
-    return {};
+    return digest;
 }
 
 }  // namespace goldlink::store

@@ -113,7 +113,7 @@ Result<Manifest> import_raw(int fd, const std::string& name, ChunkWriter& writer
                        fmt::format("{} has {} bytes, a disk may have at most {}", name, file_bytes,
                                    kMaxDiskBytes));
     Manifest manifest;
-    manifest.size_bytes = (file_bytes + 511) / 512 * 512;
+    manifest.size_bytes = disk_bytes_of_file(file_bytes);
     manifest.chunks.resize(chunk_count_of(manifest.size_bytes));
     GOLDLINK_TRY(RawImport(fd, file_bytes, name, writer, manifest, progress).run());
     return manifest;

@@ -10,9 +10,9 @@
 #include <cerrno>
 #include <vector>
 
+#include "common/digest.hpp"
 #include "common/file.hpp"
 #include "target/store/converter_child.hpp"
-#include "target/store/digest.hpp"
 
 namespace goldlink::store {
 

@@ -3,8 +3,8 @@
 
 #include <map>
 
+#include "common/manifest.hpp"
 #include "target/store/chunk_store.hpp"
-#include "target/store/manifest.hpp"
 
 namespace goldlink::store {
 

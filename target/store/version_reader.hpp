@@ -5,8 +5,8 @@
 
 #include <memory>
 
+#include "common/manifest.hpp"
 #include "target/store/chunk_store.hpp"
-#include "target/store/manifest.hpp"
 
 namespace goldlink::store {
 

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "target/store/manifest_file.hpp"
+
 namespace goldlink::store {
 
 namespace {
@@ -24,8 +26,8 @@ Result<std::vector<std::uint8_t>> VersionTransfer::missing(Bytes digests) {
     for (std::size_t i = 0; i < answer.size(); ++i) {
         const Digest digest = digest_at(digests, i);
         if (is_zero(digest)) continue;
-        GOLDLINK_TRY_ASSIGN(const auto known, txn.chunk(digest));
-        answer[i] = known ? 0 : 1;
+        GOLDLINK_TRY_ASSIGN(const bool lacking, lacks_chunk(store_, txn, digest));
+        answer[i] = lacking ? 1 : 0;
     }
     return answer;
 }
@@ -38,7 +40,8 @@ Result<> VersionTransfer::store(Bytes chunks) {
 
 Result<VersionInfo> VersionTransfer::finish(const std::filesystem::path& file,
                                             const Digest& digest) {
-    GOLDLINK_TRY_ASSIGN(const Manifest manifest, Manifest::read(store_.storage(), file, digest));
+    GOLDLINK_TRY_ASSIGN(const Manifest manifest,
+                        read_manifest_file(store_.storage(), file, digest));
     if (manifest.size_bytes == 0 || manifest.size_bytes % 512 != 0)
         return failure(ErrorKind::invalid,
                        fmt::format("a disk of {} bytes has no whole sectors", manifest.size_bytes));
@@ -48,15 +51,32 @@ Result<VersionInfo> VersionTransfer::finish(const std::filesystem::path& file,
         GOLDLINK_TRY_ASSIGN(const auto txn, store_.index().begin_read());
         for (const Digest& chunk : manifest.chunks) {
             if (is_zero(chunk)) continue;
-            GOLDLINK_TRY_ASSIGN(const auto known, txn.chunk(chunk));
-            if (!known) ++missing;
+            GOLDLINK_TRY_ASSIGN(const bool lacking, lacks_chunk(store_, txn, chunk));
+            if (lacking) ++missing;
         }
     }
     if (missing > 0)
         return failure(
             ErrorKind::conflict,
-            fmt::format("{} chunks of the version are missing here; send them first", missing));
-    return finish_(*writer_, manifest);
+            fmt::format("{} chunks of the version are missing or damaged here; send them first",
+                        missing));
+    return ends_.finish(*writer_, manifest);
+}
+
+Result<RepairResult> VersionTransfer::mend(const std::filesystem::path& file,
+                                           const Digest& digest) {
+    GOLDLINK_TRY_ASSIGN(const Manifest manifest,
+                        read_manifest_file(store_.storage(), file, digest));
+    return ends_.mend(*writer_, manifest);
+}
+
+Result<bool> lacks_chunk(ChunkStore& store, const ChunkIndex::Transaction& txn,
+                         const Digest& digest) {
+    GOLDLINK_TRY_ASSIGN(const auto known, txn.chunk(digest));
+    if (!known) return true;
+    if (store.bad_chunks().empty()) return false;
+    GOLDLINK_TRY_ASSIGN(const auto bad, txn.bad(digest));
+    return bad.has_value();
 }
 
 Result<std::vector<std::uint8_t>> read_chunks(ChunkStore& store, Bytes digests) {

@@ -300,7 +300,8 @@ class FakeTarget(FakeDaemon):
             content = f"{digest} as {body['format']}".encode()
             self.exports[body["id"]] = content
             self.imports[body["id"]] = {"id": body["id"], "state": "running", "done_bytes": 0, "total_bytes": 10,
-                                        "error": None, "_export": {"bytes": len(content), "format": body["format"]}}
+                                        "error": None, "_export": {"bytes": len(content), "format": body["format"],
+                                                                      "sha256": hashlib.sha256(content).hexdigest()}}
             return 202, {"id": body["id"]}
 
     def body_bytes(self, request):
@@ -331,6 +332,11 @@ class FakeTarget(FakeDaemon):
             if transfer_id not in getattr(self, "chunks", {}):
                 raise Refused(409, "conflict", "1 chunks of the version are missing here")
             _, size = self.uploads.pop(body["upload"])
+            if body.get("repair"):
+                if body["digest"] not in self.versions:
+                    raise Refused(404, "not-found", "the image store has no such version")
+                mended = len(self.chunks.pop(transfer_id))
+                return 200, {"bad_chunks": 3, "mended_chunks": mended, "manifest_mended": False}
             version = {"digest": body["digest"], "size_bytes": size, "stored_bytes": 65536, "unique_bytes": 65536}
             self.versions[body["digest"]] = version
             return 200, version

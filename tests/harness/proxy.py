@@ -5,15 +5,22 @@ import threading
 
 
 class CuttingProxy:
-    """Passes connections on to a server on loopback and counts what it was sent; cuts those that sent more than
-    `cut_every` bytes, the first `cuts` times."""
+    """Passes connections on to a server on loopback and counts what goes to it and comes back; cuts those on which
+    more than `cut_every` bytes went to it (or came back, with `cut_answers`), the first `cuts` times. Once
+    `dies_after` bytes passed that way in all, no connection lives any more."""
 
-    def __init__(self, port, cut_every=0, cuts=0):
+    def __init__(self, port, cut_every=0, cuts=0, cut_answers=False, dies_after=None):
         self.port, self.cut_every, self.left = port, cut_every, cuts
-        self.sent_bytes = 0
+        self.cut_answers, self.dies_after = cut_answers, dies_after
+        self.sent_bytes = self.received_bytes = 0
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
         threading.Thread(target=self._accept, daemon=True).start()
+
+    @property
+    def dead(self):
+        passed = self.received_bytes if self.cut_answers else self.sent_bytes
+        return self.dies_after is not None and passed > self.dies_after
 
     def _accept(self):
         while True:
@@ -21,6 +28,9 @@ class CuttingProxy:
                 client, _ = self.listener.accept()
             except OSError:
                 return
+            if self.dead:
+                client.close()
+                continue
             server = socket.create_connection(("127.0.0.1", self.port))
             threading.Thread(target=self._serve, args=(client, server), daemon=True).start()
 
@@ -31,17 +41,21 @@ class CuttingProxy:
             self._pass(client, server, True)
             back.join()
 
-    def _pass(self, source, sink, counted):
+    def _pass(self, source, sink, forward):
         passed = 0
         try:
             while data := source.recv(65536):
                 sink.sendall(data)
                 passed += len(data)
-                if counted:
+                if forward:
                     self.sent_bytes += len(data)
-                    if self.left > 0 and passed > self.cut_every:
-                        self.left -= 1
-                        break
+                else:
+                    self.received_bytes += len(data)
+                if self.dead:
+                    break
+                if forward != self.cut_answers and self.left > 0 and passed > self.cut_every:
+                    self.left -= 1
+                    break
         except OSError:
             pass
         for end in (source, sink):

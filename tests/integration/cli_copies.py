@@ -1,5 +1,5 @@
-"""Versions copied between two running servers by the CLI: only missing chunks travel, and a connection that
-breaks is taken up again."""
+"""Versions copied between two running servers by the CLI: only missing chunks travel, a connection that breaks is
+taken up again, and what one server has damaged it gets from the other."""
 
 import os
 import pathlib
@@ -104,6 +104,97 @@ class Copies(unittest.TestCase):
         self.assertEqual(self.version(branch, "cut@1")["digest"], self.version(head, "cut@1")["digest"])
         # What arrived is not sent again: at most a frame of 15 chunks for each cut.
         self.assertLess(proxy.sent_bytes, len(data) + 3 * 16 * CHUNK + 200_000)
+
+    def damage(self, server, data, *chunks):
+        """Flips a byte of each chunk in the server's packs."""
+        for chunk in chunks:
+            wanted, found = bytes(data[chunk * CHUNK:(chunk + 1) * CHUNK]), 0
+            for pack in (server.state_dir / "target/store/packs").iterdir():
+                if (at := pack.read_bytes().find(wanted)) >= 0:
+                    found += 1
+                    with open(pack, "r+b") as file:
+                        file.seek(at + 1000)
+                        file.write(bytes([wanted[1000] ^ 1]))
+            self.assertEqual(found, 1, f"chunk {chunk} is in a pack")
+
+    def on_both(self, name, size=4 * MIB):
+        path, data = self.make(f"{name}.raw", size)
+        for server in (head, branch):
+            self.ok(server, "image", "import", name, path)
+        return data
+
+    def from_head(self, ref, *more):
+        return branch.cli("image", "repair", ref, "--from", head.url, "--from-token-file", head.token_path, *more)
+
+    def test_a_damaged_version_is_mended_from_another_server(self):
+        data = self.on_both("hurt")
+        link = self.ok(branch, "link", "create", "--lease", "10m", "--image", "hurt", "--json").json
+        self.damage(branch, data, 0, 7, 40)
+        done = self.from_head("hurt")
+        self.assertEqual(done.code, 0, done)
+        self.assertIn(f"hurt@1: {head.url} had 3 of the 3 missing chunks", done.out)
+        self.assertIn("is sound", self.ok(branch, "image", "verify", "hurt").out)
+        self.assertEqual(len(self.version(branch, "hurt")["versions"]), 1)
+        out = folder / "hurt.out"
+        self.ok(branch, "image", "export", "hurt", out)
+        self.assertEqual(out.read_bytes(), data)
+        done = self.from_head("hurt@1", "--json").json
+        self.assertEqual((done["kind"], done["state"], done["result"]),
+                         ("repair", "done", {"bad_chunks": 0, "mended_chunks": 0, "manifest_mended": False}))
+        self.ok(branch, "link", "rm", link["id"])
+
+    def test_what_the_other_server_has_damaged_too_is_left(self):
+        data = self.on_both("both")
+        self.damage(branch, data, 3, 4, 5)
+        self.damage(head, data, 4)
+        done = self.from_head("both")
+        self.assertEqual(done.code, 1, done)
+        self.assertIn("had 2 of the 3 missing chunks", done.out)
+        self.assertIn("both@1 is still damaged in 1 place", done.err)
+        self.assertEqual(self.version(branch, "both")["versions"][0]["bad_bytes"], CHUNK)
+        self.ok(branch, "image", "repair", "both", "--from", folder / "both.raw")
+
+    def test_a_lost_manifest_comes_from_another_server_and_what_is_bad_beside_it(self):
+        data = self.on_both("lost")
+        digest = self.version(branch, "lost")["versions"][0]["digest"]
+        (branch.state_dir / "target/store/manifests" / digest).unlink()
+        self.damage(branch, data, 9)
+        done = self.from_head("lost")
+        self.assertEqual(done.code, 0, done)
+        self.assertIn("the list of lost@1's chunks is made anew", done.out)
+        self.assertIn("had 1 of the 1 missing chunk", done.out)
+        self.assertIn("is sound", self.ok(branch, "image", "verify", "lost").out)
+
+    def test_a_push_mends_what_the_receiver_found_damaged(self):
+        data = self.on_both("pushed")
+        self.damage(branch, data, 1, 2)
+        self.assertEqual(branch.cli("image", "verify", "pushed").code, 1)
+        # The version itself.
+        proxy = self.proxy()
+        done = self.push(proxy.url, "pushed")
+        self.assertIn("pushed@1 is pushed@1 already", done.out)
+        self.assertIn("had 2 of the 2 missing chunks", done.out)
+        self.assertLess(proxy.sent_bytes, 3 * CHUNK)
+        self.assertIn("is sound", self.ok(branch, "image", "verify", "pushed").out)
+        # And one that shares a damaged chunk with it.
+        self.damage(branch, data, 30)
+        self.assertEqual(branch.cli("image", "verify", "pushed").code, 1)
+        data[:100] = os.urandom(100)
+        (folder / "pushed.raw").write_bytes(data)
+        self.ok(head, "image", "import", "pushed", folder / "pushed.raw")
+        self.assertIn("2 new chunks", self.push(branch.url, "pushed@2").out)
+        for version in (1, 2):
+            self.assertIn("is sound", self.ok(branch, "image", "verify", f"pushed@{version}").out)
+
+    def test_a_repair_that_cannot_be_says_why(self):
+        path, _ = self.make("alone.raw", MIB)
+        self.ok(branch, "image", "import", "alone", path)
+        done = self.from_head("alone")
+        self.assertEqual(done.code, 1)
+        self.assertIn(f"{head.url} has no version with the content of alone@1", done.err)
+        done = branch.cli("image", "repair", "alone", "--from", head.url)
+        self.assertEqual(done.code, 1)
+        self.assertIn("no token", done.err)
 
     def test_refusals_say_why(self):
         path, _ = self.make("refused.raw", MIB)

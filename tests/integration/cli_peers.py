@@ -1,7 +1,12 @@
 """The CLI against servers that answer badly, slowly or not at all."""
 
+import hashlib
 import http.server
 import json
+import os
+import pathlib
+import struct
+import subprocess
 import tempfile
 import threading
 import unittest
@@ -172,6 +177,123 @@ class Peers(unittest.TestCase):
         pieces = [(path.rpartition("offset=")[2], len(body)) for method, path, _, body in peer.requests if method == "PUT"]
         self.assertEqual(pieces[:4], [("0", 1_000_000), ("250000", 750_000), ("500000", 500_000), ("750000", 250_000)])
         self.assertEqual(len(pieces), 3 + 10)
+
+    def delta_import(self, at_missing):
+        """Imports a file by delta at a server that lacks everything; `at_missing` runs when it is asked."""
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(bytes(510) + b"\x55\xaa" + b"0123456789" * 20_000)
+            file.flush()
+
+            def answer(handler):
+                if handler.path.endswith("/missing"):
+                    at_missing(file.name)
+                    handler.send(200, b"\1" * 4, "application/octet-stream")
+                elif handler.command == "PUT":
+                    handler.send(200, {**TASK, "state": "done"})
+                else:
+                    handler.send(201, TASK)
+            peer = self.peer(answer)
+            done = run_cli("image", "import", "a", file.name, "--delta", url=peer.url, token="t")
+        return done, [(method, path) for method, path, _, _ in peer.requests]
+
+    def test_a_disk_that_changes_while_it_is_read_makes_no_version(self):
+        def grow(name):
+            with open(name, "ab") as file:
+                file.write(b"x")
+
+        def overwrite(name):
+            with open(name, "r+b") as file:
+                file.write(b"x")
+            os.utime(name, ns=(1, 1))
+
+        for change, says in ((grow, "had 200512 bytes when it was opened and has 200513 now"),
+                             (lambda name: os.truncate(name, 1000), "has 1000 now"),
+                             (overwrite, "was written to while it was read")):
+            done, requests = self.delta_import(change)
+            self.assertEqual(done.code, 1)
+            self.assertIn(says, done.err)
+            self.assertEqual(requests[-1], ("DELETE", f"/api/v1/tasks/{TASK['id']}"))
+            self.assertNotIn("manifest", requests[-2][1])
+        done, requests = self.delta_import(lambda name: None)
+        self.assertEqual(done.code, 0, done)
+        self.assertEqual(requests[-1][0], "PUT")
+        self.assertIn("/manifest?digest=", requests[-1][1])
+
+    def test_an_export_that_does_not_come_as_it_was_written_is_not_kept(self):
+        content = b"0123456789" * 10_000
+        sha256 = hashlib.sha256(content).hexdigest()
+
+        def answer(handler):
+            if handler.path.startswith("/api/v1/images/"):
+                handler.send(200, {"name": "a", "channels": {"production": 1}, "versions": []}
+                             if handler.command == "GET" else
+                             {**TASK, "kind": "export", "state": "done",
+                              "result": {"bytes": len(content), "format": "raw", "sha256": sha256}})
+            elif handler.command == "DELETE":
+                handler.send(204, b"")
+            else:
+                handler.send(200, self.sent, "application/octet-stream")
+        peer = self.peer(answer)
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder) / "a.raw"
+            self.sent = content[:500] + b"x" + content[501:]
+            done = run_cli("image", "export", "a", path, url=peer.url, token="t")
+            self.assertEqual(done.code, 1)
+            self.assertIn("not the file that the server wrote", done.err)
+            self.assertIn(sha256, done.err)
+            self.assertEqual(list(pathlib.Path(folder).iterdir()), [])
+            self.sent = content
+            done = run_cli("image", "export", "a", path, url=peer.url, token="t")
+            self.assertEqual(done.code, 0, done)
+            self.assertEqual(path.read_bytes(), content)
+
+    def test_what_a_wrong_server_gives_of_a_version_is_not_believed(self):
+        chunk, other = b"\7" * 65536, b"\5" * 65536
+        manifest = (b"GLmanif\n" + struct.pack("<IIQQ", 1, 65536, 2 * 65536, 2) + bytes(32)
+                    + hashlib.sha256(chunk).digest() + hashlib.sha256(other).digest())
+        right = {"size_bytes": 2 * 65536, "manifest": manifest, "frame": self.frame(chunk + other)}
+
+        def answer(handler):
+            if handler.path.endswith("/manifest"):
+                handler.send(200, self.given["manifest"], "application/octet-stream")
+            elif handler.path.endswith("/chunks"):
+                handler.send(200, self.given["frame"], "application/octet-stream")
+            else:
+                handler.send(200, {"name": "a", "channels": {"production": 1}, "versions": [
+                    {"number": 1, "state": "ready", "size_bytes": self.given["size_bytes"],
+                     "digest": hashlib.sha256(manifest).hexdigest()}]})
+        peer = self.peer(answer)
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder) / "a.raw"
+            path.write_bytes(b"old" * 1000)
+            for wrong, says in (
+                    ({"manifest": manifest + b"x"}, "is longer than its header says"),
+                    ({"manifest": manifest[:-1] + b"x"}, "does not match the version's digest"),
+                    ({"manifest": b"x" * 128}, "does not begin as a manifest"),
+                    ({"size_bytes": 3 * 65536}, "is of a disk of 131072 bytes, the version has 196608"),
+                    ({"size_bytes": 1 << 60}, "a disk has 1 to"),
+                    ({"frame": self.frame(chunk + chunk)}, "is something else"),
+                    ({"frame": self.frame(chunk)}, "where 2 chunks were asked for"),
+                    ({"frame": b"x"}, "no zstd frame"),
+                    ({"frame": bytes(2 << 20)}, "longer than 1048576 bytes")):
+                self.given = {**right, **wrong}
+                done = run_cli("image", "export", "a", path, "--delta", url=peer.url, token="t",
+                               environment={"GOLDLINK_RETRY_PAUSE_MS": "1"})
+                self.assertEqual(done.code, 1, f"{wrong.keys()}: {done}")
+                self.assertIn(says, done.err)
+                self.assertEqual(path.read_bytes(), b"old" * 1000)
+                self.assertEqual([entry.name for entry in pathlib.Path(folder).iterdir()], ["a.raw"])
+            self.given = right
+            done = run_cli("image", "export", "a", path, "--delta", url=peer.url, token="t")
+            self.assertEqual(done.code, 0, done)
+            self.assertEqual(path.read_bytes(), chunk + other)
+
+    @staticmethod
+    def frame(content):
+        with tempfile.NamedTemporaryFile() as file:  # a file, so that the frame says its length
+            file.write(content)
+            file.flush()
+            return subprocess.run(["zstd", "-c", file.name], check=True, capture_output=True).stdout
 
     def test_damaged_places_are_printed_and_fail_the_verify(self):
         def answer(handler):

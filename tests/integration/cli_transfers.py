@@ -113,6 +113,8 @@ class Transfers(unittest.TestCase):
             self.ok("image", "import", f"again-{ending}", file)
             self.assertEqual(self.digest(f"again-{ending}"), self.digest("out"), ending)
         self.assertEqual((folder / "exported.raw").read_bytes(), raw.read_bytes())
+        done = self.ok("image", "export", "out", folder / "hashed.qcow2", "--json").json
+        self.assertEqual(done["result"]["sha256"], hashlib.sha256((folder / "hashed.qcow2").read_bytes()).hexdigest())
         self.refused("image", "export", "out@1", folder / "exported.raw", says=["exists already"])
         self.refused("image", "export", "out@7", folder / "x.raw")
         self.refused("image", "export", "out", folder / "none" / "x.raw", says=["cannot create"])

@@ -1,5 +1,6 @@
 """The REST operations that bring image files in and out in pieces, against the manager's fake target."""
 
+import base64
 import hashlib
 import random
 import socket
@@ -141,7 +142,11 @@ class TransferOperations:
         whole = self.operator.get(path)
         self.assertEqual((whole.status, len(whole.body)), (200, task["result"]["bytes"]))
         self.assertTrue(whole.body.endswith(b" as raw"))
-        self.assertEqual(self.operator.get(path + "?offset=10").body, whole.body[10:])
+        digest = hashlib.sha256(whole.body)
+        self.assertEqual(task["result"]["sha256"], digest.hexdigest())
+        self.assertEqual(whole.headers["Repr-Digest"], f"sha-256=:{base64.b64encode(digest.digest()).decode()}:")
+        rest = self.operator.get(path + "?offset=10")
+        self.assertEqual((rest.body, rest.headers["Repr-Digest"]), (whole.body[10:], whole.headers["Repr-Digest"]))
         self.check(self.operator.get(path + "?offset=x"), 400, "invalid")
         other = self.upload(self.name)
         self.check(self.operator.get(f"/tasks/{other['id']}/content"), 404, "not-found")
@@ -170,6 +175,8 @@ class TransferOperations:
                       {"upload": "x"}):
             self.check(self.operator.post(path, {**good, **wrong}), 400, "invalid")
         self.check(self.operator.post(path, {**good, "kind": "iso"}), 409, "other-kind")
+        # The digest may be found out only when all was read.
+        self.check(self.operator.post(path, {"size_bytes": 512}), 201)
         self.refuses_roles("POST", path, good)
 
     def test_askMissing(self):
@@ -207,6 +214,43 @@ class TransferOperations:
         self.check(self.operator.put(path, b"manifest"), 409, "transfer-ended")
         self.check(self.operator.put(path, b""), 400, "invalid")
         self.refuses_roles("PUT", path, b"x")
+        other = self.begin_transfer()
+        path = f"/transfers/{other['id']}/manifest"
+        self.check(self.operator.put(f"/transfers/{other['id']}/chunks", b"frame"), 200)
+        self.check(self.operator.put(f"{path}?digest={'0' * 64}", b"manifest"), 409, "other-digest")
+        self.check(self.operator.put(f"{path}?digest={self.digest_wanted}", b"manifest"), 200)
+        # Of a transfer that began without, the digest comes with the manifest.
+        task = self.check(self.operator.post(f"/images/{self.name}/transfers", {"size_bytes": 512}), 201)
+        path = f"/transfers/{task['id']}/manifest"
+        self.check(self.operator.put(f"/transfers/{task['id']}/chunks", b"frame"), 200)
+        self.check(self.operator.put(path, b"manifest"), 400, "invalid")
+        for wrong in ("x" * 64, "0" * 63, "A" * 64):
+            self.check(self.operator.put(f"{path}?digest={wrong}", b"manifest"), 400, "invalid")
+        digest = random.randbytes(32).hex()
+        done = self.check(self.operator.put(f"{path}?digest={digest}", b"manifest"), 200)
+        self.assertEqual((done["state"], done["result"]["digest"], done["result"]["version"]), ("done", digest, 3))
+
+    def test_beginRepair(self):
+        self.ready_image()
+        path = f"/images/{self.name}/versions/1/repair"
+        task = self.check(self.operator.post(path), 201)
+        self.assertEqual((task["kind"], task["subject"], task["state"]), ("repair", f"{self.name}@1", "running"))
+        for frame in (b"one", b"two"):
+            self.check(self.operator.put(f"/transfers/{task['id']}/chunks", frame), 200)
+        done = self.check(self.operator.put(f"/transfers/{task['id']}/manifest", b"manifest"), 200)
+        self.assertEqual((done["state"], done["message"]), ("done", "2 of 3 bad chunks mended"))
+        self.assertEqual(done["result"], {"bad_chunks": 3, "mended_chunks": 2, "manifest_mended": False})
+        image = self.check(self.viewer.get(f"/images/{self.name}"), 200)
+        self.assertEqual([version["number"] for version in image["versions"]], [1], "no version is made")
+        # Given up, the version stays what it is.
+        other = self.check(self.operator.post(path, {}), 201)
+        self.check(self.operator.delete(f"/tasks/{other['id']}"), 202)
+        self.wait_task(other, "cancelled")
+        self.assertEqual(self.check(self.viewer.get(f"/images/{self.name}"), 200)["versions"][0]["state"], "ready")
+        self.check(self.operator.post(path, {"format": "raw"}), 400, "invalid")
+        self.check(self.operator.post(f"/images/{self.name}/versions/9/repair"), 404, "not-found")
+        self.check(self.operator.post("/images/none/versions/1/repair"), 404, "not-found")
+        self.refuses_roles("POST", path)
 
     def test_getManifest(self):
         self.ready_image()

@@ -15,7 +15,7 @@
 #include "target/store/chunk_index.hpp"
 #include "target/store/garbage.hpp"
 #include "target/store/image_store.hpp"
-#include "target/store/manifest.hpp"
+#include "target/store/manifest_file.hpp"
 #include "tests/sim/seeds.hpp"
 #include "tests/unit/temporary_folder.hpp"
 

@@ -5,9 +5,9 @@
 
 #include "common/check.hpp"
 #include "common/file.hpp"
+#include "common/manifest.hpp"
 #include "common/vmdk_descriptor.hpp"
 #include "target/store/image_format.hpp"
-#include "target/store/manifest.hpp"
 
 using namespace goldlink;
 using namespace goldlink::store;

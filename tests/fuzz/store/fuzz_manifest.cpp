@@ -4,7 +4,7 @@
 
 #include "common/check.hpp"
 #include "common/file.hpp"
-#include "target/store/manifest.hpp"
+#include "target/store/manifest_file.hpp"
 
 using namespace goldlink;
 using namespace goldlink::store;
@@ -18,7 +18,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     hasher.add({data, size});
     const Digest digest = hasher.finish();
     const auto path = "/proc/self/fd/" + std::to_string(file.get());
-    const auto manifest = Manifest::read(posix_storage(), path, digest);
+    const auto manifest = read_manifest_file(posix_storage(), path, digest);
     if (!manifest) return 0;
     CHECK(manifest->digest() == digest, "read under a digest it does not have");
     CHECK(manifest->chunks.size() == chunk_count_of(manifest->size_bytes), "chunks that miss");

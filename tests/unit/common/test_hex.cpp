@@ -28,6 +28,18 @@ TEST_CASE("random text has the promised shape and differs") {
     CHECK_FALSE(is_uuid("short"));
 }
 
+TEST_CASE("base64 is that of RFC 4648 section 10") {
+    const auto text = [](std::string_view plain) { return to_base64(as_bytes(plain)); };
+    CHECK(text("").empty());
+    CHECK(text("f") == "Zg==");
+    CHECK(text("fo") == "Zm8=");
+    CHECK(text("foo") == "Zm9v");
+    CHECK(text("foob") == "Zm9vYg==");
+    CHECK(text("fooba") == "Zm9vYmE=");
+    CHECK(text("foobar") == "Zm9vYmFy");
+    CHECK(text("\xff\xfb\xf0") == "//vw");
+}
+
 TEST_CASE("constant-time comparison compares") {
     CHECK(equal_constant_time("secret", "secret"));
     CHECK_FALSE(equal_constant_time("secret", "secreT"));

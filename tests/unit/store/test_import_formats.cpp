@@ -275,9 +275,11 @@ TEST_CASE("exports in every format import again as the same version") {
     for (const std::string format : {"raw", "raw.zst", "qcow2", "vhd", "vhdx", "vmdk"}) {
         const auto file = images.folder / ("out." + format);
         Progress progress;
-        const auto exported = images.store->export_version(info.digest, file, format, progress);
+        const Result<Digest> exported =
+            images.store->export_version(info.digest, file, format, progress);
         if (!exported) FAIL(exported.error().message);
         CHECK(progress.done_bytes == progress.total_bytes);
+        CHECK(*exported == Hasher().hash(read_whole(file)));
         // Compressed raw is detected; what is in it is raw by its partition table.
         const auto again =
             import_ok(*images.store, file, format == "raw.zst" ? std::string() : format);

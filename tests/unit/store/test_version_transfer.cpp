@@ -1,4 +1,8 @@
 // A version that comes from another store by what is missing of it.
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "common/file.hpp"
 #include "store_fixture.hpp"
 #include "target/store/version_transfer.hpp"
 
@@ -95,4 +99,103 @@ TEST_CASE("a chunk damaged on the way stays missing; a transfer given up leaves 
     CHECK(count_missing(**transfer, digests) > 0);
     CHECK(stores.from->read_chunks(DiskBytes(32, 7)).error().kind == ErrorKind::not_found);
     CHECK(stores.from->manifest_file(std::string(64, '0')).error().kind == ErrorKind::not_found);
+}
+
+namespace {
+
+// Flips a bit of a chunk of the receiving store, and lets it be found.
+void damage(Stores& stores, const std::string& version, std::uint64_t chunk) {
+    const auto location = (*stores.to->open_version(version))->location(chunk);
+    const FileDescriptor pack(
+        ::open((stores.folder / "to/packs/00000000.pack").c_str(), O_RDWR | O_CLOEXEC));
+    const auto at = static_cast<off_t>(Version::slot_offset_bytes(location)) + 99;
+    char byte = 0;
+    REQUIRE(::pread(pack.get(), &byte, 1, at) == 1);
+    byte ^= 1;
+    REQUIRE(::pwrite(pack.get(), &byte, 1, at) == 1);
+}
+
+std::size_t verify(ImageStore& store, const std::string& version) {
+    Progress progress;
+    const auto findings = store.verify(version, progress);
+    if (!findings) FAIL(findings.error().message);
+    return findings->size();
+}
+
+}  // namespace
+
+TEST_CASE("a chunk that is here but bad is missing, and mended by what comes") {
+    Stores stores;
+    DiskBytes disk = random_bytes(8 * kChunkBytes, 8);
+    const std::string first = stores.import(disk);
+    write_file(stores.folder / "copy.raw", disk);
+    REQUIRE(import_ok(*stores.to, stores.folder / "copy.raw", "raw").digest == first);
+    damage(stores, first, 2);
+    damage(stores, first, 5);
+    const DiskBytes digests = stores.digests_of(first);
+    {
+        // Not yet found to be bad, it is taken for good.
+        auto early = stores.to->begin_transfer();
+        CHECK(count_missing(**early, digests) == 0);
+    }
+    CHECK(verify(*stores.to, first) == 2);
+    SECTION("by a repair") {
+        auto transfer = stores.to->begin_transfer();
+        CHECK(count_missing(**transfer, digests) == 2);
+        const auto chunk = stores.from->read_chunks(Bytes(digests).subspan(2 * 32, 32));
+        REQUIRE((*transfer)->store(*chunk));
+        const auto some =
+            (*transfer)->mend(*stores.from->manifest_file(first), *parse_digest(first));
+        if (!some) FAIL(some.error().message);
+        CHECK(some->bad_chunks == 2);
+        CHECK(some->mended_chunks == 1);
+        CHECK_FALSE(some->manifest_mended);
+        send(*stores.from, **transfer, digests);
+        const auto all =
+            (*transfer)->mend(*stores.from->manifest_file(first), *parse_digest(first));
+        REQUIRE(all);
+        CHECK(all->mended_chunks == all->bad_chunks);
+        CHECK(verify(*stores.to, first) == 0);
+        // A version that is not here is not made by it.
+        disk[0] ^= 1;
+        const std::string other = stores.import(disk);
+        CHECK((*transfer)
+                  ->mend(*stores.from->manifest_file(other), *parse_digest(other))
+                  .error()
+                  .kind == ErrorKind::not_found);
+    }
+    SECTION("by a version that shares it") {
+        disk[0] ^= 1;
+        const std::string second = stores.import(disk);
+        auto transfer = stores.to->begin_transfer();
+        const DiskBytes asked = stores.digests_of(second);
+        CHECK(count_missing(**transfer, asked) == 3);
+        const auto changed = stores.from->read_chunks(Bytes(asked).first(32));
+        REQUIRE((*transfer)->store(*changed));
+        const auto early =
+            (*transfer)->finish(*stores.from->manifest_file(second), *parse_digest(second));
+        CHECK_THAT(early.error().message,
+                   Contains("2 chunks of the version are missing or damaged"));
+        send(*stores.from, **transfer, asked);
+        REQUIRE((*transfer)->finish(*stores.from->manifest_file(second), *parse_digest(second)));
+        CHECK(verify(*stores.to, first) == 0);
+    }
+    CHECK(read_version(**stores.to->open_version(first)) == random_bytes(8 * kChunkBytes, 8));
+}
+
+TEST_CASE("a lost manifest is made anew by a repair") {
+    Stores stores;
+    const DiskBytes disk = random_bytes(2 * kChunkBytes, 9);
+    const std::string version = stores.import(disk);
+    write_file(stores.folder / "copy.raw", disk);
+    REQUIRE(import_ok(*stores.to, stores.folder / "copy.raw", "raw").digest == version);
+    std::filesystem::remove(stores.folder / "to/manifests" / version);
+    auto transfer = stores.to->begin_transfer();
+    CHECK(count_missing(**transfer, stores.digests_of(version)) == 0);
+    const auto mended =
+        (*transfer)->mend(*stores.from->manifest_file(version), *parse_digest(version));
+    if (!mended) FAIL(mended.error().message);
+    CHECK(mended->manifest_mended);
+    CHECK(mended->bad_chunks == 0);
+    CHECK(read_version(**stores.to->open_version(version)) == disk);
 }

@@ -13,7 +13,7 @@
 
 struct evp_md_ctx_st;
 
-namespace goldlink::store {
+namespace goldlink {
 
 // All zero: the digest that stands for a chunk of zeros, which is never stored.
 using Digest = std::array<std::uint8_t, 32>;
@@ -50,4 +50,4 @@ class Hasher {
 // True when every byte is zero. `bytes` is a multiple of 16 long.
 bool all_zero(Bytes bytes);
 
-}  // namespace goldlink::store
+}  // namespace goldlink

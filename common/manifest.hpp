@@ -1,7 +1,7 @@
 // Manifest: what a version is made of. Its SHA-256 is the version's digest, so equal content gives
-// equal digests on every node. Immutable once written. Threads: any.
+// equal digests on every machine. Pure: target/store/manifest_file.hpp keeps them in files.
 //
-// File, little endian:       offset  length
+// Bytes, little endian:      offset  length
 //   magic "GLmanif\n"             0       8
 //   format version = 1            8       4
 //   chunk size = 65536           12       4
@@ -12,17 +12,20 @@
 //                                        with zeros); 32 zero bytes for a chunk of zeros
 #pragma once
 
-#include <filesystem>
+#include <array>
+#include <cstdint>
 #include <vector>
 
+#include "common/bytes.hpp"
+#include "common/digest.hpp"
 #include "common/result.hpp"
-#include "target/store/digest.hpp"
-#include "target/store/storage.hpp"
 
-namespace goldlink::store {
+namespace goldlink {
 
+inline constexpr std::uint64_t kChunkBytes = 64 * 1024;
 // The overlay counts 4 KiB blocks in 32 bits.
 inline constexpr std::uint64_t kMaxDiskBytes = (16ull << 40) - (1ull << 20);
+inline constexpr std::size_t kManifestHeaderBytes = 64;
 
 struct Manifest {
     std::uint64_t size_bytes = 0;
@@ -31,16 +34,20 @@ struct Manifest {
     Digest digest() const;
     // Sorted, each once, without the chunk of zeros.
     std::vector<Digest> distinct_chunks() const;
-    // Replaces `file` durably.
-    Result<> write(Storage& storage, const std::filesystem::path& file) const;
-    // Refuses a file that is malformed or does not hash to `digest`.
-    static Result<Manifest> read(Storage& storage, const std::filesystem::path& file,
-                                 const Digest& digest);
-    // Whether the file is there, may be read and is as long as that of such a disk must be.
-    static Result<> probe(Storage& storage, const std::filesystem::path& file,
-                          std::uint64_t size_bytes);
+    // Its bytes: the header, then the digests as they lie in memory.
+    std::array<std::uint8_t, kManifestHeaderBytes> header() const;
+    Bytes chunk_bytes() const;
 };
 
 std::uint64_t chunk_count_of(std::uint64_t size_bytes);
+// The length of a manifest of such a disk.
+std::uint64_t manifest_bytes_of(std::uint64_t size_bytes);
 
-}  // namespace goldlink::store
+// The disk's size by a manifest's header. The message of an error goes on after the manifest's
+// name: corrupt, it is none; invalid, it has a format that this program does not read.
+Result<std::uint64_t> manifest_disk_bytes(Bytes header);
+
+// A raw disk is a file's bytes, padded with zeros to whole sectors.
+std::uint64_t disk_bytes_of_file(std::uint64_t file_bytes);
+
+}  // namespace goldlink

@@ -1,13 +1,13 @@
-#include "target/store/digest.hpp"
+#include "common/digest.hpp"
 
 #include <openssl/evp.h>
 
 #include "common/check.hpp"
 #include "common/hex.hpp"
 
-namespace goldlink::store {
+namespace goldlink {
 
-std::string to_hex(const Digest& digest) { return goldlink::to_hex(Bytes(digest)); }
+std::string to_hex(const Digest& digest) { return to_hex(Bytes(digest)); }
 
 Result<Digest> parse_digest(std::string_view hex) {
     Digest digest{};
@@ -54,4 +54,4 @@ bool all_zero(Bytes bytes) {
     return std::memcmp(bytes.data(), bytes.data() + 16, bytes.size() - 16) == 0;
 }
 
-}  // namespace goldlink::store
+}  // namespace goldlink

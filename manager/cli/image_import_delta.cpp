@@ -1,0 +1,129 @@
+// goldlink image import --delta: the disk is read once; each window of it is hashed, asked for, and
+// what the server lacks of it is sent, while it is still in memory and the next one is being read.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <unordered_set>
+
+#include "common/chunk_frame.hpp"
+#include "manager/cli/connect.hpp"
+#include "manager/cli/disk_scan.hpp"
+#include "manager/cli/image_delta.hpp"
+#include "manager/cli/image_verbs.hpp"
+#include "manager/cli/patience.hpp"
+#include "manager/cli/progress.hpp"
+#include "manager/cli/raw_disk.hpp"
+#include "manager/cli/version_receiver.hpp"
+
+namespace goldlink::cli {
+
+namespace {
+
+static_assert(DiskScan::kWindowChunks <= kMaxAskedChunks);
+
+class DiskSending {
+  public:
+    DiskSending(const RawDisk& disk, VersionReceiver& receiver) : disk_(disk), receiver_(receiver) {
+        manifest_.size_bytes = disk_bytes_of_file(disk.file_bytes());
+        manifest_.chunks.reserve(chunk_count_of(manifest_.size_bytes));
+    }
+
+    Result<json::value> run() {
+        Progress progress(fmt::format("sending what is new of {}", disk_.path()),
+                          manifest_.size_bytes);
+        DiskScan scan(disk_.fd(), disk_.path(), disk_.file_bytes(), manifest_.size_bytes);
+        for (;;) {
+            GOLDLINK_TRY_ASSIGN(const DiskScan::Window* window, scan.next());
+            if (window == nullptr) break;
+            GOLDLINK_TRY(send_missing(*window));
+            manifest_.chunks.insert(manifest_.chunks.end(), window->digests.begin(),
+                                    window->digests.end());
+            progress.update(std::min(manifest_.chunks.size() * kChunkBytes, manifest_.size_bytes),
+                            manifest_.size_bytes);
+        }
+        GOLDLINK_TRY(disk_.check_unchanged());
+        progress.finish();
+        return receiver_.finish(manifest_, true);
+    }
+
+    std::uint64_t size_bytes() const { return manifest_.size_bytes; }
+
+  private:
+    Result<> send_missing(const DiskScan::Window& window) {
+        std::vector<std::size_t> places;
+        std::vector<Digest> asked;
+        std::unordered_set<Digest, DigestHash> seen;
+        for (std::size_t i = 0; i < window.digests.size(); ++i) {
+            if (is_zero(window.digests[i]) || !seen.insert(window.digests[i]).second) continue;
+            places.push_back(i);
+            asked.push_back(window.digests[i]);
+        }
+        if (asked.empty()) return receiver_.keep_alive();
+        GOLDLINK_TRY_ASSIGN(const auto missing, receiver_.missing(asked));
+        for (std::size_t i = 0; i < places.size(); ++i) {
+            if (!missing[i]) continue;
+            const Bytes chunk = window.chunk(places[i]);
+            chunks_.insert(chunks_.end(), chunk.begin(), chunk.end());
+            if (chunks_.size() == kMaxFrameChunks * kChunkBytes) GOLDLINK_TRY(send());
+        }
+        return chunks_.empty() ? Result<>() : send();
+    }
+
+    Result<> send() {
+        GOLDLINK_TRY_ASSIGN(const std::string frame, pack_chunks(chunks_));
+        GOLDLINK_TRY(receiver_.send(frame, chunks_.size() / kChunkBytes));
+        chunks_.clear();
+        return {};
+    }
+
+    const RawDisk& disk_;
+    VersionReceiver& receiver_;
+    Manifest manifest_;
+    std::vector<std::uint8_t> chunks_;  // of the next frame
+};
+
+Result<VersionReceiver> begin(Api& api, const DeltaImport& wanted, const RawDisk& disk) {
+    if (!wanted.resume.empty()) return VersionReceiver::resume(api, wanted.resume, wanted.image);
+    json::object wishes{{"size_bytes", disk_bytes_of_file(disk.file_bytes())}};
+    if (!wanted.note.empty()) wishes["note"] = wanted.note;
+    if (!wanted.channel.empty()) wishes["channel"] = wanted.channel;
+    return VersionReceiver::begin(api, image_path(wanted.image) + "/transfers", wishes);
+}
+
+}  // namespace
+
+Result<> import_by_delta(const Session& session, const DeltaImport& wanted) {
+    GOLDLINK_TRY_ASSIGN(const RawDisk disk, RawDisk::open(wanted.file));
+    if (!wanted.surely_raw) GOLDLINK_TRY(disk.check_is_raw());
+    GOLDLINK_TRY_ASSIGN(auto api, connect(session));
+    const auto importing = fmt::format("importing {}", wanted.file);
+    auto receiver = begin(api, wanted, disk);
+    if (!receiver) return Failure(std::move(receiver).error().with_context(importing));
+    DiskSending sending(disk, *receiver);
+    const auto done = sending.run();
+    if (!done) {
+        Error error = Error(done.error()).with_context(importing);
+        if (may_pass(error))
+            error.message += fmt::format(
+                "\n  to go on: the same command with --resume {}; what was sent is kept for ten "
+                "minutes, and asked for again after that",
+                receiver->id());
+        else
+            receiver->drop();
+        return Failure(std::move(error));
+    }
+    if (session.json) {
+        json::object shown = done->as_object();
+        shown["sent_bytes"] = receiver->sent_bytes();
+        shown["sent_chunks"] = receiver->sent_chunks();
+        print_json(shown);
+        return {};
+    }
+    print(fmt::format("{} is ready: {} of {} sent, {} new chunks\n",
+                      printable(text_of(*done, "subject", wanted.image)),
+                      format_bytes(receiver->sent_bytes()), format_bytes(sending.size_bytes()),
+                      receiver->sent_chunks()));
+    return {};
+}
+
+}  // namespace goldlink::cli

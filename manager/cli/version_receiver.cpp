@@ -1,0 +1,104 @@
+#include "manager/cli/version_receiver.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "common/chunk_frame.hpp"
+#include "manager/cli/patience.hpp"
+#include "manager/cli/remote_version.hpp"
+
+namespace goldlink::cli {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+constexpr std::chrono::minutes kSilentAtMost{1};
+
+}  // namespace
+
+Result<VersionReceiver> VersionReceiver::begin(Api& api, const std::string& path,
+                                               const json::object& wishes) {
+    GOLDLINK_TRY_ASSIGN(const auto task, api.post(path, wishes));
+    const auto id = text_of(task, "id");
+    if (id.empty())
+        return failure(ErrorKind::invalid, fmt::format("{} answers without a task", api.url()));
+    return VersionReceiver(api, id);
+}
+
+Result<VersionReceiver> VersionReceiver::resume(Api& api, const std::string& id,
+                                                const std::string& image) {
+    VersionReceiver receiver(api, id);
+    GOLDLINK_TRY_ASSIGN(const auto task, api.get(receiver.task_path()));
+    if (text_of(task, "kind") != "import" || text_of(task, "state") != "running" ||
+        !text_of(task, "subject").starts_with(image + "@"))
+        return failure(ErrorKind::conflict,
+                       fmt::format("task {} is no import of {} that waits to go on; leave --resume "
+                                   "out: only what the server lacks travels",
+                                   id, image));
+    return receiver;
+}
+
+std::string VersionReceiver::path() const { return "/transfers/" + http::percent_encode(id_); }
+std::string VersionReceiver::task_path() const { return "/tasks/" + http::percent_encode(id_); }
+
+Result<std::vector<bool>> VersionReceiver::missing(const std::vector<Digest>& digests) {
+    const std::string asked = octets_of(digests);
+    GOLDLINK_TRY_ASSIGN(const std::string answer, patiently([&] {
+                            return api_->octets("POST", path() + "/missing", asked,
+                                                kMaxAskedChunks);
+                        }));
+    heard_at_ = Clock::now();
+    sent_bytes_ += asked.size();
+    if (answer.size() != digests.size())
+        return failure(ErrorKind::invalid,
+                       fmt::format("{} answers another question than was asked", server()));
+    std::vector<bool> missing(digests.size());
+    for (std::size_t i = 0; i < missing.size(); ++i) missing[i] = answer[i] != 0;
+    return missing;
+}
+
+Result<> VersionReceiver::send(const std::string& frame, std::size_t chunks) {
+    constexpr std::size_t kMaxAnswerBytes = 4096;
+    GOLDLINK_TRY(
+        patiently([&] { return api_->octets("PUT", path() + "/chunks", frame, kMaxAnswerBytes); }));
+    heard_at_ = Clock::now();
+    sent_bytes_ += frame.size();
+    sent_chunks_ += chunks;
+    return {};
+}
+
+Result<> VersionReceiver::keep_alive() {
+    if (Clock::now() - heard_at_ < kSilentAtMost) return {};
+    GOLDLINK_TRY(missing({Digest{}}));  // of zeros, which nobody lacks
+    return {};
+}
+
+Result<json::value> VersionReceiver::finish(const Manifest& manifest, bool with_digest) {
+    const auto header = manifest.header();
+    const Bytes chunks = manifest.chunk_bytes();
+    std::string path = this->path() + "/manifest";
+    if (with_digest) path += "?digest=" + to_hex(manifest.digest());
+    auto done = patiently([&] {
+        std::size_t at = 0;
+        return api_->upload(path, header.size() + chunks.size(),
+                            [&](char* buffer, std::size_t size) -> Result<std::size_t> {
+                                const Bytes rest = at < header.size()
+                                                       ? Bytes(header).subspan(at)
+                                                       : chunks.subspan(at - header.size());
+                                const std::size_t n = as_text(rest).copy(buffer, size);
+                                at += n;
+                                return n;
+                            });
+    });
+    sent_bytes_ += header.size() + chunks.size();
+    if (done || done.error().kind != ErrorKind::conflict) return done;
+    // The version may be made and only the answer lost.
+    auto task = patiently([this] { return api_->get(task_path()); });
+    if (task && text_of(*task, "state") == "done") return task;
+    return done;
+}
+
+void VersionReceiver::drop() { (void)api_->remove(task_path()); }
+
+}  // namespace goldlink::cli
