@@ -109,7 +109,10 @@ bool is_ext(Start start) {
 bool is_fat(Start start) {
     if (start.size() < 512 || start[510] != 0x55 || start[511] != 0xaa) return false;
     if (start[0] != 0xeb && start[0] != 0xe9) return false;
-    const unsigned sector_bytes = start[11] | start[12] << 8, reserved = start[14] | start[15] << 8;
+    const auto word = [&](std::size_t at) {
+        return static_cast<unsigned>(start[at]) | static_cast<unsigned>(start[at + 1]) << 8;
+    };
+    const unsigned sector_bytes = word(11), reserved = word(14);
     return sector_bytes >= 512 && sector_bytes <= 4096 && std::has_single_bit(sector_bytes) &&
            std::has_single_bit(unsigned{start[13]}) && reserved > 0 && start[16] >= 1 &&
            start[16] <= 2 && start[21] >= 0xf0;
