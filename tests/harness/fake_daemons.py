@@ -164,6 +164,7 @@ class FakeTarget(FakeDaemon):
         self.both_bytes = 12288        # what a comparison finds that both changed
         self.garbage_tasks = {}        # digest -> tasks that ended with it, as GET /gc says
         self.garbage_asked = []        # bodies of POST /gc
+        self.garbage_looks = 0         # how often GET /gc was asked
         self.refuse_deletions = False  # of versions
         self.deletions_asked = []      # digests of DELETE /versions
         self.garbage_kept = []         # what POST /gc says could not go
@@ -521,6 +522,7 @@ class FakeTarget(FakeDaemon):
 
     def get_garbage(self, query, request):
         with self.lock:
+            self.garbage_looks += 1
             return 200, {"mark": "mark:1",
                          "versions": [{"digest": digest, "size_bytes": version["size_bytes"],
                                        "unique_bytes": version["unique_bytes"], "tasks": self.garbage_tasks.get(digest, [])}

@@ -130,6 +130,8 @@ class GarbageOperations:
         task = self.check(self.api.put(f"/images/{self.name}/content", content), 202)
         wait_until(lambda: task["id"] in self.target.imports, "the target works on it")
         self.target.garbage_tasks[digest] = [task["id"]]  # as if it had ended at the target just now
+        looks = self.target.garbage_looks  # one of them may be under way
+        wait_until(lambda: self.target.garbage_looks >= looks + 2, "the manager has seen that")
         self.target.refuse_deletions = False
         delete_another_and_wait()
         self.assertIn(digest, self.target.versions)
