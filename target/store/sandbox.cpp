@@ -3,11 +3,8 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <grp.h>
-#include <linux/audit.h>
 #include <linux/capability.h>
-#include <linux/filter.h>
 #include <linux/landlock.h>
-#include <linux/seccomp.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -17,6 +14,8 @@
 #include <array>
 #include <cerrno>
 #include <cstddef>
+
+#include "common/seccomp.hpp"
 
 namespace goldlink::store {
 
@@ -115,32 +114,6 @@ constexpr std::array kForbidden = {SYS_socket,
                                    SYS_lchown,
                                    SYS_fchownat};
 
-#if defined(__x86_64__)
-constexpr std::uint32_t kAuditArch = AUDIT_ARCH_X86_64;
-#else
-#error "add the audit architecture of this machine"
-#endif
-
-// Forbidden calls fail with EPERM; another architecture's call numbers kill.
-bool install_seccomp() {
-    constexpr std::size_t kCount = kForbidden.size();
-    std::array<sock_filter, kCount + 6> filter{};
-    std::size_t n = 0;
-    filter[n++] = BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, arch));
-    filter[n++] = BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, kAuditArch, 1, 0);
-    filter[n++] = BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS);
-    filter[n++] = BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr));
-    for (std::size_t i = 0; i < kCount; ++i) {
-        const auto to_forbidden = static_cast<std::uint8_t>(kCount - i);
-        filter[n++] = BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, static_cast<std::uint32_t>(kForbidden[i]),
-                               to_forbidden, 0);
-    }
-    filter[n++] = BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
-    filter[n++] = BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM);
-    const sock_fprog program{static_cast<unsigned short>(n), filter.data()};
-    return ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
-}
-
 // Becomes nobody, keeping CAP_DAC_READ_SEARCH through exec so that the input can be read wherever
 // it lies; Landlock narrows that to the input.
 bool become_nobody() {
@@ -169,7 +142,7 @@ void enter_or_die(const SandboxLimits& limits, int landlock, bool root) {
     // A change of user forgets it.
     held = held && ::prctl(PR_SET_PDEATHSIG, SIGKILL) == 0;
     held = held && (landlock < 0 || ::syscall(SYS_landlock_restrict_self, landlock, 0) == 0);
-    held = held && install_seccomp();
+    held = held && filter_system_calls(Calls::all_but_these, kForbidden);
     if (held) return;
     constexpr std::string_view kMessage = "the sandbox could not be put up\n";
     [[maybe_unused]] const ssize_t n = ::write(2, kMessage.data(), kMessage.size());
