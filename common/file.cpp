@@ -67,9 +67,42 @@ Result<> replace_file(const std::filesystem::path& path, std::string_view conten
     }
     if (::rename(temporary.c_str(), path.c_str()) != 0)
         return system_failure(fmt::format("cannot rename {} to {}", temporary, path.string()));
-    const auto folder = path.has_parent_path() ? path.parent_path() : std::filesystem::path(".");
-    FileDescriptor folder_fd(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    if (!folder_fd || ::fsync(folder_fd.get()) != 0)
+    return sync_folder_of(path);
+}
+
+Result<std::size_t> read_at(int fd, std::span<std::uint8_t> into, std::uint64_t offset_bytes,
+                            const std::string& name) {
+    std::size_t done = 0;
+    while (done < into.size()) {
+        const ssize_t n = ::pread(fd, into.data() + done, into.size() - done,
+                                  static_cast<off_t>(offset_bytes + done));
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0)
+            return system_failure(
+                fmt::format("cannot read {} at byte {}", name, offset_bytes + done));
+        if (n == 0) break;
+        done += static_cast<std::size_t>(n);
+    }
+    return done;
+}
+
+Result<> write_at(int fd, Bytes bytes, std::uint64_t offset_bytes, const std::string& name) {
+    while (!bytes.empty()) {
+        const ssize_t n =
+            ::pwrite(fd, bytes.data(), bytes.size(), static_cast<off_t>(offset_bytes));
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0)
+            return system_failure(fmt::format("cannot write {} at byte {}", name, offset_bytes));
+        bytes = bytes.subspan(static_cast<std::size_t>(n));
+        offset_bytes += static_cast<std::uint64_t>(n);
+    }
+    return {};
+}
+
+Result<> sync_folder_of(const std::filesystem::path& file) {
+    const auto folder = file.has_parent_path() ? file.parent_path() : std::filesystem::path(".");
+    const FileDescriptor fd(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (!fd || ::fsync(fd.get()) != 0)
         return system_failure(fmt::format("cannot sync folder {}", folder.string()));
     return {};
 }

@@ -20,32 +20,12 @@ namespace {
 
 constexpr int kNewFileMode = 0644;
 
-Result<> write_at(int fd, const std::string& name, Bytes bytes, std::uint64_t offset) {
-    while (!bytes.empty()) {
-        const ssize_t n = ::pwrite(fd, bytes.data(), bytes.size(), static_cast<off_t>(offset));
-        if (n < 0 && errno == EINTR) continue;
-        if (n < 0) return system_failure(fmt::format("cannot write {} at byte {}", name, offset));
-        bytes = bytes.subspan(static_cast<std::size_t>(n));
-        offset += static_cast<std::uint64_t>(n);
-    }
-    return {};
-}
-
 // Whether the file that this path names now is the one that is open.
 bool is_at(const std::string& path, int fd) {
     struct stat named {
     }, open{};
     return ::stat(path.c_str(), &named) == 0 && ::fstat(fd, &open) == 0 &&
            named.st_dev == open.st_dev && named.st_ino == open.st_ino;
-}
-
-Result<> sync_folder_of(const std::string& path) {
-    auto folder = std::filesystem::path(path).parent_path();
-    if (folder.empty()) folder = ".";
-    const FileDescriptor fd(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    if (!fd || ::fsync(fd.get()) != 0)
-        return system_failure(fmt::format("cannot sync folder {}", folder.string()));
-    return {};
 }
 
 }  // namespace
@@ -145,7 +125,7 @@ Result<> DeltaFile::put(std::uint64_t chunk, Bytes bytes) {
     const std::uint64_t offset = chunk * kChunkBytes;
     const auto length =
         static_cast<std::size_t>(std::min<std::uint64_t>(bytes.size(), disk_bytes_ - offset));
-    return write_at(result_.get(), part_.empty() ? path_ : part_, bytes.first(length), offset);
+    return write_at(result_.get(), bytes.first(length), offset, part_.empty() ? path_ : part_);
 }
 
 Result<> DeltaFile::put_zeros(std::uint64_t chunk) {
@@ -166,14 +146,11 @@ Result<bool> DeltaFile::put_from_old(std::uint64_t chunk, const Digest& digest) 
     if (!resumed_ || offset >= old_bytes_) return false;
     buffer_.assign(kChunkBytes, 0);
     const std::uint64_t length = std::min({kChunkBytes, old_bytes_ - offset, disk_bytes_ - offset});
-    for (std::uint64_t done = 0; done < length;) {
-        const ssize_t n = ::pread(old_.get(), buffer_.data() + done, length - done,
-                                  static_cast<off_t>(offset + done));
-        if (n < 0 && errno == EINTR) continue;
-        if (n < 0) return system_failure(fmt::format("cannot read {}", path_));
-        if (n == 0) return false;
-        done += static_cast<std::uint64_t>(n);
-    }
+    GOLDLINK_TRY_ASSIGN(
+        const std::size_t got,
+        read_at(old_.get(), std::span(buffer_).first(static_cast<std::size_t>(length)), offset,
+                path_));
+    if (got < length) return false;
     if (Hasher().hash(buffer_) != digest) return false;
     GOLDLINK_TRY(put(chunk, buffer_));
     return true;

@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "common/file.hpp"
+
 namespace goldlink::cli {
 
 DiskScan::DiskScan(int fd, std::string name, std::uint64_t file_bytes, std::uint64_t disk_bytes)
@@ -84,20 +86,15 @@ Result<> DiskScan::fill(Window& window, std::uint64_t first_chunk) {
 }
 
 Result<> DiskScan::read(std::uint64_t offset, std::uint64_t length, std::uint8_t* to) const {
-    for (std::uint64_t done = 0; done < length;) {
-        const ssize_t n = ::pread(fd_, to + done, length - done, static_cast<off_t>(offset + done));
-        if (n < 0 && errno == EINTR) continue;
-        if (n < 0)
-            return system_failure(fmt::format("cannot read {} at byte {}", name_, offset + done));
-        if (n == 0)
-            return failure(ErrorKind::conflict,
-                           fmt::format("{} became shorter while it was read: it had {} bytes and "
-                                       "ends after {} now; stop what changes it, then repeat the "
-                                       "command",
-                                       name_, file_bytes_, offset + done));
-        done += static_cast<std::uint64_t>(n);
-    }
-    return {};
+    GOLDLINK_TRY_ASSIGN(
+        const std::size_t got,
+        read_at(fd_, std::span(to, static_cast<std::size_t>(length)), offset, name_));
+    if (got == length) return {};
+    return failure(ErrorKind::conflict,
+                   fmt::format("{} became shorter while it was read: it had {} bytes and "
+                               "ends after {} now; stop what changes it, then repeat the "
+                               "command",
+                               name_, file_bytes_, offset + got));
 }
 
 }  // namespace goldlink::cli

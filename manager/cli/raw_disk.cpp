@@ -19,16 +19,8 @@ namespace {
 Result<std::vector<std::uint8_t>> read_some(int fd, const std::string& path, std::uint64_t offset,
                                             std::size_t length) {
     std::vector<std::uint8_t> bytes(length);
-    std::size_t done = 0;
-    while (done < length) {
-        const ssize_t n =
-            ::pread(fd, bytes.data() + done, length - done, static_cast<off_t>(offset + done));
-        if (n < 0 && errno == EINTR) continue;
-        if (n < 0) return system_failure(fmt::format("cannot read {}", path));
-        if (n == 0) break;
-        done += static_cast<std::size_t>(n);
-    }
-    bytes.resize(done);
+    GOLDLINK_TRY_ASSIGN(const std::size_t got, read_at(fd, bytes, offset, path));
+    bytes.resize(got);
     return bytes;
 }
 

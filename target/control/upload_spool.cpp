@@ -55,18 +55,6 @@ bool is_zero(const char* block, std::size_t size) {
     return block[0] == 0 && std::memcmp(block, block + 1, size - 1) == 0;
 }
 
-Result<> write_at(int fd, const char* data, std::size_t size, std::uint64_t offset_bytes) {
-    while (size > 0) {
-        const ssize_t n = ::pwrite(fd, data, size, static_cast<off_t>(offset_bytes));
-        if (n < 0 && errno == EINTR) continue;
-        if (n < 0) return system_failure("cannot write the upload");
-        data += n;
-        size -= static_cast<std::size_t>(n);
-        offset_bytes += static_cast<std::uint64_t>(n);
-    }
-    return {};
-}
-
 // Whole blocks of zeroes are left out.
 Result<> write_sparse(int fd, const char* data, std::size_t size, std::uint64_t offset_bytes) {
     for (std::size_t done = 0; done < size;) {
@@ -76,7 +64,9 @@ Result<> write_sparse(int fd, const char* data, std::size_t size, std::uint64_t 
             if (is_zero(data + done + run, block)) break;
             run += block;
         }
-        if (run > 0) GOLDLINK_TRY(write_at(fd, data + done, run, offset_bytes + done));
+        if (run > 0)
+            GOLDLINK_TRY(write_at(fd, as_bytes(std::string_view(data + done, run)),
+                                  offset_bytes + done, "the upload"));
         done += run;
         if (done < size) done += std::min(kBlockBytes, size - done);
     }

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "common/bytes.hpp"
+#include "common/file.hpp"
 #include "common/image_magic.hpp"
 #include "common/manifest.hpp"
 #include "common/vmdk_descriptor.hpp"
@@ -28,14 +29,7 @@ struct ImageFile {
     // Bytes past the end read as zero, so that a short file has no magic rather than an error.
     Result<std::vector<std::uint8_t>> read(std::uint64_t offset, std::size_t length) const {
         std::vector<std::uint8_t> bytes(length);
-        for (std::size_t done = 0; done < length;) {
-            const ssize_t n =
-                ::pread(fd, bytes.data() + done, length - done, static_cast<off_t>(offset + done));
-            if (n < 0 && errno == EINTR) continue;
-            if (n < 0) return system_failure(fmt::format("cannot read {}", name));
-            if (n == 0) break;
-            done += static_cast<std::size_t>(n);
-        }
+        GOLDLINK_TRY(read_at(fd, bytes, offset, name));
         return bytes;
     }
 };

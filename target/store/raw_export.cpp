@@ -18,18 +18,6 @@ namespace goldlink::store {
 
 namespace {
 
-Result<> write_at(int fd, const std::uint8_t* bytes, std::uint64_t length, std::uint64_t offset,
-                  const std::string& name) {
-    for (std::uint64_t done = 0; done < length;) {
-        const ssize_t n =
-            ::pwrite(fd, bytes + done, length - done, static_cast<off_t>(offset + done));
-        if (n < 0 && errno == EINTR) continue;
-        if (n < 0) return system_failure(fmt::format("cannot write {}", name));
-        done += static_cast<std::uint64_t>(n);
-    }
-    return {};
-}
-
 // Each chunk that is not zero, checked, in order; `put` gets its bytes within the disk.
 Result<> read_chunks(const Manifest& manifest, ChunkStore& store, Progress& progress,
                      const std::function<Result<>(std::uint64_t offset, Bytes bytes)>& put) {
@@ -94,7 +82,7 @@ Result<> write_raw(const Manifest& manifest, ChunkStore& store, int fd, const st
     GOLDLINK_TRY(
         read_chunks(manifest, store, progress, [&](std::uint64_t offset, Bytes bytes) -> Result<> {
             if (hash != nullptr) hash->add(offset, bytes);
-            return write_at(fd, bytes.data(), bytes.size(), offset, name);
+            return write_at(fd, bytes, offset, name);
         }));
     if (::fsync(fd) != 0) return system_failure(fmt::format("cannot sync {}", name));
     return {};
@@ -135,7 +123,7 @@ class ZstdFile {
             if (ZSTD_isError(left) != 0)
                 return failure(ErrorKind::io, fmt::format("cannot compress {}: {}", name_,
                                                           ZSTD_getErrorName(left)));
-            GOLDLINK_TRY(write_at(fd_, out_.data(), out.pos, written_, name_));
+            GOLDLINK_TRY(write_at(fd_, Bytes(out_).first(out.pos), written_, name_));
             hasher_.add(Bytes(out_).first(out.pos));
             written_ += out.pos;
             more = directive == ZSTD_e_end ? left != 0 : in.pos < in.size;
@@ -171,12 +159,10 @@ Result<Digest> hash_file(int fd, const std::string& name, Progress& progress) {
     hasher.start();
     for (std::uint64_t at = 0;;) {
         if (progress.cancel) return failure(ErrorKind::cancelled, "the export was cancelled");
-        const ssize_t n = ::pread(fd, buffer.data(), buffer.size(), static_cast<off_t>(at));
-        if (n < 0 && errno == EINTR) continue;
-        if (n < 0) return system_failure(fmt::format("cannot read {}", name));
+        GOLDLINK_TRY_ASSIGN(const std::size_t n, read_at(fd, buffer, at, name));
         if (n == 0) return hasher.finish();
-        hasher.add(Bytes(buffer).first(static_cast<std::size_t>(n)));
-        at += static_cast<std::uint64_t>(n);
+        hasher.add(Bytes(buffer).first(n));
+        at += n;
     }
 }
 

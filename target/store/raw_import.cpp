@@ -8,6 +8,8 @@
 #include <cerrno>
 #include <thread>
 
+#include "common/file.hpp"
+
 namespace goldlink::store {
 
 namespace {
@@ -73,19 +75,12 @@ class RawImport {
 
     Result<> read_all(std::uint64_t offset, std::uint64_t length,
                       std::vector<std::uint8_t>& buffer) {
-        for (std::uint64_t done = 0; done < length;) {
-            const ssize_t n = ::pread(fd_, buffer.data() + done, length - done,
-                                      static_cast<off_t>(offset + done));
-            if (n < 0 && errno == EINTR) continue;
-            if (n < 0)
-                return system_failure(
-                    fmt::format("cannot read {} at byte {}", name_, offset + done));
-            if (n == 0)
-                return failure(ErrorKind::invalid,
-                               fmt::format("{} became shorter while it was read", name_));
-            done += static_cast<std::uint64_t>(n);
-        }
-        return {};
+        GOLDLINK_TRY_ASSIGN(
+            const std::size_t got,
+            read_at(fd_, std::span(buffer).first(static_cast<std::size_t>(length)), offset, name_));
+        if (got == length) return {};
+        return failure(ErrorKind::invalid,
+                       fmt::format("{} became shorter while it was read", name_));
     }
 
     const int fd_;

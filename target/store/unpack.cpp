@@ -92,14 +92,8 @@ class Unpacking {
             GOLDLINK_TRY(check_space());
             next_check_ = written_ + kCheckEveryBytes;
         }
-        for (std::size_t done = 0; done < length;) {
-            const ssize_t n = ::pwrite(out_, buffer_.data() + done, length - done,
-                                       static_cast<off_t>(total_ + done));
-            if (n < 0 && errno == EINTR) continue;
-            if (n < 0) return system_failure(fmt::format("cannot write the unpacked {}", name_));
-            done += static_cast<std::size_t>(n);
-        }
-        return {};
+        return write_at(out_, Bytes(buffer_).first(length), total_,
+                        fmt::format("the unpacked {}", name_));
     }
 
     Result<> check_space() const {
