@@ -2,7 +2,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
 
 #include "common/digest.hpp"
 #include "common/hex.hpp"
@@ -76,12 +75,8 @@ std::string repr_digest(const db::Task& task) {
 
 Answer content(Call& call) {
     GOLDLINK_TRY_CALL(const db::Task task, needed_export(call));
-    const std::string text = call.request.query_value("offset", "0");
-    std::uint64_t offset = 0;
-    const char* const end = text.data() + text.size();
-    const auto [stop, error] = std::from_chars(text.data(), end, offset);
-    if (stop != end || error != std::errc())
-        return refuse_field("offset", "offset is the byte to begin with");
+    GOLDLINK_TRY_CALL(const auto asked, number_query(call, "offset"));
+    const auto offset = static_cast<std::uint64_t>(asked.value_or(0));  // the byte to begin with
     const Peer& target = call.services.target;
     const std::string path = "/exports/" + task.id;
     if (const auto there = target.call("HEAD", path); !there) {

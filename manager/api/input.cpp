@@ -230,6 +230,17 @@ Maybe<bool> bool_query(const Call& call, std::string_view name) {
     return refuse_field(std::string(name), fmt::format("{} is true or false", name));
 }
 
+Maybe<std::optional<std::int64_t>> number_query(const Call& call, std::string_view name,
+                                                std::int64_t most) {
+    const auto given = call.request.query.find(std::string(name));
+    if (given == call.request.query.end()) return std::optional<std::int64_t>();
+    const auto number = parse_number(given->second, most);
+    if (!number)
+        return refuse_field(std::string(name),
+                            fmt::format("{} is a number from 0 to {}", name, most));
+    return number;
+}
+
 std::string etag(std::int64_t revision) { return fmt::format("\"{}\"", revision); }
 
 Maybe<void> check_if_match(const Call& call, std::int64_t revision) {

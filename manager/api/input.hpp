@@ -63,6 +63,9 @@ std::string encode_cursor(const std::string& key);
 Maybe<std::string> uuid_param(const Call& call, const std::string& name, std::string_view what);
 Maybe<std::int64_t> version_param(const Call& call);
 Maybe<bool> bool_query(const Call& call, std::string_view name);
+// From 0 to `most`; nullopt when it is absent.
+Maybe<std::optional<std::int64_t>> number_query(const Call& call, std::string_view name,
+                                                std::int64_t most = INT64_MAX);
 
 // If-Match (RFC 9110 13.1.1) against the record's revision: 412 when it was changed meanwhile.
 std::string etag(std::int64_t revision);

@@ -3,8 +3,6 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include <algorithm>
-
 #include "common/hex.hpp"
 #include "manager/api/comparison.hpp"
 #include "manager/api/link_disks.hpp"
@@ -236,15 +234,7 @@ json::object report_of(const Rebase& rebase, const Findings& found) {
 }
 
 Answer report(Call& call) {
-    std::optional<std::int64_t> lun;
-    if (const std::string text = call.request.query_value("lun"); !text.empty()) {
-        const bool digits = text.size() <= 3 && std::all_of(text.begin(), text.end(), [](char c) {
-                                return c >= '0' && c <= '9';
-                            });
-        if (!digits || std::stol(text) > kMaxLun)
-            return refuse_field("lun", fmt::format("lun is a number from 0 to {}", kMaxLun));
-        lun = std::stol(text);
-    }
+    GOLDLINK_TRY_CALL(const auto lun, number_query(call, "lun", kMaxLun));
     const std::string onto = call.request.query_value("onto");
     GOLDLINK_TRY_CALL(const Rebase rebase, call.services.pool.run([&](db::Connection& c) {
         return read_rebase(c, call, lun, onto);

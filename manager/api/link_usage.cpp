@@ -1,8 +1,6 @@
 // What fills a link's overlay, as the target finds it.
 #include <fmt/format.h>
 
-#include <algorithm>
-
 #include "manager/api/link_disks.hpp"
 #include "manager/api/links.hpp"
 
@@ -14,18 +12,6 @@ constexpr std::size_t kMaxPartitions = 128;
 constexpr std::size_t kMaxPathBytes = 1024, kMaxTextBytes = 4000;
 // The target waits its turn, then looks for at most a minute.
 constexpr std::chrono::seconds kLookTimeout{90};
-
-Maybe<std::int64_t> number_query(const Call& call, const std::string& name, std::int64_t fallback,
-                                 std::int64_t most) {
-    const std::string text = call.request.query_value(name);
-    if (text.empty()) return fallback;
-    const bool digits = text.size() <= 3 && std::all_of(text.begin(), text.end(), [](char c) {
-                            return c >= '0' && c <= '9';
-                        });
-    if (!digits || std::stol(text) > most)
-        return refuse_field(name, fmt::format("{} is a number from 0 to {}", name, most));
-    return std::stol(text);
-}
 
 Result<> copy_numbers(const json::object& from, json::object& to,
                       std::initializer_list<std::string_view> names) {
@@ -87,8 +73,9 @@ Result<json::object> parse_usage(const std::string& answer) {
 }
 
 Answer show(Call& call) {
-    GOLDLINK_TRY_CALL(const auto lun, number_query(call, "lun", 0, kMaxLun));
-    GOLDLINK_TRY_CALL(const auto files, number_query(call, "files", kDefaultFiles, kMaxFiles));
+    GOLDLINK_TRY_CALL(const auto wanted_lun, number_query(call, "lun", kMaxLun));
+    GOLDLINK_TRY_CALL(const auto wanted_files, number_query(call, "files", kMaxFiles));
+    const std::int64_t lun = wanted_lun.value_or(0), files = wanted_files.value_or(kDefaultFiles);
     GOLDLINK_TRY_CALL(const db::Link link, call.services.pool.run([&](db::Connection& c) {
         return needed_link(c, call);
     }));

@@ -4,7 +4,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
 #include <set>
 
 #include "common/hex.hpp"
@@ -219,21 +218,12 @@ class Piece {
     std::optional<Error> broken_;
 };
 
-Maybe<std::int64_t> offset_of(const Call& call) {
-    const std::string text = call.request.query_value("offset", "0");
-    std::int64_t value = 0;
-    const char* const end = text.data() + text.size();
-    const auto [stop, error] = std::from_chars(text.data(), end, value);
-    if (text.empty() || stop != end || error != std::errc() || value < 0)
-        return refuse_field("offset", "offset is the number of bytes that have arrived");
-    return value;
-}
-
 Answer put_file(Call& call) {
     if (call.request.header("content-length").empty())
         return refuse(411, "length-required", "The length of the piece is needed",
                       "send the piece with a Content-Length header");
-    GOLDLINK_TRY_CALL(const std::int64_t offset, offset_of(call));
+    GOLDLINK_TRY_CALL(const auto asked, number_query(call, "offset"));
+    const std::int64_t offset = asked.value_or(0);  // how much has arrived
     GOLDLINK_TRY_CALL(Upload upload, needed_upload(call));
     const std::string& name = call.param("file");
     const auto file = std::find_if(upload.files.begin(), upload.files.end(),

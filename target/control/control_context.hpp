@@ -75,6 +75,11 @@ boost::json::value damage_json(const std::string& damage);  // null when there i
 http::Response respond_json(int status, const boost::json::value& body);
 http::Response respond_text(int status, std::string json_text);
 http::Response respond(const OperationError& error);
+// A query parameter from 0 to `most`; invalid when it is no such number, or absent without
+// fallback.
+Result<std::uint64_t> number_query(const http::Request& request, std::string_view name,
+                                   std::optional<std::uint64_t> fallback,
+                                   std::uint64_t most = UINT64_MAX);
 // The body as an object; an empty body is an empty object.
 Result<boost::json::object> body_object(const http::Request& request);
 

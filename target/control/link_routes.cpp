@@ -1,7 +1,6 @@
 #include <fmt/format.h>
 
 #include <boost/json.hpp>
-#include <charconv>
 
 #include "common/hex.hpp"
 #include "common/json.hpp"
@@ -147,16 +146,10 @@ http::Response get_link(ControlContext& context, const http::Request& request) {
 
 http::Response delete_link(ControlContext& context, const http::Request& request) {
     constexpr unsigned kMostSeconds = 60;
-    const std::string text = request.query_value("graceful", "0");
-    unsigned seconds = 0;
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), seconds);
-    if (error != std::errc() || end != text.data() + text.size() || seconds > kMostSeconds)
-        return http::problem(Error{
-            ErrorKind::invalid,
-            fmt::format("query 'graceful' must be a number of seconds, at most {}", kMostSeconds),
-            0});
+    const auto seconds = number_query(request, "graceful", 0, kMostSeconds);
+    if (!seconds) return http::problem(seconds.error());
     const auto removed =
-        context.links.remove(request.params.at("id"), std::chrono::seconds(seconds));
+        context.links.remove(request.params.at("id"), std::chrono::seconds(*seconds));
     if (!removed) return respond(removed.error());
     return respond_text(204, "");
 }

@@ -1,4 +1,7 @@
+#include <fmt/format.h>
+
 #include <boost/json.hpp>
+#include <charconv>
 
 #include "common/json.hpp"
 #include "target/control/control_context.hpp"
@@ -28,6 +31,20 @@ http::Response respond(const OperationError& error) {
         extra = "\"links\":" +
                 boost::json::serialize(boost::json::array(error.links.begin(), error.links.end()));
     return http::problem(plain.status, error.type, title, error.error.message, extra);
+}
+
+Result<std::uint64_t> number_query(const http::Request& request, std::string_view name,
+                                   std::optional<std::uint64_t> fallback, std::uint64_t most) {
+    const auto given = request.query.find(std::string(name));
+    if (given == request.query.end() && fallback) return *fallback;
+    const std::string text = given == request.query.end() ? "" : given->second;
+    std::uint64_t number = 0;
+    const char* const end = text.data() + text.size();
+    const auto [stop, error] = std::from_chars(text.data(), end, number);
+    if (text.empty() || stop != end || error != std::errc() || number > most)
+        return failure(ErrorKind::invalid,
+                       fmt::format("query '{}' must be a number from 0 to {}", name, most));
+    return number;
 }
 
 Result<boost::json::object> body_object(const http::Request& request) {

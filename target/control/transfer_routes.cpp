@@ -2,7 +2,6 @@
 #include <fmt/format.h>
 
 #include <boost/json.hpp>
-#include <charconv>
 
 #include "common/json.hpp"
 #include "target/control/control_context.hpp"
@@ -10,21 +9,10 @@
 namespace goldlink::control {
 namespace {
 
-Result<std::uint64_t> byte_count(const http::Request& request, std::string_view name) {
-    const std::string text = request.query_value(name);
-    std::uint64_t value = 0;
-    const char* const end = text.data() + text.size();
-    const auto [stop, error] = std::from_chars(text.data(), end, value);
-    if (text.empty() || stop != end || error != std::errc())
-        return failure(ErrorKind::invalid,
-                       fmt::format("query parameter '{}' must be a number of bytes", name));
-    return value;
-}
-
 http::Response put_upload_file(ControlContext& context, http::Request& request) {
-    const auto offset = byte_count(request, "offset");
+    const auto offset = number_query(request, "offset", std::nullopt);
     if (!offset) return http::problem(offset.error());
-    const auto total = byte_count(request, "total");
+    const auto total = number_query(request, "total", std::nullopt);
     if (!total) return http::problem(total.error());
     const auto there = context.uploads.append(request.params.at("name"), request.params.at("file"),
                                               *offset, *total, *request.body_reader);

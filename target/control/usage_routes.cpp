@@ -1,8 +1,5 @@
 // GET /links/{id}/usage: what fills an overlay.
-#include <fmt/format.h>
-
 #include <boost/json.hpp>
-#include <charconv>
 
 #include "common/json.hpp"
 #include "target/control/control_context.hpp"
@@ -11,17 +8,6 @@ namespace goldlink::control {
 namespace {
 
 constexpr unsigned kDefaultFiles = 20;
-
-Result<unsigned> number_query(const http::Request& request, const std::string& name,
-                              unsigned fallback, unsigned most) {
-    const std::string text = request.query_value(name, std::to_string(fallback));
-    unsigned number = 0;
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-    if (error != std::errc() || end != text.data() + text.size() || number > most)
-        return failure(ErrorKind::invalid,
-                       fmt::format("query '{}' must be a number from 0 to {}", name, most));
-    return number;
-}
 
 json::value text_or_null(std::string_view text) {
     if (text.empty()) return nullptr;
@@ -58,7 +44,8 @@ http::Response get_usage(ControlContext& context, const http::Request& request) 
     const auto files = number_query(request, "files", kDefaultFiles, usage::kMaxFiles);
     if (!files) return http::problem(files.error());
     const auto found =
-        context.links.usage(request.params.at("id"), static_cast<std::uint16_t>(*lun), *files);
+        context.links.usage(request.params.at("id"), static_cast<std::uint16_t>(*lun),
+                            static_cast<std::uint32_t>(*files));
     if (!found) return respond(found.error());
     json::array partitions;
     for (const usage::PartitionUse& each : found->disk.partitions)
