@@ -66,8 +66,7 @@ bool differs_from_current(const GenerationState& current, const LinkDefinition& 
     for (const DiskState& disk : current.disks) {
         const DiskDefinition* definition = find_disk(wanted, disk.lun);
         if (definition == nullptr || definition->version != disk.version ||
-            definition->policy != disk.policy || definition->quota_bytes != disk.quota_bytes ||
-            definition->type != disk.type ||
+            definition->policy != disk.policy || definition->type != disk.type ||
             definition->logical_block_bytes != disk.logical_block_bytes)
             return true;
     }
@@ -249,16 +248,21 @@ OperationResult<> LinkTable::check_change(const LinkState& old, const LinkDefini
 
 // A quota applies at once, also to a client that runs.
 void LinkTable::follow_quotas(const LinkPointer& link, const LinkDefinition& wanted) {
+    bool changed = false;
+    const auto follow = [&](GenerationState& generation) {
+        for (DiskState& disk : generation.disks) {
+            const DiskDefinition* const definition = find_disk(wanted, disk.lun);
+            if (definition == nullptr || definition->quota_bytes == disk.quota_bytes) continue;
+            disk.quota_bytes = definition->quota_bytes;
+            changed = true;
+        }
+    };
     {
         const std::lock_guard lock(mutex_);
-        LinkState& state = link->state;
-        for (GenerationState* generation :
-             {&state.current, state.pending ? &*state.pending : nullptr})
-            if (generation != nullptr)
-                for (DiskState& disk : generation->disks)
-                    if (const auto* definition = find_disk(wanted, disk.lun))
-                        disk.quota_bytes = definition->quota_bytes;
+        follow(link->state.current);
+        if (link->state.pending) follow(*link->state.pending);
     }
+    if (!changed) return;
     (void)run_on(link, [&](LiveLink& live) -> Result<> {
         for (const DiskDefinition& disk : wanted.disks) live.set_quota(disk.lun, disk.quota_bytes);
         return {};
