@@ -3,8 +3,11 @@
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
+import tempfile
+import unittest
 
 from .processes import BIN, Api, Daemon, binary, free_port, wait_until
 
@@ -108,6 +111,22 @@ class Up(Daemon):
                 pass
         self.wait()
         wait_until(lambda: not self.processes(), "all processes gone")
+
+
+def module_folder():
+    """A temporary folder until the calling test module ends."""
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="goldlink-"))
+    unittest.addModuleCleanup(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def module_up(folder, arguments=()):
+    """A running `goldlink up` until the calling test module ends."""
+    up = Up(folder, arguments)
+    unittest.addModuleCleanup(up.stop)
+    up.start()
+    wait_until(up.healthy, "every part works")
+    return up
 
 
 def all_built():

@@ -2,14 +2,10 @@
 taken up again, and what one server has damaged it gets from the other."""
 
 import os
-import pathlib
-import shutil
-import tempfile
 import unittest
 
-from harness.processes import wait_until
 from harness.proxy import CuttingProxy
-from harness.up import Up
+from harness.up import module_folder, module_up
 
 MIB = 1 << 20
 CHUNK = 64 << 10
@@ -17,18 +13,10 @@ CHUNK = 64 << 10
 
 def setUpModule():
     global folder, head, branch
-    folder = pathlib.Path(tempfile.mkdtemp(prefix="goldlink-"))
-    unittest.addModuleCleanup(shutil.rmtree, folder, ignore_errors=True)
-    servers = []
+    folder = module_folder()
     for name in ("head", "branch"):
         (folder / name).mkdir()
-        server = Up(folder / name)
-        unittest.addModuleCleanup(server.stop)
-        server.start()
-        servers.append(server)
-    head, branch = servers
-    for server in servers:
-        wait_until(server.healthy, "every part works")
+    head, branch = module_up(folder / "head"), module_up(folder / "branch")
 
 
 class Copies(unittest.TestCase):

@@ -3,16 +3,12 @@ lacks, connections that break are taken up again, and what comes out is the very
 
 import gzip
 import os
-import pathlib
 import re
-import shutil
 import subprocess
-import tempfile
 import unittest
 
-from harness.processes import wait_until
 from harness.proxy import CuttingProxy
-from harness.up import Up, run_cli
+from harness.up import module_folder, module_up, run_cli
 
 MIB = 1 << 20
 CHUNK = 64 << 10
@@ -21,12 +17,8 @@ QUICK = {"GOLDLINK_RETRY_PAUSE_MS": "1"}
 
 def setUpModule():
     global folder, up
-    folder = pathlib.Path(tempfile.mkdtemp(prefix="goldlink-"))
-    unittest.addModuleCleanup(shutil.rmtree, folder, ignore_errors=True)
-    up = Up(folder)
-    unittest.addModuleCleanup(up.stop)
-    up.start()
-    wait_until(up.healthy, "every part works")
+    folder = module_folder()
+    up = module_up(folder)
 
 
 def random_disk(size):

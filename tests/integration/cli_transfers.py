@@ -3,29 +3,23 @@ ones, files of the server, uploads that break and go on, and exports that import
 
 import hashlib
 import os
-import pathlib
 import shutil
 import subprocess
-import tempfile
 import unittest
 
 from harness.processes import wait_until
 from harness.proxy import CuttingProxy
-from harness.up import Up, run_cli
+from harness.up import module_folder, module_up, run_cli
 
 MIB = 1 << 20
 
 
 def setUpModule():
     global folder, served, up
-    folder = pathlib.Path(tempfile.mkdtemp(prefix="goldlink-"))
-    unittest.addModuleCleanup(shutil.rmtree, folder, ignore_errors=True)
+    folder = module_folder()
     served = folder / "served"
     served.mkdir()
-    up = Up(folder, ("--import-dir", served))
-    unittest.addModuleCleanup(up.stop)
-    up.start()
-    wait_until(up.healthy, "every part works")
+    up = module_up(folder, ("--import-dir", served))
 
 
 def make_disk(name, mebibytes=6):

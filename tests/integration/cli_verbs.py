@@ -3,18 +3,15 @@
 import hashlib
 import json
 import os
-import pathlib
-import shutil
 import struct
 import subprocess
-import tempfile
 import threading
 import unittest
 import uuid
 
 from harness import iscsi
 from harness.processes import Api, wait_until
-from harness.up import Up, run_cli
+from harness.up import module_folder, module_up, run_cli
 
 MIB = 1 << 20
 LINK_MEMBERS = {"id", "iqn", "portal", "lun", "username", "secret", "url", "policy", "image", "version"}
@@ -22,12 +19,8 @@ LINK_MEMBERS = {"id", "iqn", "portal", "lun", "username", "secret", "url", "poli
 
 def setUpModule():
     global folder, up
-    folder = pathlib.Path(tempfile.mkdtemp(prefix="goldlink-"))
-    unittest.addModuleCleanup(shutil.rmtree, folder, ignore_errors=True)
-    up = Up(folder)
-    unittest.addModuleCleanup(up.stop)
-    up.start()
-    wait_until(up.healthy, "every part works")
+    folder = module_folder()
+    up = module_up(folder)
 
 
 def make_disk(name, seed, mebibytes=4):

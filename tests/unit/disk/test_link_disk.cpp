@@ -5,53 +5,12 @@
 #include <algorithm>
 
 #include "common/file.hpp"
-#include "disk_fixture.hpp"
+#include "link_disk_room.hpp"
 #include "target/disk/journal_record.hpp"
 
 using namespace goldlink;
 using namespace goldlink::disk;
 using namespace goldlink::disk::test;
-
-namespace {
-
-constexpr std::uint64_t kMiB = 1 << 20;
-
-// A base of random and zero chunks that ends within a block.
-DiskBytes base_bytes() {
-    DiskBytes disk = random_bytes(3 * kMiB + 512 * 3, 77);
-    std::fill(disk.begin() + kMiB, disk.begin() + 2 * kMiB, std::uint8_t{0});
-    return disk;
-}
-
-struct Room {
-    TemporaryFolder folder;
-    TemporaryFolder ram{"/dev/shm"};
-    DiskBytes base = base_bytes();
-    Loop loop;
-    LinkDiskOptions options;
-
-    explicit Room(Policy policy, bool with_ram = false) {
-        options.version = std::make_shared<FileVersion>(folder / "pack", base);
-        options.policy = policy;
-        options.folder = folder / "overlay";
-        options.reserve_bytes = 0;
-        if (with_ram) {
-            options.ram_folder = ram / "overlay";
-            options.ram_budget_bytes = 64 * kBlock;
-        }
-    }
-    static constexpr std::uint64_t kBlock = 4096;
-    std::unique_ptr<LinkDisk> open() { return open_ok(loop, options); }
-    DiskBytes whole(Disk& disk) { return read_range(loop, disk, 0, base.size()); }
-    void write(Disk& disk, std::uint64_t offset, const DiskBytes& data) {
-        write_range(loop, disk, offset, data);
-        std::copy(data.begin(), data.end(), base.begin() + static_cast<std::ptrdiff_t>(offset));
-    }
-};
-
-const std::uint64_t kBlock = Room::kBlock;
-
-}  // namespace
 
 TEST_CASE("an untouched overlay reads as its version, in any piece") {
     for (const bool with_ram : {false, true}) {
@@ -183,92 +142,6 @@ TEST_CASE("extents say what is mapped without touching storage") {
     extent = disk->extent_at(kMiB + 4 * kBlock, 2048);
     CHECK(extent.mapped);
     CHECK(extent.length_bytes == 2048);
-}
-
-TEST_CASE("a quota ends in out of space, warns before, and never in corruption") {
-    Room room(Policy::discard);
-    room.options.quota_bytes = 10 * kBlock;
-    auto disk = room.open();
-    std::vector<int> warnings;
-    disk->on_space_warning = [&warnings](int percent) { warnings.push_back(percent); };
-    for (std::uint64_t i = 0; i < 9; ++i)
-        room.write(*disk, i * 2 * kBlock, random_bytes(kBlock, i));
-    CHECK(warnings == std::vector<int>{80});
-    room.write(*disk, 18 * kBlock, random_bytes(kBlock, 9));
-    CHECK(warnings == std::vector<int>{80, 100});
-    auto data = random_bytes(kBlock, 50);
-    CHECK(perform(room.loop, *disk, Operation::write, 100 * kBlock, kBlock, data.data()) ==
-          Outcome::out_of_space);
-    CHECK(warnings == std::vector<int>{80, 100, 100});  // now it is refused
-    CHECK(room.whole(*disk) == room.base);
-    room.write(*disk, 0, random_bytes(kBlock, 51));  // an overwrite needs no space
-    REQUIRE(perform(room.loop, *disk, Operation::unmap, 0, kBlock) == Outcome::ok);
-    std::fill_n(room.base.begin(), kBlock, std::uint8_t{0});
-    room.write(*disk, 100 * kBlock, data);
-    CHECK(room.whole(*disk) == room.base);
-}
-
-TEST_CASE("a quota that is raised lets writes go on, a lowered one refuses new blocks only") {
-    Room room(GENERATE(Policy::discard, Policy::keep));
-    room.options.quota_bytes = 10 * kBlock;
-    auto disk = room.open();
-    std::vector<int> warnings;
-    disk->on_space_warning = [&warnings](int percent) { warnings.push_back(percent); };
-    const auto fill = [&](std::uint64_t from, std::uint64_t to) {
-        for (std::uint64_t i = from; i < to; ++i)
-            room.write(*disk, i * kBlock, random_bytes(kBlock, i));
-    };
-    const auto is_refused = [&](std::uint64_t block) {
-        auto data = random_bytes(kBlock, 90);
-        return perform(room.loop, *disk, Operation::write, block * kBlock, kBlock, data.data()) ==
-               Outcome::out_of_space;
-    };
-    fill(0, 10);
-    CHECK(is_refused(10));
-    warnings.clear();
-    disk->set_quota(20 * kBlock);
-    CHECK(disk->usage().quota_bytes == 20 * kBlock);
-    CHECK(warnings.empty());
-    fill(10, 20);
-    CHECK(warnings == std::vector<int>{80, 95});
-    CHECK(is_refused(20));
-    disk->set_quota(5 * kBlock);
-    CHECK(is_refused(20));
-    fill(0, 3);  // what is there is written on
-    disk->set_quota(0);
-    CHECK(disk->usage().quota_bytes >= room.base.size());
-    fill(20, 30);
-    CHECK(room.whole(*disk) == room.base);
-    warnings.clear();
-    disk->set_quota(30 * kBlock);  // full as soon as it is lowered
-    CHECK(warnings == std::vector<int>{100});
-}
-
-TEST_CASE("an overlay warns at 80 and 95 percent, and again when it was emptied between") {
-    Room room(Policy::keep);
-    room.options.quota_bytes = 100 * kBlock;
-    auto disk = room.open();
-    std::vector<int> warnings;
-    disk->on_space_warning = [&warnings](int percent) { warnings.push_back(percent); };
-    const auto fill = [&](std::uint64_t from, std::uint64_t to) {
-        for (std::uint64_t i = from; i < to; ++i)
-            room.write(*disk, i * kBlock, random_bytes(kBlock, i));
-    };
-    const auto clear = [&](std::uint64_t from, std::uint64_t to) {
-        REQUIRE(perform(room.loop, *disk, Operation::unmap, from * kBlock, (to - from) * kBlock) ==
-                Outcome::ok);
-    };
-    fill(0, 98);
-    CHECK(warnings == std::vector<int>{80, 95});
-    clear(93, 98);  // 93 %: not yet low enough to be told again
-    fill(93, 98);
-    CHECK(warnings == std::vector<int>{80, 95});
-    clear(85, 98);
-    fill(85, 98);
-    CHECK(warnings == std::vector<int>{80, 95, 95});
-    clear(50, 98);
-    fill(50, 98);
-    CHECK(warnings == std::vector<int>{80, 95, 95, 80, 95});
 }
 
 TEST_CASE("the reserve of the node is left free") {
