@@ -99,7 +99,7 @@ Result<Mending> mending_of(json::value task, const std::string& server) {
         return static_cast<std::uint64_t>(std::max<std::int64_t>(int_of(*result, name), 0));
     };
     mending.bad_chunks = count("bad_chunks");
-    mending.mended_chunks = count("mended_chunks");
+    mending.mended_chunks = std::min(count("mended_chunks"), mending.bad_chunks);
     const json::value* const anew = member(*result, "manifest_mended");
     mending.manifest_mended = anew != nullptr && anew->is_bool() && anew->as_bool();
     mending.task = std::move(task);

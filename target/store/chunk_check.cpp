@@ -44,9 +44,7 @@ Result<> ChunkCheck::read_disk(std::uint64_t slot) {
 // The disk lost what memory still has: written again, the drive puts it elsewhere if it must.
 bool ChunkCheck::rewrite_from_memory(std::uint64_t slot, const Digest& digest) {
     if (!packs_.read(slot, buffer_.get()) || hasher_.hash(chunk()) != digest) return false;
-    if (!packs_.write(slot, buffer_.get()) ||
-        !packs_.sync({slot}))
-        return false;
+    if (!packs_.write(slot, buffer_.get()) || !packs_.sync({slot})) return false;
     if (!read_disk(slot) || hasher_.hash(chunk()) != digest) return false;
     log::warn(
         "chunk {} had gone bad on the disk and was written again from memory: look at the "

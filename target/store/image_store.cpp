@@ -265,14 +265,12 @@ Result<RepairResult> FolderStore::mend(ChunkWriter& writer, const Manifest& mani
         }
     }
     result.mended_chunks = writer.mended_chunks();
-    std::set<Digest> left;
+    result.bad_chunks = result.mended_chunks;
     GOLDLINK_TRY_ASSIGN(const auto txn, chunks_->index().begin_read());
-    for (const Digest& chunk : manifest.chunks) {
-        if (is_zero(chunk)) continue;
+    for (const Digest& chunk : manifest.distinct_chunks()) {
         GOLDLINK_TRY_ASSIGN(const bool lacking, lacks_chunk(*chunks_, txn, chunk));
-        if (lacking) left.insert(chunk);
+        if (lacking) ++result.bad_chunks;
     }
-    result.bad_chunks = result.mended_chunks + left.size();
     return result;
 }
 

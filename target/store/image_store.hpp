@@ -204,7 +204,7 @@ class ImageStore {
         const std::function<Result<>(std::uint64_t offset_bytes, std::uint8_t* chunk)>& read,
         Progress& progress) = 0;
 
-    virtual std::uint64_t free_bytes() const = 0;      // of the filesystem
+    virtual std::uint64_t free_bytes() const = 0;  // of the filesystem
     // Pins these versions alone (pinned_versions.hpp); waits for the disk. By one at a time.
     virtual Result<> pin(const std::vector<PinWish>& wishes, Progress& progress) = 0;
     virtual std::vector<PinnedVersion> pinned() const = 0;

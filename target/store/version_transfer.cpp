@@ -49,8 +49,7 @@ Result<VersionInfo> VersionTransfer::finish(const std::filesystem::path& file,
     std::size_t missing = 0;
     {
         GOLDLINK_TRY_ASSIGN(const auto txn, store_.index().begin_read());
-        for (const Digest& chunk : manifest.chunks) {
-            if (is_zero(chunk)) continue;
+        for (const Digest& chunk : manifest.distinct_chunks()) {
             GOLDLINK_TRY_ASSIGN(const bool lacking, lacks_chunk(store_, txn, chunk));
             if (lacking) ++missing;
         }

@@ -165,7 +165,7 @@ store::SandboxLimits limits_of(const DiskToLook& disk, const LookOptions& option
     return limits;
 }
 
-// How the reader ended; nullopt when it is to be believed that it did as it should.
+// Fills in what the reader reports, as far as it comes; an error says why not all of it did.
 Result<> converse(const DiskToLook& disk, std::uint32_t files, const LookOptions& options,
                   DiskUse& use) {
     const auto deadline = Channel::Clock::now() + options.deadline;
