@@ -8,15 +8,11 @@
 #include <boost/json.hpp>
 
 #include "target/control/held_disk.hpp"
-#include "target/control/link_table.hpp"
+#include "target/control/link_refusal.hpp"
 #include "target/store/version_reader.hpp"
 
 namespace goldlink::control {
 namespace {
-
-tl::unexpected<OperationError> refuse(ErrorKind kind, std::string_view type, std::string message) {
-    return tl::unexpected(OperationError{{kind, std::move(message), 0}, std::string(type), {}});
-}
 
 // A new version of what the disk held.
 Result<MadeVersion> make_version(store::ImageStore& store, const HeldDisk& held,
@@ -111,8 +107,7 @@ OperationResult<MadeVersion> LinkTable::commit(std::string_view id,
                                                std::optional<std::uint16_t> lun,
                                                store::Progress& progress) {
     const LinkPointer link = find(id);
-    if (!link)
-        return refuse(ErrorKind::not_found, "no-such-link", fmt::format("there is no link {}", id));
+    if (!link) return no_such_link(id);
     std::shared_ptr<OpenDisk> disk;
     if (auto started = start_commit(link, lun, disk); !started)
         return tl::unexpected(std::move(started).error());
@@ -171,8 +166,7 @@ OperationResult<MadeVersion> LinkTable::save_disk(std::string_view id,
                                                   std::optional<std::uint16_t> lun,
                                                   store::Progress& progress) {
     const LinkPointer link = find(id);
-    if (!link)
-        return refuse(ErrorKind::not_found, "no-such-link", fmt::format("there is no link {}", id));
+    if (!link) return no_such_link(id);
     bool live = false;
     auto disk = disk_to_save(link, lun, live);
     if (!disk) return tl::unexpected(std::move(disk).error());
@@ -189,8 +183,7 @@ OperationResult<LinkTable::Comparison> LinkTable::compare(std::string_view id,
                                                           std::optional<std::uint16_t> lun,
                                                           std::string_view version) {
     const LinkPointer link = find(id);
-    if (!link)
-        return refuse(ErrorKind::not_found, "no-such-link", fmt::format("there is no link {}", id));
+    if (!link) return no_such_link(id);
     bool live = false;
     auto disk = disk_to_save(link, lun, live);
     if (!disk) return tl::unexpected(std::move(disk).error());

@@ -298,6 +298,12 @@ boost::json::object LinkDefinition::to_json(bool with_secrets) const {
     return o;
 }
 
+const DiskDefinition* LinkDefinition::find_disk(std::uint16_t lun) const {
+    for (const DiskDefinition& disk : disks)
+        if (disk.lun == lun) return &disk;
+    return nullptr;
+}
+
 bool LinkDefinition::refers_to(std::string_view version) const {
     return std::any_of(disks.begin(), disks.end(),
                        [version](const DiskDefinition& disk) { return disk.version == version; });

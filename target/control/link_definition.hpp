@@ -53,6 +53,7 @@ struct LinkDefinition {
     boost::json::object to_json(bool with_secrets) const;
 
     bool refers_to(std::string_view version) const;
+    const DiskDefinition* find_disk(std::uint16_t lun) const;  // null when there is none
 };
 
 std::string_view to_string(disk::Policy policy);

@@ -1,4 +1,5 @@
-// What the control API does to links: create and change, remove, boot, reset, commit.
+// What the control API does to links that are there: boot, reset, redirect, remove; and what such
+// operations share.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -8,7 +9,7 @@
 #include "common/check.hpp"
 #include "common/hex.hpp"
 #include "common/log.hpp"
-#include "target/control/link_table.hpp"
+#include "target/control/link_refusal.hpp"
 
 namespace goldlink::control {
 namespace {
@@ -16,43 +17,6 @@ namespace {
 constexpr std::chrono::seconds kCloseWait{10};
 constexpr std::size_t kRamShares = 16;
 constexpr std::size_t kBootSecretLength = 16;  // what Windows takes at most
-
-tl::unexpected<OperationError> refuse(ErrorKind kind, std::string_view type, std::string message) {
-    return tl::unexpected(OperationError{{kind, std::move(message), 0}, std::string(type), {}});
-}
-tl::unexpected<OperationError> refuse(Error error) {
-    return tl::unexpected(OperationError{std::move(error), "", {}});
-}
-tl::unexpected<OperationError> no_such_link(std::string_view id) {
-    return refuse(ErrorKind::not_found, "no-such-link", fmt::format("there is no link {}", id));
-}
-
-std::string initiators_of(const LinkReport& report) {
-    std::string names;
-    for (const LiveSession& session : report.sessions)
-        names += (names.empty() ? "" : ", ") + session.info.initiator_name + " at " +
-                 session.info.address;
-    return names;
-}
-
-const DiskDefinition* find_disk(const LinkDefinition& definition, std::uint16_t lun) {
-    for (const DiskDefinition& disk : definition.disks)
-        if (disk.lun == lun) return &disk;
-    return nullptr;
-}
-
-// What the initiator would notice on the running generation: only possible with nobody logged in.
-bool changes_structure(const LinkDefinition& old, const LinkDefinition& wanted) {
-    if (old.iqn != wanted.iqn || old.disks.size() != wanted.disks.size()) return true;
-    for (const DiskDefinition& before : old.disks) {
-        const DiskDefinition* after = find_disk(wanted, before.lun);
-        if (after == nullptr || after->policy != before.policy || after->type != before.type ||
-            after->logical_block_bytes != before.logical_block_bytes)
-            return true;
-        if (before.policy != disk::Policy::discard && after->version != before.version) return true;
-    }
-    return false;
-}
 
 // `lun`: looks at that disk only.
 bool carries_overlay(const GenerationState& generation, std::optional<std::uint16_t> lun) {
@@ -62,18 +26,34 @@ bool carries_overlay(const GenerationState& generation, std::optional<std::uint1
         });
 }
 
-bool differs_from_current(const GenerationState& current, const LinkDefinition& wanted) {
-    for (const DiskState& disk : current.disks) {
-        const DiskDefinition* definition = find_disk(wanted, disk.lun);
-        if (definition == nullptr || definition->version != disk.version ||
-            definition->policy != disk.policy || definition->type != disk.type ||
-            definition->logical_block_bytes != disk.logical_block_bytes)
-            return true;
+// What a reactor tells a thread that waits, and that may have stopped waiting.
+class Signal {
+  public:
+    void set() {
+        const std::lock_guard lock(mutex_);
+        set_ = true;
+        changed_.notify_all();
     }
-    return current.disks.size() != wanted.disks.size();
-}
+    bool wait_for(std::chrono::seconds most) {
+        std::unique_lock lock(mutex_);
+        return changed_.wait_for(lock, most, [this] { return set_; });
+    }
+
+  private:
+    std::mutex mutex_;
+    std::condition_variable changed_;
+    bool set_ = false;
+};
 
 }  // namespace
+
+std::string initiators_of(const LinkReport& report) {
+    std::string names;
+    for (const LiveSession& session : report.sessions)
+        names += (names.empty() ? "" : ", ") + session.info.initiator_name + " at " +
+                 session.info.address;
+    return names;
+}
 
 Result<> LinkTable::run_on(const LinkPointer& link,
                            const std::function<Result<>(LiveLink&)>& work) {
@@ -87,47 +67,6 @@ OperationResult<> LinkTable::save() {
         return refuse(
             std::move(saved).error().with_context("the change is in force but not saved"));
     return {};
-}
-
-OperationResult<LinkTable::LinkPointer> LinkTable::reserve(const LinkDefinition& definition) {
-    const std::lock_guard lock(mutex_);
-    for (const auto& [id, link] : links_)
-        if (id != definition.id && link->state.definition.iqn == definition.iqn)
-            return refuse(ErrorKind::conflict, "iqn-in-use",
-                          fmt::format("{} is the name of link {} already", definition.iqn, id));
-    const auto it = links_.find(definition.id);
-    if (it != links_.end()) {
-        const std::uint64_t held = it->second->state.definition.revision;
-        if (definition.revision < held)
-            return refuse(ErrorKind::conflict, "stale-revision",
-                          fmt::format("link {} is at revision {}, later than the {} given",
-                                      definition.id, held, definition.revision));
-        return it->second;
-    }
-    if (links_.size() >= kMaxLinks)
-        return refuse(ErrorKind::exhausted, "too-many-links",
-                      fmt::format("this target has its most links, {}", kMaxLinks));
-    LinkPointer link = make_link(definition.id);
-    link->state.definition = definition;
-    return link;
-}
-
-OperationResult<LinkView> LinkTable::put(const LinkDefinition& definition) {
-    for (;;) {
-        auto reserved = reserve(definition);
-        if (!reserved) return tl::unexpected(std::move(reserved).error());
-        const LinkPointer link = *reserved;
-        const std::lock_guard operation(link->operation);
-        {
-            const std::lock_guard lock(mutex_);
-            if (link->removed) continue;  // removed while we waited for our turn: made anew
-            revision_ = std::max(revision_, definition.revision);
-        }
-        if (auto applied = apply(link, definition); !applied)
-            return tl::unexpected(std::move(applied).error());
-        if (auto saved = save(); !saved) return tl::unexpected(std::move(saved).error());
-        return view_of(link);
-    }
 }
 
 Result<UnitsPlan> LinkTable::plan(const LinkPointer& link, const GenerationState& generation) {
@@ -215,172 +154,6 @@ OperationResult<> LinkTable::move_on(const LinkPointer& link, const LinkDefiniti
     return {};
 }
 
-OperationResult<> LinkTable::check_change(const LinkState& old, const LinkDefinition& wanted,
-                                          const LinkReport& report, const LinkPointer& link) {
-    if (!report.sessions.empty())
-        return refuse(
-            ErrorKind::conflict, "link-in-use",
-            fmt::format(
-                "link {} is in use by {}; its name, disks and policies can change only when "
-                "nobody is logged in",
-                link->id, initiators_of(report)));
-    std::string blocked;
-    link->live->reactor().run_and_wait([&] {
-        if (!link->live->units()) return;
-        for (const auto& disk : link->live->units()->disks()) {
-            const DiskDefinition* after = find_disk(wanted, disk->state.lun);
-            const bool carried = after != nullptr && after->policy == disk->state.policy &&
-                                 after->version == disk->state.version &&
-                                 after->logical_block_bytes == disk->state.logical_block_bytes;
-            if (disk->state.policy != disk::Policy::discard && !carried &&
-                disk->disk->usage().used_bytes > 0)
-                blocked = fmt::format(
-                    "the {} overlay of lun {} of link {} holds {} bytes over version {}",
-                    to_string(disk->state.policy), disk->state.lun, old.definition.id,
-                    disk->disk->usage().used_bytes, disk->state.version);
-        }
-    });
-    if (!blocked.empty())
-        return refuse(ErrorKind::conflict, "overlay-has-blocks",
-                      blocked + "; reset the link first, which drops them, or commit them");
-    return {};
-}
-
-// A quota applies at once, also to a client that runs.
-void LinkTable::follow_quotas(const LinkPointer& link, const LinkDefinition& wanted) {
-    bool changed = false;
-    const auto follow = [&](GenerationState& generation) {
-        for (DiskState& disk : generation.disks) {
-            const DiskDefinition* const definition = find_disk(wanted, disk.lun);
-            if (definition == nullptr || definition->quota_bytes == disk.quota_bytes) continue;
-            disk.quota_bytes = definition->quota_bytes;
-            changed = true;
-        }
-    };
-    {
-        const std::lock_guard lock(mutex_);
-        follow(link->state.current);
-        if (link->state.pending) follow(*link->state.pending);
-    }
-    if (!changed) return;
-    (void)run_on(link, [&](LiveLink& live) -> Result<> {
-        for (const DiskDefinition& disk : wanted.disks) live.set_quota(disk.lun, disk.quota_bytes);
-        return {};
-    });
-}
-
-OperationResult<> LinkTable::apply(const LinkPointer& link, const LinkDefinition& wanted) {
-    const LinkState old = state_of(link);
-    if (old.current.number == 0) {
-        open_current(link, plan_generation(wanted, nullptr, 1, true), false);
-        return {};
-    }
-    if (auto usable = check_usable(link); !usable) return usable;
-    for (const DiskDefinition& disk : wanted.disks) {
-        const DiskDefinition* const before = find_disk(old.definition, disk.lun);
-        if (before != nullptr && before->version != disk.version)
-            traces_.follow(disk.version, before->version);
-    }
-    LinkReport report;
-    link->live->reactor().run_and_wait([&] { report = link->live->report(); });
-    const bool structure = changes_structure(old.definition, wanted);
-    if (structure) {
-        if (auto allowed = check_change(old, wanted, report, link); !allowed) return allowed;
-    }
-    {
-        const std::lock_guard lock(mutex_);
-        link->state.definition = wanted;
-        if (structure) link->state.pending.reset();
-        list(link);
-    }
-    if (structure) {
-        (void)run_on(link, [](LiveLink& live) -> Result<> {
-            live.drop_pending();
-            return {};
-        });
-        open_current(link, plan_generation(wanted, &old.current, old.next_number(), false), false);
-        return {};
-    }
-    follow_quotas(link, wanted);
-    const GenerationState current = state_of(link).current;
-    if (!report.open) {
-        // What was wrong may be mended: the same generation again, or the version wanted instead.
-        const bool replan = differs_from_current(current, wanted);
-        open_current(
-            link,
-            replan ? plan_generation(wanted, &old.current, old.next_number(), false) : current,
-            true);
-    } else if (!current.logged_in && report.sessions.empty() &&
-               differs_from_current(current, wanted)) {
-        // Nobody has ever seen the current generation: it may as well be of the version wanted now.
-        open_current(link, plan_generation(wanted, &old.current, old.next_number(), false), false);
-    }
-    return {};
-}
-
-OperationResult<std::vector<LinkTable::SetProblem>> LinkTable::put_all(
-    std::uint64_t revision, const std::vector<LinkDefinition>& definitions) {
-    std::vector<std::string> gone;
-    {
-        const std::lock_guard lock(mutex_);
-        if (revision < revision_)
-            return refuse(ErrorKind::conflict, "stale-revision",
-                          fmt::format("this target is at revision {}, later than the {} given",
-                                      revision_, revision));
-        for (const auto& [id, link] : links_)
-            if (std::none_of(
-                    definitions.begin(), definitions.end(),
-                    [&id](const LinkDefinition& definition) { return definition.id == id; }))
-                gone.push_back(id);
-    }
-    std::vector<SetProblem> problems;
-    for (const std::string& id : gone)
-        if (auto removed = remove(id); !removed) problems.push_back({id, removed.error().error});
-    for (const LinkDefinition& definition : definitions) {
-        auto reserved = reserve(definition);
-        if (!reserved) {
-            problems.push_back({definition.id, reserved.error().error});
-            continue;
-        }
-        const std::lock_guard operation((*reserved)->operation);
-        {
-            const std::lock_guard lock(mutex_);
-            if ((*reserved)->removed) continue;  // by another caller, later than this set
-        }
-        if (auto applied = apply(*reserved, definition); !applied)
-            problems.push_back({definition.id, applied.error().error});
-    }
-    {
-        const std::lock_guard lock(mutex_);
-        revision_ = std::max(revision_, revision);
-    }
-    if (auto saved = save(); !saved) return tl::unexpected(std::move(saved).error());
-    return problems;
-}
-
-namespace {
-
-// What a reactor tells a thread that waits, and that may have stopped waiting.
-class Signal {
-  public:
-    void set() {
-        const std::lock_guard lock(mutex_);
-        set_ = true;
-        changed_.notify_all();
-    }
-    bool wait_for(std::chrono::seconds most) {
-        std::unique_lock lock(mutex_);
-        return changed_.wait_for(lock, most, [this] { return set_; });
-    }
-
-  private:
-    std::mutex mutex_;
-    std::condition_variable changed_;
-    bool set_ = false;
-};
-
-}  // namespace
-
 OperationResult<> LinkTable::remove(std::string_view id, std::chrono::seconds grace) {
     const LinkPointer link = find(id);
     if (!link) return {};
@@ -466,7 +239,7 @@ OperationResult<> LinkTable::reset(std::string_view id, bool force,
     if (!link) return no_such_link(id);
     const std::lock_guard operation(link->operation);
     if (auto usable = check_usable(link); !usable) return usable;
-    if (lun && find_disk(state_of(link).definition, *lun) == nullptr)
+    if (lun && state_of(link).definition.find_disk(*lun) == nullptr)
         return refuse(ErrorKind::not_found, "no-such-lun",
                       fmt::format("link {} has no disk with lun {}", link->id, *lun));
     LinkReport report;

@@ -13,19 +13,12 @@
 
 #include "common/log.hpp"
 #include "target/control/held_disk.hpp"
-#include "target/control/link_table.hpp"
+#include "target/control/link_refusal.hpp"
 #include "target/control/unit_state_file.hpp"
 #include "target/store/version_reader.hpp"
 
 namespace goldlink::control {
 namespace {
-
-tl::unexpected<OperationError> refuse(ErrorKind kind, std::string_view type, std::string message) {
-    return tl::unexpected(OperationError{{kind, std::move(message), 0}, std::string(type), {}});
-}
-tl::unexpected<OperationError> refuse(Error error) {
-    return tl::unexpected(OperationError{std::move(error), "", {}});
-}
 
 std::string name_of(const store::Partition& partition) {
     return partition.number == 0 ? "what is outside of partitions"
@@ -181,8 +174,7 @@ OperationResult<LinkTable::Rebased> LinkTable::rebase(std::string_view id,
                                                       const RebaseRequest& request,
                                                       store::Progress& progress) {
     const LinkPointer link = find(id);
-    if (!link)
-        return refuse(ErrorKind::not_found, "no-such-link", fmt::format("there is no link {}", id));
+    if (!link) return no_such_link(id);
     auto disk = start_rebase(link, request);
     if (!disk) return tl::unexpected(std::move(disk).error());
     if (!*disk) return Rebased{request.from, request.to, {}};

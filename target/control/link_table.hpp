@@ -189,12 +189,13 @@ class LinkTable final : public iscsi::Directory {
     std::string snapshot() const;
     void save_behind();
 
-    // Operations (link_operations.cpp)
+    // Definitions (link_put.cpp)
     OperationResult<LinkPointer> reserve(const LinkDefinition& definition);
     OperationResult<> apply(const LinkPointer& link, const LinkDefinition& definition);
     OperationResult<> check_change(const LinkState& old, const LinkDefinition& wanted,
                                    const LinkReport& report, const LinkPointer& link);
     void follow_quotas(const LinkPointer& link, const LinkDefinition& wanted);
+    // Operations (link_operations.cpp)
     Result<UnitsPlan> plan(const LinkPointer& link, const GenerationState& generation);
     OperationResult<> check_usable(const LinkPointer& link);  // operation held
     void open_current(const LinkPointer& link, const GenerationState& generation, bool unless_open);

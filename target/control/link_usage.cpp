@@ -5,7 +5,7 @@
 #include <algorithm>
 
 #include "target/control/held_disk.hpp"
-#include "target/control/link_table.hpp"
+#include "target/control/link_refusal.hpp"
 #include "target/store/version_reader.hpp"
 #include "target/usage/reader_child.hpp"
 
@@ -13,10 +13,6 @@ namespace goldlink::control {
 namespace {
 
 constexpr std::chrono::seconds kTurnWait{5};
-
-tl::unexpected<OperationError> refuse(ErrorKind kind, std::string_view type, std::string message) {
-    return tl::unexpected(OperationError{{kind, std::move(message), 0}, std::string(type), {}});
-}
 
 usage::WrittenBlocks written_blocks(const disk::DiskSnapshot& snapshot) {
     usage::WrittenBlocks written;
@@ -33,8 +29,7 @@ usage::WrittenBlocks written_blocks(const disk::DiskSnapshot& snapshot) {
 OperationResult<LinkTable::Usage> LinkTable::usage(std::string_view id, std::uint16_t lun,
                                                    std::uint32_t files) {
     const LinkPointer link = find(id);
-    if (!link)
-        return refuse(ErrorKind::not_found, "no-such-link", fmt::format("there is no link {}", id));
+    if (!link) return no_such_link(id);
     const LinkState state = state_of(link);
     for (const DiskState& each : state.current.disks)
         if (each.lun == lun && each.type == DiskType::cdrom)
