@@ -46,7 +46,8 @@ struct Request {
     // reader, when it fails, and after the process or the power is gone.
     bool atomic = false;
     // A read whose reader is content with memory of the disk: it does not change, and stays until
-    // the disk is closed. If the disk lends, then all of the range, in order, and fills no data.
+    // the disk is closed; sockets may refer to its pages while the session lasts. If the disk
+    // lends, then all of the range, in order, and fills no data.
     bool may_lend = false;
     std::uint8_t lent_count = 0;
     Outcome outcome = Outcome::ok;

@@ -7,6 +7,7 @@
 
 #include <sys/uio.h>
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -26,6 +27,7 @@ struct OutputPdu {
     std::uint32_t data_bytes = 0;
     std::uint16_t header_bytes = kBhsBytes;
     std::uint16_t tail_bytes = 0;  // padding and data digest
+    bool lent = false;             // data is lent by the disk
     Buffer owned;
     std::array<std::uint8_t, kBhsBytes + kDigestBytes> header;
     std::array<std::uint8_t, 3 + kDigestBytes> tail;
@@ -48,6 +50,9 @@ class OutputPduPool {
 
 class OutputQueue {
   public:
+    static constexpr std::size_t kMaxHeaderBytes =
+        kBhsBytes + kDigestBytes;  // of a PDU, or its tail
+
     OutputQueue(OutputPduPool& pdus, BufferPool& buffers) : pdus_(pdus), buffers_(buffers) {}
     ~OutputQueue() { clear(); }
     OutputQueue(const OutputQueue&) = delete;
@@ -66,7 +71,14 @@ class OutputQueue {
     void push(OutputPdu& pdu);
 
     // Fills at most `max` vectors from what is queued; returns how many.
-    std::size_t gather(iovec* vectors, std::size_t max) const;
+    // `stop_at_large_lent`: not past where begins_with_large_lent() will be true.
+    std::size_t gather(iovec* vectors, std::size_t max, bool stop_at_large_lent = false) const;
+    // Whether the queue begins with so much of lent data that it is better not copied by sendmsg.
+    bool begins_with_large_lent() const { return head_ != nullptr && is_large_lent(*head_); }
+    // As gather, of such PDUs only, from the queue's begin. What of them is not lent is handed to
+    // `keep(data, bytes)`, which returns where it lies.
+    template <typename Keep>
+    std::size_t gather_large_lent(iovec* vectors, std::size_t max, const Keep& keep) const;
     void sent(std::size_t bytes);
     void clear();
 
@@ -75,6 +87,11 @@ class OutputQueue {
     std::size_t queued_pdus() const { return queued_pdus_; }
 
   private:
+    static constexpr std::uint32_t kMinLargeBytes = 16 * 1024;
+
+    static bool is_large_lent(const OutputPdu& pdu) {
+        return pdu.lent && pdu.data_bytes >= kMinLargeBytes;
+    }
     void drop_head();
 
     OutputPduPool& pdus_;
@@ -87,5 +104,27 @@ class OutputQueue {
     bool header_digest_ = false;
     bool data_digest_ = false;
 };
+
+template <typename Keep>
+std::size_t OutputQueue::gather_large_lent(iovec* vectors, std::size_t max,
+                                           const Keep& keep) const {
+    std::size_t count = 0;
+    std::size_t skip = head_sent_bytes_;
+    const auto add = [&](const std::uint8_t* data, std::size_t bytes, bool lent) {
+        const std::size_t skipped = std::min(skip, bytes);
+        skip -= skipped;
+        data += skipped;
+        bytes -= skipped;
+        if (bytes == 0) return;
+        vectors[count++] = {const_cast<std::uint8_t*>(lent ? data : keep(data, bytes)), bytes};
+    };
+    for (const OutputPdu* pdu = head_; pdu != nullptr && is_large_lent(*pdu) && count + 3 <= max;
+         pdu = pdu->next) {
+        add(pdu->header.data(), pdu->header_bytes, false);
+        add(pdu->data, pdu->data_bytes, true);
+        add(pdu->tail.data(), pdu->tail_bytes, false);
+    }
+    return count;
+}
 
 }  // namespace goldlink::iscsi

@@ -15,6 +15,7 @@
 
 #include "target/iscsi/admission.hpp"
 #include "target/iscsi/environment.hpp"
+#include "target/iscsi/page_sender.hpp"
 #include "target/iscsi/portal.hpp"
 #include "target/iscsi/socket_connection.hpp"
 
@@ -50,6 +51,7 @@ class PortalReactor {
     const PortalOptions& options() const { return options_; }
     MutableBytes staging() { return staging_; }
     std::array<iovec, kMaxVectors>& vectors() { return vectors_; }
+    PageSender& page_sender() { return page_sender_; }
 
   private:
     void schedule_tick();
@@ -62,6 +64,7 @@ class PortalReactor {
     Environment environment_;
     std::vector<std::uint8_t> staging_;
     std::array<iovec, kMaxVectors> vectors_{};
+    PageSender page_sender_;
     boost::asio::steady_timer timer_;
     std::list<SocketConnection> connections_;  // newest first
     std::size_t half_open_ = 0;                // at most so many; counted anew with each tick

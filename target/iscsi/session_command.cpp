@@ -278,6 +278,7 @@ void SessionConnection::send_data_in(Command& command, std::uint32_t length, boo
             writer.byte(3, static_cast<std::uint8_t>(command.task.status)).be32(44, residual);
         pdu.data = run->data + in_run;
         pdu.data_bytes = step;
+        pdu.lent = request.lent_count > 0;
         in_run += step;
         if (in_run == run->length_bytes && !last) {
             ++run;

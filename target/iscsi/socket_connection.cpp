@@ -1,7 +1,9 @@
 #include "target/iscsi/socket_connection.hpp"
 
+#include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -120,14 +122,24 @@ void SocketConnection::turn_ended() {
     settle();
 }
 
+// As much as the socket takes of what the queue begins with; the result is as of sendmsg.
+ssize_t SocketConnection::send_some(const OutputQueue& output) {
+    auto& vectors = owner_.vectors();
+    PageSender& pages = owner_.page_sender();
+    if (pages.available() && output.begins_with_large_lent()) {
+        refers_to_pages_ = true;
+        return pages.send(socket_.get(), output, vectors);
+    }
+    msghdr message{};
+    message.msg_iov = vectors.data();
+    message.msg_iovlen = output.gather(vectors.data(), vectors.size(), pages.available());
+    return ::sendmsg(socket_.get(), &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
 void SocketConnection::flush() {
     OutputQueue& output = connection_.output();
-    auto& vectors = owner_.vectors();
     while (!output.empty() && !broken_ && socket_) {
-        msghdr message{};
-        message.msg_iov = vectors.data();
-        message.msg_iovlen = output.gather(vectors.data(), vectors.size());
-        const ssize_t sent = ::sendmsg(socket_.get(), &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+        const ssize_t sent = send_some(output);
         if (sent < 0) {
             if (errno == EINTR) continue;
             if (errno != EAGAIN) broken_ = true;
@@ -184,6 +196,15 @@ void SocketConnection::close_socket() {
     if (!socket_) return;
     if (watched_) owner_.reactor().poller().unwatch(socket_.get(), *this);
     watched_ = false;
+    // What the socket still refers to may get other contents now that the session is over: it is
+    // not to be delivered (a reset, instead of data and an end).
+    int unsent_bytes = 0;
+    if (refers_to_pages_ && ::ioctl(socket_.get(), SIOCOUTQ, &unsent_bytes) == 0 &&
+        unsent_bytes > 0) {
+        const linger at_once{1, 0};
+        static_cast<void>(
+            ::setsockopt(socket_.get(), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once));
+    }
     socket_.reset();
 }
 

@@ -1,6 +1,7 @@
 // SocketConnection: a Connection on its TCP socket: non-blocking recvmsg into the reactor's shared
-// staging buffer or straight into a command's buffer, one sendmsg for a batch of replies, back
-// pressure, an orderly close. Lives on the link's reactor, owned by its PortalReactor.
+// staging buffer or straight into a command's buffer, one sendmsg for a batch of replies (of large
+// reads that the disk lends, references to its pages), back pressure, an orderly close. Lives on
+// the link's reactor, owned by its PortalReactor.
 #pragma once
 
 #include <cstdint>
@@ -52,6 +53,7 @@ class SocketConnection final : public Transport, public reactor::Pollable, publi
     void ready(bool readable, bool writable) override;
     void turn_ended() override;
 
+    ssize_t send_some(const OutputQueue& output);
     void receive();
     void take(Bytes staged);
     void settle();
@@ -73,8 +75,9 @@ class SocketConnection final : public Transport, public reactor::Pollable, publi
     bool watched_ = false;
     bool watches_input_ = true;
     bool watches_output_ = false;
-    bool broken_ = false;     // sending failed
-    bool lingering_ = false;  // our side is shut down; waiting for the peer's
+    bool broken_ = false;           // sending failed
+    bool refers_to_pages_ = false;  // what the socket has not sent yet may be pages of a disk
+    bool lingering_ = false;        // our side is shut down; waiting for the peer's
     Connection connection_;
 };
 

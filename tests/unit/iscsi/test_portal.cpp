@@ -126,7 +126,8 @@ struct Raw {
 ByteVector login_bytes(const Peer& writer) {
     Request login(Opcode::login, 0x87);
     login.immediate().with(
-        pairs({"InitiatorName=iqn.a:b", "TargetName=iqn.2026-11.io.goldlink:pc-001"}));
+        pairs({"InitiatorName=iqn.a:b", "TargetName=iqn.2026-11.io.goldlink:pc-001",
+               "MaxRecvDataSegmentLength=65536"}));
     login.writer.be32(24, writer.cmd_sn);
     return writer.encode(login);
 }
@@ -341,6 +342,49 @@ TEST_CASE("a peer that never reads its socket is dropped, and nobody else is") {
     CHECK(eventually([&] { return server.portals->session_count() == 1; }));
     CHECK(server.portals->counters()[0].slow_readers == 1);
     CHECK(bystander.read(0, 4096).size() == 4096);
+}
+
+TEST_CASE("libiscsi reads what a disk lends, copied and not, at any length") {
+    Server server;
+    server.world.link().disk->lent_run_bytes = 65536;
+    for (const bool digests : {false, true}) {
+        Initiator initiator(server, digests);
+        REQUIRE(initiator.connected);
+        for (const std::size_t bytes : {512UL, 15872UL, 16384UL, 65536UL, 66048UL, 524288UL}) {
+            const auto data = pattern(bytes, digests ? 3 : 5);
+            REQUIRE(initiator.write(16, data));
+            CHECK(initiator.read(16, static_cast<std::uint32_t>(bytes)) == data);
+        }
+        CHECK(iscsi_logout_sync(initiator.context) == 0);
+    }
+}
+
+TEST_CASE("a dropped peer gets nothing more of what a disk had lent") {
+    PortalOptions options;
+    options.stall_timeout_ms = 300;
+    Server server(options);
+    server.world.link().disk->lent_run_bytes = 65536;
+    Peer writer(server.world);
+    Raw raw(server);
+    raw.send(login_bytes(writer));
+    CHECK(eventually([&] { return server.portals->session_count() == 1; }));
+    constexpr std::uint32_t kReadBytes = 512 * 1024;
+    constexpr std::size_t kReads = 64;  // more than the kernel's buffers take
+    for (std::size_t i = 0; i < kReads; ++i) {
+        Request request(Opcode::scsi_command, kFinal | kCommandRead);
+        writer.command(request, read_10(0, kReadBytes / 512), kReadBytes);
+        raw.send(writer.encode(request));
+    }
+    CHECK(eventually([&] { return server.portals->session_count() == 0; }));
+    CHECK(server.portals->counters()[0].slow_readers == 1);
+    std::size_t received = 0;
+    ssize_t got = 0;
+    ByteVector piece(1 << 20);
+    while ((got = ::recv(raw.socket.get(), piece.data(), piece.size(), 0)) > 0)
+        received += static_cast<std::size_t>(got);
+    CHECK(got < 0);
+    CHECK(errno == ECONNRESET);
+    CHECK(received < kReads * kReadBytes);
 }
 
 TEST_CASE("a peer that leaves a PDU unfinished is dropped, and nobody else is") {
