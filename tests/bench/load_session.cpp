@@ -10,6 +10,8 @@
 #include <cerrno>
 #include <charconv>
 
+#include "tests/bench/light_socket.hpp"
+
 namespace goldlink::bench {
 namespace {
 
@@ -91,6 +93,7 @@ void Session::connect() {
         die(fmt::format("cannot connect to {}:{}", load_.options.address, load_.options.port));
     const int on = 1;
     setsockopt(fd_, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    set_congestion_control(fd_);
     if (load_.options.bare) {
         first_burst_ = target_segment_ = kMaxSegmentBytes;
         max_cmd_sn_ = cmd_sn_ + kMaxDepth;

@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "common/bytes.hpp"
+#include "tests/bench/light_socket.hpp"
 
 namespace {
 
@@ -71,6 +72,7 @@ class Echo {
         if (fd < 0) return;
         const int on = 1;
         ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+        bench::set_congestion_control(fd);
         peers_[fd] = {};
         watch(fd);
     }
