@@ -93,7 +93,8 @@ Result<std::vector<VmdkExtent>> parse_vmdk_descriptor(std::string_view text,
                                                       const std::string& name) {
     if (!text.starts_with(kVmdkDescriptorMagic) || text.size() > kMaxVmdkDescriptorBytes)
         return failure(ErrorKind::invalid, fmt::format("{} is no VMDK descriptor", name));
-    while (!text.empty() && text.back() == '\0') text.remove_suffix(1);  // padding to sectors
+    // Padding; behind it may be what an earlier, longer text has left (qemu-img leaves it).
+    text = text.substr(0, text.find('\0'));
     std::vector<VmdkExtent> extents;
     while (!text.empty()) {
         const std::size_t end = std::min(text.find_first_of("\r\n"), text.size());

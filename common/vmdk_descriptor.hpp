@@ -1,7 +1,8 @@
 // The text descriptor of a VMDK whose data lies in other files ("# Disk DescriptorFile"): which
 // files those are. Stricter than what VMware reads: a line that is neither a comment, nor
 // `name=value`, nor an extent refuses the whole, so that no other reader finds more files in it
-// than this one. (VMware, "Virtual Disk Format 5.0", "The Descriptor File".) Pure.
+// than this one. It ends at its first zero byte, as for those who convert it. (VMware, "Virtual
+// Disk Format 5.0", "The Descriptor File".) Pure.
 #pragma once
 
 #include <cstdint>

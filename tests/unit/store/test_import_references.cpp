@@ -342,6 +342,18 @@ TEST_CASE("a VMDK descriptor is read strictly") {
     CHECK_THAT(why(many), Contains("more than"));
 }
 
+TEST_CASE("what an earlier VMDK descriptor has left behind a shorter one is not read") {
+    // qemu-img writes a new CID over the old, without its leading zeros.
+    using namespace std::string_literals;
+    const auto extents = parse_vmdk_descriptor(
+        "# Disk DescriptorFile\nCID=63733\nRW 8 FLAT \"a\" 0\nddb.toolsVersion = \"21\"\n"s +
+            "\0\"\nRW 8 FLAT \"b\" 0\n\0\0"s,
+        "x.vmdk");
+    REQUIRE(extents);
+    REQUIRE(extents->size() == 1);
+    CHECK(extents->at(0).file == "a");
+}
+
 TEST_CASE("compressed images import as what is in them") {
     Folder made;
     const std::string expected = made.digest_of(made.base);
