@@ -17,6 +17,7 @@
 #include "common/file.hpp"
 #include "common/http/server.hpp"
 #include "common/json.hpp"
+#include "common/kept_file.hpp"
 #include "common/log.hpp"
 
 namespace goldlink {
@@ -25,6 +26,8 @@ namespace {
 constexpr std::size_t kMaxFileBytes = 256 << 20;
 constexpr std::chrono::milliseconds kAskStep{200};
 constexpr std::chrono::seconds kMaxWait{60};
+// While the file cannot be written it is tried again this often, and with every event.
+constexpr std::chrono::seconds kRetryEvery{2};
 
 struct Event {
     std::uint64_t seq = 0;
@@ -34,36 +37,45 @@ struct Event {
 struct Stored {
     std::deque<Event> events;
     std::uint64_t last_seq = 0;
-    std::size_t lines = 0;
+    bool clean = true;        // it ends with the mark {"closed": seq}, or is new
+    std::size_t mark_at = 0;  // where that mark begins
+    std::size_t good_lines = 0;
+    std::size_t bad_lines = 0;  // beside a last one that a killed writer tore
 };
 
-// A line that does not parse is the torn end of a killed writer: skipped. The file of a clean end
-// closes with {"closed": seq}.
 Stored parse_file(std::string_view content, std::size_t keep) {
     Stored stored;
-    bool clean = content.empty();
+    const char* const begin = content.data();
     while (!content.empty()) {
         const std::size_t end = content.find('\n');
         const std::string_view line = content.substr(0, end);
         content.remove_prefix(end == std::string_view::npos ? content.size() : end + 1);
-        ++stored.lines;
-        clean = false;
+        stored.clean = false;
         const auto parsed = json::parse_object(line);
-        if (!parsed || end == std::string_view::npos) continue;
+        if (!parsed || end == std::string_view::npos) {
+            if (!content.empty()) ++stored.bad_lines;
+            continue;
+        }
         if (const auto closed = json::int_field(*parsed, "closed", 0, INT64_MAX)) {
             stored.last_seq = std::max(stored.last_seq, static_cast<std::uint64_t>(*closed));
-            clean = true;
+            stored.clean = true;
+            stored.mark_at = static_cast<std::size_t>(line.data() - begin);
+            ++stored.good_lines;
             continue;
         }
         const auto seq = json::int_field(*parsed, "seq", 1, INT64_MAX);
+        ++(seq ? stored.good_lines : stored.bad_lines);
         if (!seq || static_cast<std::uint64_t>(*seq) <= stored.last_seq) continue;
         stored.last_seq = static_cast<std::uint64_t>(*seq);
         stored.events.push_back({stored.last_seq, std::string(line)});
         if (stored.events.size() > keep) stored.events.pop_front();
     }
-    if (!clean) stored.last_seq += EventLog::kCrashGap;
+    if (!stored.clean) stored.last_seq += EventLog::kCrashGap;
     return stored;
 }
+
+constexpr std::string_view kWithout =
+    "events that it alone holds are not shown any more, numbers go on after a gap";
 
 }  // namespace
 
@@ -90,14 +102,15 @@ struct EventLog::State {
     std::size_t unwritten_lines = 0;
     bool closed = false;
     bool ending = false;
+    std::string failing;  // why the file cannot be written; "": it can
 
     std::thread writer;
     std::size_t file_lines = 0;  // of the writer, as all below
     FileDescriptor file;
-    bool failing = false;
 
     void run_writer();
-    Result<> write_behind(const std::string& text, std::size_t lines);
+    void note(const Result<>& written);
+    Result<> write_behind(const std::string& text, std::size_t lines, bool whole);
     Result<> rewrite();
     std::string page_locked(std::uint64_t after) const;
 };
@@ -105,26 +118,40 @@ struct EventLog::State {
 void EventLog::State::run_writer() {
     std::unique_lock lock(mutex);
     for (;;) {
-        queued.wait(lock, [this] { return ending || !unwritten.empty(); });
-        if (unwritten.empty()) {  // ending
-            const std::string mark = fmt::format("{{\"closed\":{}}}\n", last_seq);
-            lock.unlock();
-            if (!failing && write_behind(mark, 0)) ::fsync(file.get());
+        const auto has_work = [this] { return ending || !unwritten.empty(); };
+        if (failing.empty())
+            queued.wait(lock, has_work);
+        else
+            queued.wait_for(lock, kRetryEvery, has_work);
+        const bool whole = !failing.empty();
+        const bool last = ending && unwritten.empty();
+        const std::string text =
+            last ? fmt::format("{{\"closed\":{}}}\n", last_seq) : std::exchange(unwritten, {});
+        const std::size_t lines = last ? 0 : std::exchange(unwritten_lines, 0);
+        lock.unlock();
+        if (last && whole) note(rewrite());
+        if (last) {
+            if (failing.empty() && write_behind(text, 0, false)) ::fsync(file.get());
             return;
         }
-        const std::string text = std::exchange(unwritten, {});
-        const std::size_t lines = std::exchange(unwritten_lines, 0);
-        lock.unlock();
-        const auto written = write_behind(text, lines);
-        if (!written && !failing)
-            log::error("events are kept in memory only: {}", written.error().message);
-        failing = !written;
+        note(write_behind(text, lines, whole));
         lock.lock();
     }
 }
 
-Result<> EventLog::State::write_behind(const std::string& text, std::size_t lines) {
-    if (file_lines + lines > 2 * keep || failing) return rewrite();
+void EventLog::State::note(const Result<>& written) {
+    const std::lock_guard lock(mutex);
+    if (!written && failing.empty())
+        log::error("events are kept in memory only, and written when that works again: {}",
+                   written.error().message);
+    if (written && !failing.empty())
+        log::info("{} is written again, with the last {} events", path.string(), events.size());
+    failing = written ? std::string() : written.error().message;
+}
+
+// `whole`: the file lacks something, so it is made anew from memory.
+Result<> EventLog::State::write_behind(const std::string& text, std::size_t lines, bool whole) {
+    if (file_lines + lines > 2 * keep || whole) return rewrite();
     std::string_view rest = text;
     while (!rest.empty()) {
         const ssize_t n = ::write(file.get(), rest.data(), rest.size());
@@ -156,21 +183,46 @@ Result<> EventLog::State::rewrite() {
 
 EventLog::EventLog(std::unique_ptr<State> state) : state_(std::move(state)) {}
 
-Result<std::unique_ptr<EventLog>> EventLog::open(const std::filesystem::path& file,
-                                                 std::size_t keep) {
+std::unique_ptr<EventLog> EventLog::open(const std::filesystem::path& file, std::size_t keep,
+                                         Problems* problems) {
     auto state = std::make_unique<State>();
     state->path = file;
     state->keep = keep;
-    auto content = read_file(file, kMaxFileBytes);
-    if (!content && content.error().kind != ErrorKind::not_found) return Failure(content.error());
+    Problems unheard;
+    Problems& told = problems == nullptr ? unheard : *problems;
+    const auto content = read_file(file, kMaxFileBytes);
     Stored stored = parse_file(content ? *content : std::string_view(), keep);
+    const bool missing = !content && content.error().kind == ErrorKind::not_found;
+    if (!content && !missing) {
+        set_aside(file, content.error().message, std::string(kWithout), told);
+    } else if (stored.bad_lines > 0 || (stored.good_lines == 0 && !stored.clean)) {
+        set_aside(file,
+                  stored.good_lines == 0
+                      ? std::string("it holds no events")
+                      : fmt::format("{} of its lines are no events", stored.bad_lines),
+                  std::string(kWithout), told);
+    }
     state->events = std::move(stored.events);
     state->last_seq = stored.last_seq;
-    // Written anew: without the torn line, and without the mark of a clean end.
-    GOLDLINK_TRY(state->rewrite());
+    // Written anew: without the torn line, and without the mark of a clean end. Where the disk is
+    // full the mark still has to go, or the next start would give this run's numbers again.
+    const auto written = state->rewrite();
+    state->note(written);
+    if (!written && stored.clean && content &&
+        ::truncate(file.c_str(), static_cast<off_t>(stored.mark_at)) != 0)
+        log::warn("{} cannot be shortened: {}", file.string(),
+                  system_failure("truncate").value().message);
     State* const raw = state.get();
     state->writer = std::thread([raw] { raw->run_writer(); });
     return std::unique_ptr<EventLog>(new EventLog(std::move(state)));
+}
+
+std::vector<Problem> EventLog::problems() const {
+    const std::lock_guard lock(state_->mutex);
+    if (state_->failing.empty()) return {};
+    return {{"storage", fmt::format("events are kept in memory only: {}", state_->failing),
+             "make room on that file system, or mend it; what is in memory is then written by "
+             "itself"}};
 }
 
 EventLog::~EventLog() {

@@ -1,7 +1,9 @@
 // EventLog: what happened in a daemon, numbered for ever, for whoever asks "what came after N".
 //
 // The last `keep` events are held in memory and, a line of JSON each, in a file. append() never
-// touches the disk (reactors call it); a thread of the log's own writes behind. After a clean end
+// touches the disk (reactors call it); a thread of the log's own writes behind. A file that cannot
+// be read is set aside (kept_file.hpp); while it cannot be written, as on a full disk, the log goes
+// on in memory and the file catches up later: nobody stops for it. After a clean end
 // numbers go on without a gap; after a kill or power loss, when events that someone has seen may be
 // missing from the file, they jump by kCrashGap: a number is never given twice. Threads: any.
 #pragma once
@@ -13,7 +15,9 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
+#include "common/problems.hpp"
 #include "common/result.hpp"
 
 namespace boost::json {
@@ -33,8 +37,8 @@ class EventLog {
     static constexpr std::size_t kMaxPage = 1'000;
     static constexpr std::uint64_t kCrashGap = 100'000;
 
-    static Result<std::unique_ptr<EventLog>> open(const std::filesystem::path& file,
-                                                  std::size_t keep = kKeep);
+    static std::unique_ptr<EventLog> open(const std::filesystem::path& file,
+                                          std::size_t keep = kKeep, Problems* problems = nullptr);
     ~EventLog();  // writes what is queued
     EventLog(const EventLog&) = delete;
     EventLog& operator=(const EventLog&) = delete;
@@ -53,6 +57,8 @@ class EventLog {
     void close();  // ends waiters; for a daemon that stops
 
     std::uint64_t last_seq() const;
+    // That the file cannot be written, while that is so; for Problems::add_source.
+    std::vector<Problem> problems() const;
 
   private:
     struct State;

@@ -40,21 +40,30 @@ std::array<std::uint8_t, kManifestHeaderBytes> Manifest::header() const {
     return header;
 }
 
-Bytes Manifest::chunk_bytes() const {
-    return {reinterpret_cast<const std::uint8_t*>(chunks.data()), chunks.size() * sizeof(Digest)};
-}
-
 Digest Manifest::digest() const {
     Hasher hasher;
     hasher.start();
     hasher.add(Bytes(header()));
-    hasher.add(chunk_bytes());
+    static constexpr std::array<std::uint8_t, ChunkList::kPartChunks * sizeof(Digest)> kZeros{};
+    for (std::size_t part = 0; part < chunks.part_count(); ++part) {
+        const Bytes bytes = chunks.part_bytes(part);
+        hasher.add(bytes.empty() ? Bytes(kZeros).first(chunks.chunks_in_part(part) * sizeof(Digest))
+                                 : bytes);
+    }
     return hasher.finish();
 }
 
+std::uint64_t Manifest::stored_chunks() const {
+    std::uint64_t count = 0;
+    for (std::size_t i = chunks.skip_zeros(0); i < chunks.size(); i = chunks.skip_zeros(i + 1))
+        if (!is_zero(chunks[i])) ++count;
+    return count;
+}
+
 std::vector<Digest> Manifest::distinct_chunks() const {
-    std::vector<Digest> distinct = chunks;
-    std::erase_if(distinct, [](const Digest& chunk) { return is_zero(chunk); });
+    std::vector<Digest> distinct;
+    for (std::size_t i = chunks.skip_zeros(0); i < chunks.size(); i = chunks.skip_zeros(i + 1))
+        if (!is_zero(chunks[i])) distinct.push_back(chunks[i]);
     std::sort(distinct.begin(), distinct.end());
     distinct.erase(std::unique(distinct.begin(), distinct.end()), distinct.end());
     return distinct;
@@ -66,7 +75,8 @@ Result<std::uint64_t> manifest_disk_bytes(Bytes header) {
         return failure(ErrorKind::corrupt, "does not begin as a manifest");
     if (load_le32(header.data() + 8) != kFormatVersion)
         return failure(ErrorKind::invalid,
-                       fmt::format("has format {}, this program reads {}",
+                       fmt::format("has format {}, this program reads {}: start the newer program "
+                                   "that wrote it",
                                    load_le32(header.data() + 8), kFormatVersion));
     const std::uint64_t size_bytes = load_le64(header.data() + 16);
     if (size_bytes > kMaxDiskBytes || load_le64(header.data() + 24) != chunk_count_of(size_bytes))

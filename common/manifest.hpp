@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "common/bytes.hpp"
+#include "common/chunk_list.hpp"
 #include "common/digest.hpp"
 #include "common/result.hpp"
 
@@ -29,14 +30,14 @@ inline constexpr std::size_t kManifestHeaderBytes = 64;
 
 struct Manifest {
     std::uint64_t size_bytes = 0;
-    std::vector<Digest> chunks;
+    ChunkList chunks;
 
     Digest digest() const;
     // Sorted, each once, without the chunk of zeros.
     std::vector<Digest> distinct_chunks() const;
-    // Its bytes: the header, then the digests as they lie in memory.
+    std::uint64_t stored_chunks() const;  // that are not zeros
+    // Its bytes are the header, then those of `chunks`.
     std::array<std::uint8_t, kManifestHeaderBytes> header() const;
-    Bytes chunk_bytes() const;
 };
 
 std::uint64_t chunk_count_of(std::uint64_t size_bytes);

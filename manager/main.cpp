@@ -7,6 +7,8 @@
 #include "common/signals.hpp"
 #include "manager/api/routes.hpp"
 #include "manager/api/web_files.hpp"
+#include "manager/health.hpp"
+#include "manager/live.hpp"
 #include "manager/reconcile/reconciler.hpp"
 
 namespace {
@@ -15,16 +17,19 @@ using namespace goldlink;
 
 constexpr unsigned kDatabaseConnections = 16;
 constexpr unsigned kHttpConnections = 512;
+constexpr unsigned kControlConnections = 8;
 
 struct Options {
     std::string state_dir = "/var/lib/goldlink/manager";
     std::string listen = "127.0.0.1:8080";
+    std::string control;
     std::string database_url;
     std::string target_control = "unix:/var/lib/goldlink/run/target.sock";
     std::string pxe_control;
     std::string web_dir;
     std::string admin_token_file;
     std::string wake_address;
+    bool adopt_registry = false;
     std::string log_level = "info";
 };
 
@@ -34,6 +39,8 @@ void declare(CLI::App& app, Options& options) {
         ->capture_default_str();
     app.add_option("--listen", options.listen, "Address of the REST API and the web console")
         ->capture_default_str();
+    app.add_option("--control", options.control,
+                   "Where it answers who supervises it, unix:/path (GET /live); none: nowhere");
     app.add_option("--database-url", options.database_url,
                    "PostgreSQL (13 or later), as a URL or a conninfo string")
         ->required();
@@ -48,6 +55,8 @@ void declare(CLI::App& app, Options& options) {
     app.add_option("--wake-address", options.wake_address,
                    "Where Wake-on-LAN packets go, A.B.C.D:PORT (default: every interface's "
                    "broadcast address, port 9)");
+    app.add_flag("--adopt-registry", options.adopt_registry,
+                 "Make this database the target's registry, though the target followed another");
     app.add_option("--log-level", options.log_level, "debug, info, warn or error")
         ->capture_default_str()
         ->check(CLI::IsMember({"debug", "info", "warn", "error"}));
@@ -67,11 +76,14 @@ int serve(const Options& options) {
     manager::Peer target("target", options.target_control);
     manager::Peer pxe("pxe", options.pxe_control);
     manager::TargetStatus target_status(target);
+    const bool has_pxe = !options.pxe_control.empty();
+    manager::Health health(pool, watch, target, target_status, has_pxe ? &pxe : nullptr);
     manager::Services services{pool,
                                watch,
                                target,
                                target_status,
-                               options.pxe_control.empty() ? nullptr : &pxe,
+                               health,
+                               has_pxe ? &pxe : nullptr,
                                options.web_dir,
                                options.wake_address};
 
@@ -81,11 +93,15 @@ int serve(const Options& options) {
     server_options.server_name = "goldlink-manager";
     http::Server server(manager::api::serve(manager::api::api_table(), services),
                         std::move(server_options));
-    manager::Reconciler reconciler(services);
+    http::Server control(manager::live_routes(services), {.max_connections = kControlConnections,
+                                                          .server_name = "goldlink-manager"});
+    manager::Reconciler reconciler(services, options.adopt_registry);
     watch.start();
     reconciler.start();
     int code = 0;
-    if (const auto listening = server.listen(options.listen); !listening) {
+    auto listening = server.listen(options.listen);
+    if (listening && !options.control.empty()) listening = control.listen(options.control);
+    if (!listening) {
         log::error("{}", listening.error().message);
         code = 1;
     } else {
@@ -99,6 +115,7 @@ int serve(const Options& options) {
         log::info("stopping (signal {})", signal);
     }
     watch.stop();
+    control.stop();
     server.stop();
     reconciler.join();
     return code;

@@ -20,6 +20,11 @@ PeerError from_problem(const std::string& name, const http::ClientResponse& resp
 }
 
 PeerResult<std::string> send(const Peer& peer, const http::ClientRequest& request) {
+    if (!peer.may_call())
+        return tl::unexpected(PeerError{0, "",
+                                        fmt::format("the {} is not called: this manager does not "
+                                                    "lead any more",
+                                                    peer.name())});
     http::Client client(peer.address());
     auto response = client.send(request);
     if (!response)
@@ -33,8 +38,8 @@ PeerResult<std::string> send(const Peer& peer, const http::ClientRequest& reques
 
 }  // namespace
 
-Peer::Peer(std::string name, std::string address)
-    : name_(std::move(name)), address_(std::move(address)) {}
+Peer::Peer(std::string name, std::string address, std::function<bool()> may_call)
+    : name_(std::move(name)), address_(std::move(address)), may_call_(std::move(may_call)) {}
 
 PeerResult<std::string> Peer::call(std::string_view method, std::string_view path,
                                    const std::string& body,
@@ -47,27 +52,26 @@ PeerResult<std::string> Peer::call(std::string_view method, std::string_view pat
     return send(*this, request);
 }
 
-PeerResult<std::string> Peer::put_stream(std::string_view path, std::uint64_t length_bytes,
-                                         Source source) const {
+PeerResult<std::string> Peer::put_stream(std::string_view path, http::BodySource& source) const {
     http::ClientRequest request;
     request.method = "PUT";
     request.target = path;
     request.content_type = "application/octet-stream";
-    request.body_source = std::move(source);
-    request.body_length = length_bytes;
+    request.body_source = &source;
     return send(*this, request);
 }
 
 PeerResult<void> Peer::get_stream(std::string_view path, std::uint64_t offset_bytes,
-                                  std::function<bool(std::string_view)> sink) const {
+                                  http::BodyWriter& sink) const {
     http::ClientRequest request;
     request.target = path;
     if (offset_bytes > 0)
         request.headers.emplace_back("Range", fmt::format("bytes={}-", offset_bytes));
-    request.on_data = std::move(sink);
+    request.body_to = &sink;
     auto answer = send(*this, request);
-    if (!answer) return tl::unexpected(std::move(answer).error());
-    return {};
+    if (answer) return {};
+    sink.break_off();
+    return tl::unexpected(std::move(answer).error());
 }
 
 }  // namespace goldlink::manager

@@ -4,11 +4,11 @@
 
 #include <chrono>
 #include <cstdint>
-#include <functional>
 #include <string>
 #include <string_view>
 #include <tl/expected.hpp>
 
+#include "common/http/body.hpp"
 #include "common/result.hpp"
 
 namespace goldlink::manager {
@@ -26,28 +26,29 @@ using PeerResult = tl::expected<T, PeerError>;
 class Peer {
   public:
     // name: "target", for messages. address: "unix:/path", "host:port".
-    Peer(std::string name, std::string address);
+    // may_call: asked before each call; false refuses it.
+    Peer(std::string name, std::string address, std::function<bool()> may_call = {});
 
     const std::string& name() const { return name_; }
     const std::string& address() const { return address_; }
+    bool may_call() const { return !may_call_ || may_call_(); }
 
     // The body of a 2xx answer. `body` empty: no request body.
     PeerResult<std::string> call(std::string_view method, std::string_view path,
                                  const std::string& body = "",
                                  std::chrono::milliseconds timeout = std::chrono::seconds(5)) const;
 
-    // Streams `length_bytes` from `source` as the body of a PUT.
-    using Source = std::function<Result<std::size_t>(char* buffer, std::size_t size)>;
-    PeerResult<std::string> put_stream(std::string_view path, std::uint64_t length_bytes,
-                                       Source source) const;
+    // Streams `source` as the body of a PUT.
+    PeerResult<std::string> put_stream(std::string_view path, http::BodySource& source) const;
 
-    // The body of a GET from a byte on, as it comes; `sink` returns false to end it early.
+    // The body of a GET from a byte on, as it comes; broken off where it ends early.
     PeerResult<void> get_stream(std::string_view path, std::uint64_t offset_bytes,
-                                std::function<bool(std::string_view bytes)> sink) const;
+                                http::BodyWriter& sink) const;
 
   private:
     const std::string name_;
     const std::string address_;
+    const std::function<bool()> may_call_;
 };
 
 }  // namespace goldlink::manager

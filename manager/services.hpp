@@ -11,14 +11,17 @@
 
 namespace goldlink::manager {
 
+class Health;
+
 struct Services {
     db::Pool& pool;
     Watch& watch;
-    Peer& target;
+    const Peer& target;
     TargetStatus& target_status;
-    Peer* pxe = nullptr;       // none: this manager has no pxe
-    std::string web_dir;       // "" serves no console
-    std::string wake_address;  // "" broadcasts on every interface, else "A.B.C.D:PORT"
+    Health& health;
+    const Peer* pxe = nullptr;  // none: this manager has no pxe
+    std::string web_dir;        // "" serves no console
+    std::string wake_address;   // "" broadcasts on every interface, else "A.B.C.D:PORT"
 };
 
 }  // namespace goldlink::manager

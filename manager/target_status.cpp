@@ -20,11 +20,13 @@ std::vector<std::string> portals_of(const std::string& status) {
 
 PeerResult<std::string> TargetStatus::get() {
     const auto entered = std::chrono::steady_clock::now();
-    const std::lock_guard lock(mutex_);
+    const std::lock_guard asking(asking_);
     // A failure is shared by those who waited for it, and by nobody after: it may be over.
     constexpr std::chrono::milliseconds kGoodFor{1000};
     if (answer_ && (*answer_ ? entered - asked_ < kGoodFor : asked_ >= entered)) return *answer_;
-    answer_ = target_.call("GET", "/status", "", std::chrono::seconds(3));
+    auto answer = target_.call("GET", "/status", "", std::chrono::seconds(3));
+    const std::lock_guard lock(mutex_);
+    answer_ = std::move(answer);
     asked_ = std::chrono::steady_clock::now();
     if (*answer_)
         if (auto portals = portals_of(**answer_); !portals.empty()) portals_ = std::move(portals);
@@ -38,7 +40,11 @@ std::optional<std::string> TargetStatus::portal(const std::string& local) {
     const bool fresh = answer_ && *answer_ && std::chrono::steady_clock::now() - asked_ < kFresh;
     lock.unlock();
     if (!fresh) get();
-    lock.lock();
+    return known_portal(local);
+}
+
+std::optional<std::string> TargetStatus::known_portal(const std::string& local) {
+    const std::lock_guard lock(mutex_);
     return reachable_portal(portals_, local);
 }
 

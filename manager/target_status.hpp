@@ -27,9 +27,12 @@ class TargetStatus {
     // `local`, the address the caller itself was reached at. nullopt: the target never answered
     // yet.
     std::optional<std::string> portal(const std::string& local);
+    // The same from what it said last, without asking.
+    std::optional<std::string> known_portal(const std::string& local);
 
   private:
     const Peer& target_;
+    std::mutex asking_;  // held while it is asked; taken before mutex_
     std::mutex mutex_;
     std::optional<PeerResult<std::string>> answer_;
     std::chrono::steady_clock::time_point asked_{};

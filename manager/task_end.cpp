@@ -51,6 +51,17 @@ Result<> end_task_with_version(db::Connection& c, const db::Task& task, const Ma
         result["live"] = made.live;
         if (made.live) message = "saved while its client ran: as after a power cut at that moment";
     }
+    if (made.salvage.is_object()) {
+        const json::object& salvage = made.salvage.as_object();
+        GOLDLINK_TRY_ASSIGN(const auto lost, json::int_field(salvage, "lost_bytes", 0, INT64_MAX));
+        GOLDLINK_TRY_ASSIGN(const auto doubtful,
+                            json::int_field(salvage, "doubtful_bytes", 0, INT64_MAX));
+        message = fmt::format(
+            "{} bytes are lost and read as zeros, {} may be older than the last "
+            "that was written",
+            lost, doubtful);
+        result["salvage"] = made.salvage;
+    }
     GOLDLINK_TRY_ASSIGN(const bool ended, db::end_task(c, task.id, "done", message, std::nullopt,
                                                        json::serialize(result)));
     if (!ended) return {};

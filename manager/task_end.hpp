@@ -2,6 +2,8 @@
 // transaction. Run on a lent connection inside a transaction.
 #pragma once
 
+#include <boost/json/value.hpp>
+
 #include "manager/db/connection.hpp"
 #include "manager/db/rows.hpp"
 
@@ -13,6 +15,7 @@ struct MadeVersion {
     std::int64_t size_bytes = 0, stored_bytes = 0;
     std::optional<std::string> base;  // of a link's disk: the version it ran on
     bool live = false;                // and its client was running
+    boost::json::value salvage = {};  // what of a damaged disk is not in it
 };
 
 // state: failed or cancelled. A version that was to come is marked failed with the error;

@@ -16,6 +16,8 @@ namespace {
 
 constexpr std::array<std::string_view, 4> kTopics{"registry", "links", "tasks", "events"};
 
+constexpr std::chrono::seconds kPingEvery{5};
+
 std::size_t index_of(Topic topic) { return static_cast<std::size_t>(topic); }
 
 }  // namespace
@@ -104,14 +106,15 @@ void Watch::run() {
 }
 
 Result<> Watch::listen() {
-    GOLDLINK_TRY_ASSIGN(db::Connection connection, db::Connection::open(pool_.url()));
+    GOLDLINK_TRY_ASSIGN(db::Connection connection, pool_.connect());
     GOLDLINK_TRY(db::migrate(connection, embedded_migrations()));
     GOLDLINK_TRY(ensure_admin_token(connection));
     GOLDLINK_TRY(connection.query("LISTEN goldlink"));
     set_problem(std::nullopt);
+    connection.set_limits({kPingEvery, kPingEvery});
     while (!stopping_) {
         GOLDLINK_TRY_ASSIGN(const auto payloads,
-                            connection.wait_notifications(std::chrono::seconds(10), wake_.get()));
+                            connection.wait_notifications(kPingEvery, wake_.get()));
         for (const std::string& payload : payloads)
             for (std::size_t i = 0; i < kTopics.size(); ++i)
                 if (payload == kTopics[i]) touch(static_cast<Topic>(i));

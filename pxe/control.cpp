@@ -1,5 +1,8 @@
 #include "pxe/control.hpp"
 
+#include <fmt/format.h>
+
+#include "common/http/live.hpp"
 #include "common/json.hpp"
 #include "common/log.hpp"
 
@@ -8,6 +11,7 @@ namespace goldlink::pxe {
 namespace {
 
 constexpr std::size_t kMaxTableBody = 32 << 20;
+constexpr std::chrono::seconds kLiveLimit{3};
 
 http::Response put_table(const ControlState& state, const http::Request& request) {
     const auto before = state.tables.table();
@@ -60,7 +64,20 @@ http::Response status(const ControlState& state) {
         {"boot_files",
          json::object{{"folder", state.files.folder().string()}, {"files", std::move(boot_files)}}},
         {"last_event", state.events.last_seq()},
+        {"problems", problems_json(state.problems.list())},
         {"uptime_seconds", static_cast<std::int64_t>(up.count())}});
+    return response;
+}
+
+// For who supervises this process: it answers while the threads that serve machines turn.
+http::Response live(const ControlState& state) {
+    const std::string stuck = state.stuck(kLiveLimit);
+    if (!stuck.empty())
+        return http::problem(
+            503, http::kNotLive, "A thread of this server stands still",
+            fmt::format("the {} thread did not answer within {} s", stuck, kLiveLimit.count()));
+    http::Response response;
+    response.body = "{}";
     return response;
 }
 
@@ -83,6 +100,7 @@ std::vector<http::Route> control_routes(const ControlState& state) {
                           return serve_events(events, request);
                       }});
     routes.push_back({"GET", "/status", [state](http::Request&) { return status(state); }});
+    routes.push_back({"GET", "/live", [state](http::Request&) { return live(state); }});
     routes.push_back({"GET", "/metrics", [state](http::Request&) { return metrics(state); }});
     return routes;
 }

@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -20,6 +21,9 @@ namespace goldlink::pxe {
 struct ControlState {
     TableStore& tables;
     EventLog& events;
+    const Problems& problems;
+    // Which of the service threads does not turn within `limit`; "": all do.
+    std::function<std::string(std::chrono::milliseconds limit)> stuck;
     const Boots& boots;
     const BootFiles& files;
     const Metrics& metrics;

@@ -68,18 +68,22 @@ void warn_of_missing_files(const BootFiles& files) {
 }  // namespace
 
 struct Daemon::Parts {
-    Parts(const Options& options, std::unique_ptr<TableStore> held, std::unique_ptr<EventLog> log)
-        : tables(std::move(held)),
-          event_log(std::move(log)),
+    Parts(const Options& options, const std::filesystem::path& state_dir)
+        : tables(TableStore::open(state_dir / "table.json", problems)),
+          event_log(EventLog::open(state_dir / "events.jsonl", EventLog::kKeep, &problems)),
           events(*event_log),
           files(options.boot_files),
           target(options.target_control),
-          scripts(state(), target) {}
+          scripts(state(), target) {
+        problems.add_source([this] { return event_log->problems(); });
+    }
 
     BootState state() { return {*tables, boots, events, metrics}; }
     void nbp_sent(Ipv4 address, const std::string& file, std::uint64_t bytes);
+    std::string stuck(std::chrono::milliseconds limit);
 
     // In the order they are made; the services, which use the rest, go first at the end.
+    Problems problems;
     std::unique_ptr<TableStore> tables;
     std::unique_ptr<EventLog> event_log;
     BootEvents events;
@@ -116,13 +120,17 @@ void Daemon::Parts::nbp_sent(Ipv4 address, const std::string& file, std::uint64_
         log::info("{} was sent to {} ({})", file, mac->to_string(), address.to_string());
 }
 
+std::string Daemon::Parts::stuck(std::chrono::milliseconds limit) {
+    if (dhcp && !dhcp->turns(limit)) return "DHCP";
+    if (tftp && !tftp->turns(limit)) return "TFTP";
+    return {};
+}
+
 Result<std::unique_ptr<Daemon>> Daemon::start(const Options& options) {
     GOLDLINK_TRY_ASSIGN(const auto interfaces, dhcp_interfaces(options));
     const std::filesystem::path state_dir = options.state_dir;
     GOLDLINK_TRY(make_directories(state_dir));
-    GOLDLINK_TRY_ASSIGN(auto tables, TableStore::open(state_dir / "table.json"));
-    GOLDLINK_TRY_ASSIGN(auto event_log, EventLog::open(state_dir / "events.jsonl"));
-    auto parts = std::make_unique<Parts>(options, std::move(tables), std::move(event_log));
+    auto parts = std::make_unique<Parts>(options, state_dir);
     Parts* const p = parts.get();
     warn_of_missing_files(p->files);
     const auto on_file = [p](Ipv4 address, const std::string& file, std::uint64_t bytes) {
@@ -142,6 +150,7 @@ Result<std::unique_ptr<Daemon>> Daemon::start(const Options& options) {
         dhcp.http_port = p->boot_http->port();
         GOLDLINK_TRY_ASSIGN(dhcp.pool, lease_pool(options));
         dhcp.lease_file = state_dir / "leases.json";
+        dhcp.problems = &p->problems;
         GOLDLINK_TRY_ASSIGN(p->dhcp, DhcpServer::start(std::move(dhcp), p->state(), p->files));
     }
     if (options.tftp) {
@@ -151,6 +160,8 @@ Result<std::unique_ptr<Daemon>> Daemon::start(const Options& options) {
 
     const ControlState control{*p->tables,
                                *p->event_log,
+                               p->problems,
+                               [p](std::chrono::milliseconds limit) { return p->stuck(limit); },
                                p->boots,
                                p->files,
                                p->metrics,

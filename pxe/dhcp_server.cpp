@@ -12,6 +12,7 @@
 #include "common/log.hpp"
 #include "pxe/decide.hpp"
 #include "pxe/lease_store.hpp"
+#include "pxe/loop_check.hpp"
 #include "pxe/rate_limit.hpp"
 #include "pxe/solicitations.hpp"
 #include "pxe/udp.hpp"
@@ -42,6 +43,7 @@ struct DhcpServer::State {
     std::vector<Socket> sockets;
     std::vector<FileDescriptor> solicitations;
     FileDescriptor stop;
+    LoopCheck check;
     RateLimit log_limit{2, 20};
     std::thread thread;
 
@@ -66,6 +68,7 @@ void DhcpServer::State::run() {
     std::vector<pollfd> watched;
     for (const Socket& socket : sockets) watched.push_back({socket.fd.get(), POLLIN, 0});
     for (const FileDescriptor& fd : solicitations) watched.push_back({fd.get(), POLLIN, 0});
+    watched.push_back({check.descriptor(), POLLIN, 0});
     watched.push_back({stop.get(), POLLIN, 0});
     const auto is_booting = [this](const Mac& mac) {
         return boot.boots.is_booting(mac, Clock::now());
@@ -73,6 +76,7 @@ void DhcpServer::State::run() {
     for (;;) {
         if (::poll(watched.data(), watched.size(), -1) < 0) continue;  // EINTR
         if (watched.back().revents != 0) return;
+        if (watched[watched.size() - 2].revents != 0) check.answer();
         for (std::size_t i = 0; i < sockets.size(); ++i)
             if (watched[i].revents != 0) receive(sockets[i]);
         for (std::size_t i = 0; i < solicitations.size(); ++i)
@@ -189,10 +193,9 @@ void DhcpServer::State::record(const Packet& request, const Decision& decision,
 Result<std::unique_ptr<DhcpServer>> DhcpServer::start(DhcpOptions options, BootState shared,
                                                       const BootFiles& files) {
     auto state = std::make_unique<State>(std::move(options), shared, files);
-    if (state->options.pool) {
-        GOLDLINK_TRY_ASSIGN(const auto leases, load_leases(state->options.lease_file));
-        state->options.pool->restore(leases);
-    }
+    if (state->options.pool)
+        state->options.pool->restore(
+            load_leases(state->options.lease_file, *state->options.problems));
     for (const std::string& name : state->options.interfaces) {
         GOLDLINK_TRY(find_interface(name));
         for (const std::uint16_t port : {kServerPort, kBootServerPort}) {
@@ -208,12 +211,15 @@ Result<std::unique_ptr<DhcpServer>> DhcpServer::start(DhcpOptions options, BootS
     }
     state->stop = FileDescriptor(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     if (!state->stop) return system_failure("cannot set up the DHCP thread");
+    GOLDLINK_TRY(LoopCheck::make(state->check));
     State* const raw = state.get();
     state->thread = std::thread([raw] { raw->run(); });
     return std::unique_ptr<DhcpServer>(new DhcpServer(std::move(state)));
 }
 
 DhcpServer::DhcpServer(std::unique_ptr<State> state) : state_(std::move(state)) {}
+
+bool DhcpServer::turns(std::chrono::milliseconds limit) { return state_->check.turns(limit); }
 
 DhcpServer::~DhcpServer() {
     const std::uint64_t one = 1;

@@ -3,12 +3,14 @@
 // site's server.
 #pragma once
 
+#include <chrono>
 #include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "common/problems.hpp"
 #include "common/result.hpp"
 #include "pxe/boot_files.hpp"
 #include "pxe/leases.hpp"
@@ -21,6 +23,7 @@ struct DhcpOptions {
     std::uint16_t http_port = 0;
     std::optional<LeasePool> pool;  // then `lease_file` holds what it gave out
     std::filesystem::path lease_file;
+    Problems* problems = nullptr;  // not null; told of a lease file that is damaged
 };
 
 class DhcpServer {
@@ -29,6 +32,8 @@ class DhcpServer {
     static Result<std::unique_ptr<DhcpServer>> start(DhcpOptions options, BootState state,
                                                      const BootFiles& files);
     ~DhcpServer();  // ends its thread
+    // Whether its thread still takes packets. Threads: any.
+    bool turns(std::chrono::milliseconds limit);
 
   private:
     struct State;

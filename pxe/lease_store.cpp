@@ -4,6 +4,7 @@
 
 #include "common/file.hpp"
 #include "common/json.hpp"
+#include "common/kept_file.hpp"
 
 namespace goldlink::pxe {
 
@@ -26,17 +27,22 @@ Result<Lease> lease_from(const json::value& item) {
 
 }  // namespace
 
-Result<std::vector<Lease>> load_leases(const std::filesystem::path& file) {
-    const auto text = read_file(file, kMaxBytes);
-    if (!text && text.error().kind == ErrorKind::not_found) return std::vector<Lease>();
-    if (!text) return Failure(text.error());
-    GOLDLINK_TRY_ASSIGN(const auto o, json::parse_object(*text));
-    GOLDLINK_TRY_ASSIGN(const auto items, json::array_field(o, "leases", kMaxPoolAddresses));
+std::vector<Lease> load_leases(const std::filesystem::path& file, Problems& problems) {
     std::vector<Lease> leases;
-    for (const json::value& item : items) {
-        GOLDLINK_TRY_ASSIGN(Lease lease, lease_from(item));
-        leases.push_back(lease);
-    }
+    const auto take = [&leases](const std::string& text) -> Result<> {
+        GOLDLINK_TRY_ASSIGN(const auto o, json::parse_object(text));
+        GOLDLINK_TRY_ASSIGN(const auto items, json::array_field(o, "leases", kMaxPoolAddresses));
+        std::vector<Lease> found;
+        for (const json::value& item : items) {
+            GOLDLINK_TRY_ASSIGN(Lease lease, lease_from(item));
+            found.push_back(lease);
+        }
+        leases = std::move(found);
+        return {};
+    };
+    load_or_set_aside(
+        {file, kMaxBytes, "which machine has which address is learned anew as they ask"}, take,
+        problems);
     return leases;
 }
 

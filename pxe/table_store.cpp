@@ -7,7 +7,7 @@
 #include "common/file.hpp"
 #include "common/hex.hpp"
 #include "common/json.hpp"
-#include "common/log.hpp"
+#include "common/kept_file.hpp"
 #include "pxe/script.hpp"
 
 namespace goldlink::pxe {
@@ -122,26 +122,17 @@ std::string table_to_json(const BootTable& table) {
         {"clients", std::move(clients)}});
 }
 
-Result<std::unique_ptr<TableStore>> TableStore::open(std::filesystem::path file) {
+std::unique_ptr<TableStore> TableStore::open(std::filesystem::path file, Problems& problems) {
     std::unique_ptr<TableStore> store(new TableStore(std::move(file)));
-    const auto text = read_file(store->file_, kMaxTableBytes);
-    if (!text && text.error().kind == ErrorKind::not_found) return store;
-    if (!text) return Failure(text.error());
-    auto table = table_from_json(*text);
-    if (table) {
-        store->table_ = std::make_shared<const BootTable>(std::move(*table));
-        return store;
-    }
-    const std::filesystem::path aside = store->file_.string() + ".bad";
-    log::error(
-        "the boot table {} cannot be read ({}); it is kept as {} and every machine is unknown "
-        "until the manager pushes the table again",
-        store->file_.string(), table.error().message, aside.string());
-    std::error_code error;
-    std::filesystem::rename(store->file_, aside, error);
-    if (error)
-        return system_failure(fmt::format("cannot rename {}", store->file_.string()),
-                              error.value());
+    load_or_set_aside(
+        {store->file_, kMaxTableBytes,
+         "every machine is unknown until the manager pushes the boot table again"},
+        [&store](const std::string& text) -> Result<> {
+            GOLDLINK_TRY_ASSIGN(BootTable table, table_from_json(text));
+            store->table_ = std::make_shared<const BootTable>(std::move(table));
+            return {};
+        },
+        problems);
     return store;
 }
 

@@ -8,6 +8,7 @@
 #include <string>
 #include <string_view>
 
+#include "common/problems.hpp"
 #include "common/result.hpp"
 #include "pxe/table.hpp"
 
@@ -15,9 +16,9 @@ namespace goldlink::pxe {
 
 class TableStore {
   public:
-    // Reads `file` when it is there. A file that cannot be understood is set aside, with an error
-    // in the log, and the table begins empty: the manager pushes it again.
-    static Result<std::unique_ptr<TableStore>> open(std::filesystem::path file);
+    // Reads `file` when it is there. A file that cannot be understood is set aside, and the table
+    // begins empty: the manager pushes it again.
+    static std::unique_ptr<TableStore> open(std::filesystem::path file, Problems& problems);
 
     std::shared_ptr<const BootTable> table() const;
     // The body of PUT /table. Errors: invalid, naming the field; conflict for an older revision

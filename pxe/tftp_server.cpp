@@ -17,6 +17,7 @@
 #include <unordered_map>
 
 #include "common/log.hpp"
+#include "pxe/loop_check.hpp"
 #include "pxe/rate_limit.hpp"
 #include "pxe/tftp_transfer.hpp"
 
@@ -52,6 +53,7 @@ struct TftpServer::State {
     const NbpSent on_sent;
     std::vector<std::string> interfaces;
     FileDescriptor listener, poll, stop;
+    LoopCheck check;
     std::uint16_t port = 0;
     std::unordered_map<int, std::unique_ptr<Running>> running;
     std::map<Endpoint, int> by_peer;
@@ -278,6 +280,8 @@ void TftpServer::State::run() {
             if (fd == stop.get()) return;
             if (fd == listener.get())
                 accept_requests();
+            else if (fd == check.descriptor())
+                check.answer();
             else if (const auto at = running.find(fd); at != running.end())
                 packets_of(*at->second);
         }
@@ -303,7 +307,8 @@ Result<std::unique_ptr<TftpServer>> TftpServer::start(const TftpOptions& options
     state->poll = FileDescriptor(::epoll_create1(EPOLL_CLOEXEC));
     state->stop = FileDescriptor(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     if (!state->poll || !state->stop) return system_failure("cannot set up the TFTP event loop");
-    for (const int fd : {state->listener.get(), state->stop.get()}) {
+    GOLDLINK_TRY(LoopCheck::make(state->check));
+    for (const int fd : {state->listener.get(), state->stop.get(), state->check.descriptor()}) {
         epoll_event event{};
         event.events = EPOLLIN;
         event.data.fd = fd;
@@ -325,5 +330,7 @@ TftpServer::~TftpServer() {
 }
 
 std::uint16_t TftpServer::port() const { return state_->port; }
+
+bool TftpServer::turns(std::chrono::milliseconds limit) { return state_->check.turns(limit); }
 
 }  // namespace goldlink::pxe

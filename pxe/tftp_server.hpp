@@ -4,6 +4,7 @@
 // come back.
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <string>
@@ -37,6 +38,8 @@ class TftpServer {
                                                      NbpSent on_sent);
     ~TftpServer();  // ends its thread; transfers under way are dropped
     std::uint16_t port() const;
+    // Whether its thread still takes packets. Threads: any.
+    bool turns(std::chrono::milliseconds limit);
 
   private:
     struct State;

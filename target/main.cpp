@@ -7,17 +7,25 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <functional>
 #include <optional>
 
 #include "common/file.hpp"
 #include "common/http/server.hpp"
+#include "common/kept_file.hpp"
 #include "common/log.hpp"
 #include "common/signals.hpp"
 #include "target/control/control_context.hpp"
+#include "target/control/identity.hpp"
 #include "target/control/store_health.hpp"
+#include "target/control/store_opening.hpp"
 #include "target/reactor/io_ring.hpp"
 #include "target/reactor/reactor.hpp"
 #include "target/store/resident_chunks.hpp"
+#include "target/store/space_account.hpp"
+#include "target/store/standby_store.hpp"
+#include "target/store/store_folder.hpp"
+#include "target/store/store_rebuild.hpp"
 
 namespace goldlink {
 namespace {
@@ -40,7 +48,9 @@ struct Options {
     unsigned stall_seconds = 30;
     unsigned stop_grace_seconds = 1;
     unsigned boot_trace_seconds = 180;
+    double trash_days = 7;
     std::string log_level = "info";
+    bool rebuild_store = false, drop_unnamed = false, rebuild_anyway = false;
 };
 
 std::vector<int> usable_cores() {
@@ -73,6 +83,18 @@ Result<> check_control_address(const std::string& address) {
             "--control {} would let anyone on the network control this target; use unix:/path, or "
             "a loopback address",
             address));
+}
+
+// A folder of files that come and go: without it the target serves all the same.
+void open_or_say(const std::filesystem::path& folder, std::string_view what,
+                 const std::function<Result<>()>& open, Problems& problems) {
+    const std::string without = fmt::format("{} do not work", what);
+    if (!folder_or_set_aside(folder, without, problems)) return;
+    const auto opened = open();
+    if (opened) return;
+    log::error("{}: {}", without, opened.error().message);
+    problems.add({"state", fmt::format("{}: {}", without, opened.error().message),
+                  fmt::format("mend {}, and start this server again", folder.string())});
 }
 
 class Reactors {
@@ -108,66 +130,94 @@ Result<> serve(const Options& options) {
     GOLDLINK_TRY(make_directories(state_dir));
     ::chmod(state_dir.c_str(), 0750);
 
-    GOLDLINK_TRY_ASSIGN(const auto store,
-                        store::ImageStore::open(state_dir / "store", options.locked_memory_bytes));
-    GOLDLINK_TRY_ASSIGN(const auto events, EventLog::open(state_dir / "events.jsonl"));
+    // The store's own lock is not held while the store cannot be used.
+    GOLDLINK_TRY_ASSIGN(const auto lock, store::lock_folder(state_dir, "the state folder"));
+    GOLDLINK_TRY_ASSIGN(const auto identity, control::Identity::open(state_dir));
+    for (const char* const folder : {"store", "overlays"})
+        GOLDLINK_TRY(make_directories(state_dir / folder));
+    store::SpaceAccount space(options.reserve_bytes);
+    for (const char* const folder : {"", "store", "overlays"})
+        space.keep_free_at(state_dir / folder);
+    store::StandbyStore store(state_dir / "store", options.locked_memory_bytes, space, [&] {
+        return identity->check(state_dir / "store", control::FolderKind::store);
+    });
+    if (!store.try_open()) log::error("no image is served, all else is: {}", store.problem());
+    Problems problems;
+    const auto events = EventLog::open(state_dir / "events.jsonl", EventLog::kKeep, &problems);
+    problems.add_source([&events] { return events->problems(); });
     // Before the reactors, whose timers end what is recorded.
-    control::BootTraces traces(state_dir / "boot-traces", *store,
+    control::BootTraces traces(state_dir / "boot-traces", store,
                                std::chrono::seconds(options.boot_trace_seconds));
-    GOLDLINK_TRY(traces.load());
-    control::Pins pins(state_dir / "pins.json", *store, traces);
-    GOLDLINK_TRY(pins.load());
+    traces.load(problems);
+    control::Pins pins(state_dir / "pins.json", store, traces);
+    pins.load(problems);
     const Reactors reactors(options.reactors);
 
     control::OverlaySettings overlays;
     overlays.root = state_dir / "overlays";
+    overlays.identity = identity.get();
     overlays.reserve_bytes = options.reserve_bytes;
+    overlays.keep_trash =
+        std::chrono::seconds(static_cast<std::int64_t>(options.trash_days * 86'400));
     if (!options.ram_dir.empty() && options.ram_budget_bytes > 0) {
         overlays.ram_root = options.ram_dir;
         overlays.ram_budget_bytes = options.ram_budget_bytes;
     }
-    control::LinkTable links(state_dir, overlays, *store, *events, reactors.pointers(), traces);
-    control::UploadSpool uploads(state_dir / "uploads", options.reserve_bytes);
-    GOLDLINK_TRY(uploads.open());
+    control::LinkTable links(state_dir, overlays, store, *events, reactors.pointers(), traces);
+    control::RegistryBinding registry(state_dir, identity->id());
+    GOLDLINK_TRY(registry.load());
+    control::UploadSpool uploads(state_dir / "uploads", space);
+    open_or_say(
+        state_dir / "uploads", "uploads", [&] { return uploads.open(); }, problems);
     control::ExportFiles exports(state_dir / "exports");
-    GOLDLINK_TRY(exports.open());
+    open_or_say(
+        state_dir / "exports", "exports", [&] { return exports.open(); }, problems);
     const control::ServerPaths server_paths(
         {options.import_folders.begin(), options.import_folders.end()});
-    control::Transfers transfers(*store);
+    control::Arrivals arrivals(store);
+    control::Transfers transfers(store);
     std::optional<control::GarbageCollector> garbage;
     control::TaskQueue tasks(
         state_dir / "tasks.json",
         [&](const control::TaskRequest& request, store::Progress& progress) {
             if (request.kind == "gc") return control::run_gc(request, progress, *garbage);
-            return control::run_task(request, progress, links, *store,
-                                     {uploads, exports, server_paths}, traces);
+            return control::run_task(request, progress, links, store,
+                                     {uploads, exports, server_paths, arrivals}, traces);
         },
-        *events, 2, [&store] { return store->made_count(); });
-    garbage.emplace(*store, links, tasks, uploads, exports);
-    GOLDLINK_TRY(tasks.load());
+        *events, 2, [&store] { return store.made_count(); });
+    garbage.emplace(store, links, tasks, uploads, exports);
+    tasks.set_why_not([&store] { return store.problem(); });
+    tasks.load(problems);
     GOLDLINK_TRY(links.load());  // from here on everything ends by the steps at the bottom
 
     control::StoreHealth::Options verification;
     verification.verify_every = std::chrono::milliseconds(
         static_cast<std::int64_t>(options.verify_every_days * 86'400'000));
     verification.verify_bytes_per_second = options.verify_bytes_per_second;
-    control::StoreHealth health(*store, links, *events, verification);
+    control::StoreHealth health(store, links, *events, verification);
+    control::StoreOpening opening(store, links, tasks);
     iscsi::PortalSet portals(reactors.pointers(), links, options.portal);
     Result<> listening;
     for (const std::string& address : options.portals)
         if (listening) listening = portals.listen(address);
 
+    control::ServingProblems serving(links);
+    problems.add_source([&serving] { return serving.list(); });
     control::ControlContext context{links,
-                                    *store,
+                                    store,
                                     tasks,
                                     uploads,
                                     exports,
                                     server_paths,
+                                    arrivals,
                                     transfers,
                                     *garbage,
                                     *events,
+                                    problems,
+                                    serving,
                                     traces,
                                     pins,
+                                    registry,
                                     portals,
                                     overlays.root,
                                     options.advertise,
@@ -179,13 +229,16 @@ Result<> serve(const Options& options) {
     control::add_store_routes(routes, context);
     control::add_garbage_routes(routes, context);
     control::add_integrity_routes(routes, context);
+    control::add_registry_routes(routes, context);
+    control::add_trash_routes(routes, context);
     control::add_status_routes(routes, context);
+    control::add_live_route(routes, reactors.pointers(), context);
     http::Server server(std::move(routes), {.server_name = "goldlink-target"});
     for (const std::string& address : options.control)
         if (listening) listening = server.listen(address);
 
     if (listening) {
-        tasks.start();
+        opening.start();
         health.start([&portals] {
             std::uint64_t bytes = 0;
             for (const iscsi::PortalCounters& one : portals.counters())
@@ -201,11 +254,62 @@ Result<> serve(const Options& options) {
     events->close();
     links.stop_looking();
     server.stop();
+    opening.stop();
     tasks.stop();
     health.stop();
     portals.stop();
     links.close();
     return listening;
+}
+
+void print_rebuild(const store::RebuildReport& report) {
+    fmt::print("the index names {} versions and {} chunks\n", report.versions, report.chunks);
+    const auto list = [](std::string_view what, const std::vector<std::string>& items) {
+        for (const std::string& item : items) fmt::print("{}: {}\n", what, item);
+    };
+    list("damaged, chunks of it are not in any pack", report.damaged_versions);
+    list("damaged", report.unusable_manifests);
+    list("not read", report.unusable_packs);
+    if (report.unnamed_chunks > 0)
+        fmt::print("{} chunks ({} MiB) are of no manifest that is there; {}\n",
+                   report.unnamed_chunks, report.unnamed_chunks * store::kChunkBytes >> 20,
+                   report.unnamed_kept ? "they are kept, --drop-unnamed gives their space back"
+                                       : "their space is free now");
+    if (!report.set_aside.empty())
+        fmt::print("the index that was there is now {}\n", report.set_aside.string());
+    std::fflush(stdout);
+}
+
+// An index in order would lose what it knows of verifications and damage.
+Result<> rebuild_store(const Options& options) {
+    const auto folder = std::filesystem::path(options.state_dir) / "store";
+    if (!options.rebuild_anyway) {
+        std::error_code error;
+        if (!std::filesystem::is_directory(folder, error))
+            return failure(ErrorKind::not_found,
+                           fmt::format("there is no image store {}", folder.string()));
+        const auto opened = store::ImageStore::open(folder);
+        if (opened && (*opened)->problem().empty()) {
+            fmt::print("the index of the image store {} is in order; --anyway makes it anew\n",
+                       folder.string());
+            return {};
+        }
+        if (!opened && opened.error().kind == ErrorKind::conflict) return Failure(opened.error());
+        fmt::print("{}\n", opened ? (*opened)->problem() : opened.error().message);
+    }
+    std::uint64_t told = 0;
+    GOLDLINK_TRY_ASSIGN(
+        const auto report,
+        store::rebuild_index(
+            folder, options.drop_unnamed, [&told](std::uint64_t done, std::uint64_t total) {
+                const std::uint64_t percent = total == 0 ? 100 : done * 100 / total;
+                if (percent < told + 5) return;
+                told = percent;
+                fmt::print("{} of {} MiB read, {} %\n", done >> 20, total >> 20, percent);
+                std::fflush(stdout);
+            }));
+    print_rebuild(report);
+    return {};
 }
 
 int run(int argc, char** argv) {
@@ -241,8 +345,10 @@ int run(int argc, char** argv) {
                    "Bytes of memory to lock for the image chunks that are read most; 0: none [a "
                    "quarter of the memory]")
         ->transform(CLI::AsSizeValue(false));
-    app.add_option("--verify-every", options.verify_every_days,
-                   "Days after which each version is read and checked again; 0: never by itself")
+    app.add_option(
+           "--verify-every", options.verify_every_days,
+           "Days after which each version, and each disk that keeps what is written, is read and "
+           "checked again; 0: never by itself")
         ->check(CLI::Range(0.0, 3650.0))
         ->capture_default_str();
     app.add_option("--verify-rate", options.verify_bytes_per_second,
@@ -286,9 +392,19 @@ int run(int argc, char** argv) {
                    "boots; 0: none")
         ->check(CLI::Range(0U, 3600U))
         ->capture_default_str();
+    app.add_option("--trash-days", options.trash_days,
+                   "Days that the kept disks of removed links stay in the trash")
+        ->check(CLI::Range(0.0, 3650.0))
+        ->capture_default_str();
     app.add_option("--log-level", options.log_level, "debug, info, warn or error")
         ->check(CLI::IsMember({"debug", "info", "warn", "error"}))
         ->capture_default_str();
+    app.add_flag("--rebuild-store", options.rebuild_store,
+                 "Make the image store's index anew from packs and manifests, and end");
+    app.add_flag("--drop-unnamed", options.drop_unnamed,
+                 "With it: give back the space of chunks that no manifest names");
+    app.add_flag("--rebuild-anyway", options.rebuild_anyway,
+                 "With it: also when the index is in order");
     CLI11_PARSE(app, argc, argv);
     if (options.control.empty())
         options.control.push_back("unix:" + options.state_dir + "/target.sock");
@@ -301,7 +417,8 @@ int run(int argc, char** argv) {
     block_termination_signals();
     init_log("goldlink-target", options.log_level);
     raise_descriptor_limit();
-    if (const auto served = serve(options); !served) {
+    if (const auto served = options.rebuild_store ? rebuild_store(options) : serve(options);
+        !served) {
         log::error("{}", served.error().message);
         return 1;
     }

@@ -10,7 +10,7 @@
 #include <boost/beast/http/read.hpp>
 #include <limits>
 
-#include "common/http/socket_stream.hpp"
+#include "common/http/relay.hpp"
 
 namespace goldlink::http {
 namespace {
@@ -21,7 +21,12 @@ using Parser = beast::http::response_parser<beast::http::buffer_body>;
 using Clock = SocketStream::Clock;
 
 constexpr std::size_t kMaxResponseHeaderBytes = 64 * 1024;
-constexpr std::size_t kSourceStepBytes = 256 * 1024;
+constexpr std::size_t kStepBytes = 256 * 1024;
+constexpr std::size_t kMaxReserveBytes = 2 << 20;  // for an answer that only says its length
+constexpr std::size_t kReadBufferBytes = 64 * 1024;
+// The other side closes what was idle for longer, perhaps while a request is on its way: one that
+// may not be sent twice is not risked on such a connection.
+constexpr std::chrono::milliseconds kTrustedIdle{500};
 
 bool is_clean_text(std::string_view text) {
     return std::all_of(text.begin(), text.end(),
@@ -30,7 +35,7 @@ bool is_clean_text(std::string_view text) {
 
 // May be sent again when the connection broke before any answer (RFC 9110 9.2.2).
 bool is_repeatable(const ClientRequest& request) {
-    return request.method != "POST" && request.method != "PATCH" && !request.body_source;
+    return request.method != "POST" && request.method != "PATCH" && request.body_source == nullptr;
 }
 
 }  // namespace
@@ -39,6 +44,7 @@ struct Client::State {
     std::string address_text;
     Result<Address> address = failure(ErrorKind::invalid, "no address");
     SocketStream stream;
+    Clock::time_point last_answer;  // when `stream` was last known to be kept
     beast::flat_buffer buffer;
 
     Failure lost(const ErrorCode& error) const {
@@ -57,11 +63,13 @@ struct Client::State {
     }
 
     Result<bool> connect(const ClientRequest& request) {  // true: the connection was used before
-        if (stream.is_open() && !stream.readable()) return true;
+        const bool trusted = is_repeatable(request) || Clock::now() - last_answer < kTrustedIdle;
+        if (stream.is_open() && trusted && !stream.readable()) return true;
         stream.close();
         buffer.clear();
         GOLDLINK_TRY_ASSIGN(FileDescriptor fd, connect_to(*address, request.timeout));
         stream = SocketStream(std::move(fd));
+        buffer.reserve(kReadBufferBytes);  // else it reads 512 bytes a call
         return false;
     }
 
@@ -71,53 +79,101 @@ struct Client::State {
                         address->unix_socket ? "localhost" : address->host);
         for (const auto& [name, value] : request.headers)
             head += fmt::format("{}: {}\r\n", name, value);
-        if (request.body_source)
+        if (request.body_source != nullptr)
             head += fmt::format("Content-Type: {}\r\nContent-Length: {}\r\n", request.content_type,
-                                request.body_length);
+                                request.body_source->declared_length());
         else if (!request.body.empty() || (request.method != "GET" && request.method != "HEAD"))
             head += fmt::format("Content-Type: {}\r\nContent-Length: {}\r\n", request.content_type,
                                 request.body.size());
         return head + "\r\n";
     }
 
-    // Sends head and body. An early answer (refusal of an upload) ends the sending without error.
-    Result<> send_request(const ClientRequest& request, ErrorCode& error, bool& cut_short) {
-        const std::string head = make_head(request);
-        if (!request.body_source) {
-            stream.write_all(head, request.body, "", error);
-            return {};
-        }
-        stream.write_all(head, "", "", error);
-        std::string step(kSourceStepBytes, '\0');
-        std::uint64_t left = request.body_length;
-        while (!error && left > 0) {
-            if (stream.readable()) {
-                cut_short = true;
-                return {};
-            }
-            GOLDLINK_TRY_ASSIGN(
-                const std::size_t n,
-                request.body_source(step.data(), static_cast<std::size_t>(
-                                                     std::min<std::uint64_t>(left, step.size()))));
-            if (n == 0)
+    // An answer that comes early (refusal of an upload) ends the sending without error; one may be
+    // waiting when the connection breaks, too.
+    Result<> send_streamed(BodySource& source, bool& cut_short) {
+        for (std::uint64_t left = source.declared_length(); left > 0;) {
+            cut_short = stream.readable();
+            if (cut_short) return {};
+            const auto n = source.pass_to(stream, left);
+            cut_short = !n && stream.readable();
+            if (cut_short) return {};
+            if (!n && n.error().kind == ErrorKind::cancelled)  // and nothing says why
+                return failure(ErrorKind::timeout,
+                               fmt::format("{} takes no more of the body", address_text));
+            if (!n) return Failure(n.error());
+            if (*n == 0)
                 return failure(
                     ErrorKind::invalid,
                     fmt::format("the body ended {} bytes before its stated length", left));
-            stream.write_all(std::string_view(step).substr(0, n), "", "", error);
-            left -= n;
-        }
-        if (error && left > 0 && error != boost::asio::error::timed_out) {
-            cut_short = true;  // there may be an answer that says why
-            error = {};
+            left -= *n;
         }
         return {};
     }
 
+    // Sends head and body.
+    Result<> send_request(const ClientRequest& request, ErrorCode& error, bool& cut_short) {
+        const std::string head = make_head(request);
+        if (request.body_source == nullptr) {
+            stream.write_all(head, request.body, "", error);
+            return {};
+        }
+        stream.write_all(head, "", "", error);
+        if (error) return {};
+        stream.set_interrupt_fd(stream.fd());  // an answer also ends the wait for room to send
+        auto sent = send_streamed(*request.body_source, cut_short);
+        stream.set_interrupt_fd(-1);
+        return sent;
+    }
+
+    // The rest of a body whose length is known needs no parser.
+    Result<> take(const std::function<bool(std::string_view)>& sink, std::uint64_t left) {
+        std::vector<char> chunk(kStepBytes);
+        while (left > 0) {
+            ErrorCode error;
+            const std::size_t n = stream.read_some(
+                boost::asio::buffer(chunk.data(), std::min<std::uint64_t>(left, chunk.size())),
+                error);
+            if (error) return lost(error);
+            if (!sink({chunk.data(), n})) return ended_by_caller();
+            left -= n;
+        }
+        return {};
+    }
+    Result<> relay(BodyWriter& to, std::uint64_t left) {
+        while (left > 0) {
+            const auto n = std::min<std::uint64_t>(left, kRelayStepBytes);
+            GOLDLINK_TRY(to.take_from(stream, n));
+            if (to.stopping()) return ended_by_caller();
+            left -= n;
+        }
+        return {};
+    }
+
+    static Failure ended_by_caller() {
+        return failure(ErrorKind::cancelled, "the caller ended the download");
+    }
+
+    Result<> hand_on(const ClientRequest& request, std::string_view got) {
+        if (request.body_to != nullptr) return request.body_to->write(got);
+        if (!request.on_data(got)) return ended_by_caller();
+        return {};
+    }
+
     Result<> read_body(const ClientRequest& request, Parser& parser, ClientResponse& response) {
-        const bool to_sink = request.on_data && response.status >= 200 && response.status < 300;
+        const bool to_sink = (request.on_data || request.body_to != nullptr) &&
+                             response.status >= 200 && response.status < 300;
+        const bool counted = to_sink && parser.content_length().has_value();
+        if (!to_sink && parser.content_length())
+            response.body.reserve(static_cast<std::size_t>(std::min<std::uint64_t>(
+                *parser.content_length(), std::min(request.max_response_bytes, kMaxReserveBytes))));
         char chunk[65536];
         ErrorCode error;
         while (!parser.is_done()) {
+            if (counted && buffer.size() == 0) {  // what came with the header is read
+                const std::uint64_t left = *parser.content_length_remaining();
+                return request.body_to != nullptr ? relay(*request.body_to, left)
+                                                  : take(request.on_data, left);
+            }
             auto& body = parser.get().body();
             body.data = chunk;
             body.size = sizeof chunk;
@@ -127,8 +183,7 @@ struct Client::State {
             const std::string_view got(chunk, sizeof chunk - body.size);
             if (got.empty()) continue;
             if (to_sink) {
-                if (!request.on_data(got))
-                    return failure(ErrorKind::cancelled, "the caller ended the download");
+                GOLDLINK_TRY(hand_on(request, got));
             } else if (response.body.size() + got.size() > request.max_response_bytes) {
                 return failure(ErrorKind::invalid,
                                fmt::format("the answer of {} is longer than {} bytes", address_text,
@@ -143,7 +198,8 @@ struct Client::State {
     // `broken_early`: the connection broke before a byte of the answer came.
     Result<ClientResponse> exchange(const ClientRequest& request, bool& broken_early) {
         stream.set_step_timeout(request.timeout);
-        const bool per_step = request.body_source || request.on_data;
+        const bool per_step =
+            request.body_source != nullptr || request.on_data || request.body_to != nullptr;
         stream.set_deadline(per_step ? std::nullopt
                                      : std::optional(Clock::now() + request.timeout));
         ErrorCode error;
@@ -175,6 +231,7 @@ struct Client::State {
             }
             GOLDLINK_TRY(read_body(request, parser, response));
             if (!parser.keep_alive() || cut_short) stream.close();
+            last_answer = Clock::now();
             return response;
         }
     }

@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "common/http/body.hpp"
 #include "common/result.hpp"
 
 namespace goldlink::http {
@@ -22,13 +23,15 @@ struct ClientRequest {
     std::vector<std::pair<std::string, std::string>> headers{};
     std::chrono::milliseconds timeout{30000};
     std::size_t max_response_bytes = 64 << 20;
-    // When set, the body is what this yields (fills the buffer, returns the count, 0 at the end);
-    // sent with Content-Length `body_length`. The timeout then bounds each step, not the whole.
-    std::function<Result<std::size_t>(char* buffer, std::size_t size)> body_source{};
-    std::uint64_t body_length = 0;
+    // When set, the body comes from here, with its declared length; the timeout then bounds each
+    // step, not the whole. An answer that comes before the body's end ends the sending, also while
+    // the source has nothing.
+    BodySource* body_source = nullptr;
     // When set, response bytes go here as they come (SSE, downloads), only for 2xx statuses; return
     // false to end the call. The timeout then bounds each step.
     std::function<bool(std::string_view bytes)> on_data{};
+    // When set, the response goes on to there, only for 2xx statuses; bounded as `on_data` is.
+    BodyWriter* body_to = nullptr;
 };
 
 struct ClientResponse {

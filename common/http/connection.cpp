@@ -7,8 +7,11 @@
 #include <boost/beast/http/error.hpp>
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/read.hpp>
+#include <cstring>
 #include <limits>
+#include <utility>
 
+#include "common/http/relay.hpp"
 #include "common/log.hpp"
 
 namespace goldlink::http {
@@ -36,22 +39,89 @@ Failure body_failure(const ErrorCode& error) {
     return failure(ErrorKind::invalid, fmt::format("malformed request body: {}", error.message()));
 }
 
-class ParsedBody : public BodyReader {
+class ParsedBody final : public BodyReader {
   public:
     ParsedBody(SocketStream& stream, beast::flat_buffer& buffer, Parser& parser)
         : stream_(stream), buffer_(buffer), parser_(parser) {
         expects_continue_ =
             beast::iequals(parser.get()[beast::http::field::expect], "100-continue");
+        if (const auto length = parser.content_length()) left_ = *length;
     }
 
     Result<std::size_t> read(std::span<char> out) override {
-        if (parser_.is_done() || out.empty()) return std::size_t{0};
+        if (is_done() || out.empty()) return std::size_t{0};
+        GOLDLINK_TRY(ask_for_it());
+        return left_ ? read_counted(out, *left_) : read_chunks(out);
+    }
+
+    Result<std::size_t> pass_to(SocketStream& out, std::uint64_t at_most) override {
+        if (is_done()) return std::size_t{0};
+        GOLDLINK_TRY(ask_for_it());
+        // What came with the header is in memory already.
+        if (!left_ || buffer_.size() > 0) return BodyReader::pass_to(out, at_most);
         ErrorCode error;
-        if (expects_continue_) {
-            expects_continue_ = false;
-            stream_.write_all("HTTP/1.1 100 Continue\r\n\r\n", "", "", error);
+        ErrorCode out_error;
+        stream_.set_interrupt_fd(out.fd());  // its answer may come before the body's end
+        const std::size_t n =
+            relay_.move(stream_, out, std::min(*left_, at_most), error, out_error);
+        stream_.set_interrupt_fd(-1);
+        *left_ -= n;
+        failed_ = failed_ || error || out_error;
+        if (error && error != boost::asio::error::operation_aborted) return body_failure(error);
+        if (error || out_error)
+            return failure(ErrorKind::cancelled, "the receiver takes no more of the body");
+        return n;
+    }
+
+    std::uint64_t declared_length() const override {
+        const auto length = parser_.content_length();
+        return length ? *length : 0;
+    }
+
+    bool is_done() const { return left_ ? *left_ == 0 : parser_.is_done(); }
+
+    // Whether what is unread is short enough to swallow, so that the connection can go on.
+    bool can_drain() const {
+        if (is_done()) return true;
+        if (failed_ || expects_continue_) return false;
+        return left_ && *left_ <= kDrainBytes;
+    }
+
+    bool drain() {
+        char waste[4096];
+        while (!is_done())
+            if (!read(waste)) return false;
+        return true;
+    }
+
+  private:
+    Result<> ask_for_it() {
+        if (!std::exchange(expects_continue_, false)) return {};
+        ErrorCode error;
+        stream_.write_all("HTTP/1.1 100 Continue\r\n\r\n", "", "", error);
+        if (error) return body_failure(error);
+        return {};
+    }
+
+    // Of a body whose length is known the bytes need no parser.
+    Result<std::size_t> read_counted(std::span<char> out, std::uint64_t& left) {
+        const auto wanted = static_cast<std::size_t>(std::min<std::uint64_t>(out.size(), left));
+        std::size_t n = std::min(wanted, buffer_.size());
+        if (n > 0) {
+            std::memcpy(out.data(), buffer_.data().data(), n);
+            buffer_.consume(n);
+        } else {
+            ErrorCode error;
+            n = stream_.read_some(boost::asio::buffer(out.data(), wanted), error);
+            failed_ = bool(error);
             if (error) return body_failure(error);
         }
+        left -= n;
+        return n;
+    }
+
+    Result<std::size_t> read_chunks(std::span<char> out) {
+        ErrorCode error;
         auto& body = parser_.get().body();
         body.data = out.data();
         body.size = out.size();
@@ -67,30 +137,11 @@ class ParsedBody : public BodyReader {
         return out.size() - body.size;
     }
 
-    std::uint64_t declared_length() const override {
-        const auto length = parser_.content_length();
-        return length ? *length : 0;
-    }
-
-    // Whether what is unread is short enough to swallow, so that the connection can go on.
-    bool can_drain() const {
-        if (parser_.is_done()) return true;
-        if (failed_ || expects_continue_) return false;
-        const auto left = parser_.content_length_remaining();
-        return left && *left <= kDrainBytes;
-    }
-
-    bool drain() {
-        char waste[4096];
-        while (!parser_.is_done())
-            if (!read(waste)) return false;
-        return true;
-    }
-
-  private:
     SocketStream& stream_;
     beast::flat_buffer& buffer_;
     Parser& parser_;
+    std::optional<std::uint64_t> left_;  // of a Content-Length; nullopt: chunks, or no body
+    Relay relay_;
     bool expects_continue_ = false;
     bool failed_ = false;
 };
@@ -154,7 +205,9 @@ Result<> read_whole_body(SocketStream& stream, ParsedBody& body, std::size_t max
                          std::chrono::seconds io_timeout, std::string& out) {
     stream.set_deadline(SocketStream::Clock::now() + io_timeout +
                         std::chrono::seconds(max_bytes / kSlowestBodyBytesPerSecond));
-    char chunk[16384];
+    out.reserve(
+        static_cast<std::size_t>(std::min<std::uint64_t>(body.declared_length(), max_bytes)));
+    char chunk[65536];
     for (;;) {
         auto n = body.read(chunk);
         if (!n) return Failure(std::move(n).error());
@@ -281,6 +334,7 @@ bool serve_request(SocketStream& stream, beast::flat_buffer& buffer,
 
 void serve_connection(SocketStream& stream, const ConnectionContext& context) {
     beast::flat_buffer buffer(kReadBufferBytes);
+    buffer.reserve(kReadBufferBytes);  // else it reads 512 bytes a call
     while (!context.stopping.load(std::memory_order_relaxed) &&
            serve_request(stream, buffer, context)) {
     }

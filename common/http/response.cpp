@@ -8,8 +8,10 @@
 #include <boost/beast/http/status.hpp>
 #include <charconv>
 #include <ctime>
+#include <utility>
 
 #include "common/http/connection.hpp"
+#include "common/http/relay.hpp"
 #include "common/log.hpp"
 
 namespace goldlink::http {
@@ -50,7 +52,7 @@ bool has_no_body(int status) {
     return status == 204 || status == 304 || (status >= 100 && status < 200);
 }
 
-class ChunkedWriter : public BodyWriter {
+class ChunkedWriter final : public BodyWriter {
   public:
     ChunkedWriter(SocketStream& stream, const ConnectionContext& context, std::string head,
                   bool chunked)
@@ -66,6 +68,27 @@ class ChunkedWriter : public BodyWriter {
         if (error_) return gone();
         return {};
     }
+
+    Result<> take_from(SocketStream& from, std::size_t count) override {
+        if (error_) return gone();
+        if (count == 0) return {};
+        const std::string before = std::exchange(head_, std::string()) +
+                                   (chunked_ ? fmt::format("{:x}\r\n", count) : std::string());
+        stream_.write_all(before, "", "", error_);
+        ErrorCode from_error;
+        while (count > 0 && !error_ && !from_error)
+            count -= relay_.move(from, stream_, count, from_error, error_);
+        if (from_error) {
+            error_ = from_error;  // within a chunk: only the end of the connection tells the peer
+            return failure(ErrorKind::unavailable,
+                           "the rest of the response does not come: " + from_error.message());
+        }
+        if (chunked_ && !error_) stream_.write_all("\r\n", "", "", error_);
+        if (error_) return gone();
+        return {};
+    }
+
+    void break_off() override { error_ = boost::asio::error::connection_aborted; }
 
     bool stopping() const override { return context_.stopping.load(std::memory_order_relaxed); }
 
@@ -87,6 +110,7 @@ class ChunkedWriter : public BodyWriter {
     std::string head_;  // goes with the first chunk
     bool chunked_;
     ErrorCode error_;
+    Relay relay_;
 };
 
 struct ByteRange {

@@ -37,9 +37,7 @@ std::string Request::query_value(std::string_view name, std::string_view fallbac
 struct Server::State {
     State(std::vector<Route> routes, ServerOptions options)
         : context{Router(std::move(routes)), std::move(options), false,
-                  FileDescriptor(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK))} {
-        CHECK(context.stop_event, "an eventfd can be made");
-    }
+                  FileDescriptor(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK))} {}
 
     struct Listener {
         FileDescriptor fd;
@@ -141,6 +139,9 @@ Server::~Server() { stop(); }
 
 Result<> Server::listen(const std::string& address) {
     CHECK(!state_->stopped, "listen before stop");
+    if (!state_->context.stop_event)
+        return failure(ErrorKind::exhausted,
+                       fmt::format("cannot serve {}: no file descriptor is left", address));
     GOLDLINK_TRY_ASSIGN(const Address parsed, Address::parse(address));
     GOLDLINK_TRY_ASSIGN(FileDescriptor fd, listen_on(parsed));
     if (!parsed.unix_socket) state_->port = local_port(fd.get());

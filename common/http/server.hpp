@@ -12,24 +12,14 @@
 #include <functional>
 #include <map>
 #include <memory>
-#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "common/http/body.hpp"
 #include "common/result.hpp"
 
 namespace goldlink::http {
-
-// The part of a request body not read into memory; for routes with `streaming_body`.
-class BodyReader {
-  public:
-    virtual ~BodyReader() = default;
-    // Blocks for the next bytes; 0 is the end of the body. Errors: peer gone, too slow, too long.
-    virtual Result<std::size_t> read(std::span<char> buffer) = 0;
-    // Content-Length when the peer gave one, else 0.
-    virtual std::uint64_t declared_length() const = 0;
-};
 
 struct Request {
     std::string method;                          // upper case
@@ -47,15 +37,6 @@ struct Request {
 
     std::string header(std::string_view name) const;  // "" when absent; name in lower case
     std::string query_value(std::string_view name, std::string_view fallback = "") const;
-};
-
-// Where a streaming response writes; every write blocks until the peer took it or is dropped.
-class BodyWriter {
-  public:
-    virtual ~BodyWriter() = default;
-    virtual Result<> write(std::string_view bytes) = 0;
-    // True once the server is stopping: long streams (SSE, long polls) must end soon.
-    virtual bool stopping() const = 0;
 };
 
 struct Response {

@@ -1,5 +1,6 @@
 #include "common/http/socket_stream.hpp"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <poll.h>
 #include <sys/sendfile.h>
@@ -123,6 +124,24 @@ void SocketStream::send_file(int file, std::uint64_t offset_bytes, std::uint64_t
         if (error) return;
         count -= static_cast<std::uint64_t>(n);
     }
+}
+
+std::size_t SocketStream::splice_to(int pipe, std::size_t count, boost::system::error_code& error) {
+    const ssize_t n = when_ready(true, error, [&] {
+        return ::splice(fd_.get(), nullptr, pipe, nullptr, count,
+                        SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+    });
+    if (n == 0) error = boost::asio::error::eof;
+    return n > 0 ? static_cast<std::size_t>(n) : 0;
+}
+
+std::size_t SocketStream::splice_from(int pipe, std::size_t count,
+                                      boost::system::error_code& error) {
+    const ssize_t n = when_ready(false, error, [&] {
+        return ::splice(pipe, nullptr, fd_.get(), nullptr, count,
+                        SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+    });
+    return n > 0 ? static_cast<std::size_t>(n) : 0;
 }
 
 bool SocketStream::readable() const {

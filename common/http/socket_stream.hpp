@@ -77,6 +77,11 @@ class SocketStream {
     void send_file(int file, std::uint64_t offset_bytes, std::uint64_t count,
                    boost::system::error_code& error);
 
+    // Up to `count` bytes, at least one, into or out of a pipe without a copy. An empty pipe has
+    // room for what comes; one that gives must hold `count` bytes. Errors: as read_some.
+    std::size_t splice_to(int pipe, std::size_t count, boost::system::error_code& error);
+    std::size_t splice_from(int pipe, std::size_t count, boost::system::error_code& error);
+
     // True when bytes (or the peer's end) are there to read now.
     bool readable() const;
     // True when the peer closed or reset; bytes still unread mean false.

@@ -89,11 +89,8 @@ Answer content(Call& call) {
     response.content_type = "application/octet-stream";
     if (const std::string digest = repr_digest(task); !digest.empty())
         response.headers.emplace_back("Repr-Digest", digest);
-    // A stream that breaks ends early: the task's result says how long the file is.
     response.stream = [&target, path, offset](http::BodyWriter& writer) {
-        (void)target.get_stream(path, offset, [&writer](std::string_view bytes) {
-            return !writer.stopping() && writer.write(bytes).has_value();
-        });
+        (void)target.get_stream(path, offset, writer);
     };
     return response;
 }

@@ -7,6 +7,8 @@
 #include "manager/api/input.hpp"
 #include "manager/api/views.hpp"
 #include "manager/db/history.hpp"
+#include "manager/db/registry.hpp"
+#include "manager/registry_problem.hpp"
 
 namespace goldlink::manager::api {
 namespace {
@@ -80,6 +82,10 @@ Answer collect(Call& call) {
                             fmt::format("say how many of the newest versions of each image stay, 1 "
                                         "to {}; leave it out to keep all",
                                         kMaxKept));
+    // What another registry names is wanted too.
+    GOLDLINK_TRY_ASSIGN(const auto identity, call.services.pool.run(db::registry_identity));
+    if (const std::string why = registry_problem(identity.match); !why.empty())
+        return refuse(409, "registry-not-adopted", "The target belongs to another registry", why);
     const auto candidates = garbage_candidates(call.services.target);
     if (!candidates) return refuse_peer(call.services.target, candidates.error());
     return dry_run->value_or(false) ? look(call, *candidates, *keep)

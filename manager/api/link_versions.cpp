@@ -1,4 +1,5 @@
-// Versions made of links: a super disk's edits are committed, any disk is saved as it is.
+// Versions made of links: a super disk's edits are committed, any disk is saved as it is, a damaged
+// one as far as it can be read. And what a link's disk has that is not as it was written.
 #include <fmt/format.h>
 
 #include "common/hex.hpp"
@@ -34,7 +35,7 @@ Maybe<http::Response> start(db::Connection& c, const Call& call, const std::stri
                             const WantedVersion& wanted) {
     GOLDLINK_TRY_ASSIGN(const auto version, db::insert_version(c, image.id, wanted.note));
     GOLDLINK_TRY(db::set_origin(c, version.id, link.id, disk.lun,
-                                link.client ? *link.client : "lease " + link.id, kind == "save"));
+                                link.client ? *link.client : "lease " + link.id, kind != "commit"));
     db::NewTask task;
     task.id = random_uuid();
     task.kind = kind;
@@ -124,7 +125,8 @@ Answer commit(Call& call) {
     return Refused(refuse_conflict(call, link, disk, between).error());
 }
 
-Answer save(Call& call) {
+// `kind`: save or salvage.
+Answer save_as(Call& call, const char* kind) {
     GOLDLINK_TRY_CALL(const auto body,
                       body_object(call, {"image", "note", "channel", "lun"}, true));
     GOLDLINK_TRY_CALL(const WantedVersion wanted, wanted_version(body));
@@ -137,7 +139,7 @@ Answer save(Call& call) {
         GOLDLINK_TRY_CALL(const db::LinkDisk disk, disk_to_save(link, wanted.lun));
         if (!name) {
             GOLDLINK_TRY_CALL(const db::Image image, image_of(c, disk));
-            return start(c, call, "save", link, disk, image, wanted);
+            return start(c, call, kind, link, disk, image, wanted);
         }
         GOLDLINK_TRY_ASSIGN(const auto image, db::insert_image(c, *name, ""));
         if (!image) {
@@ -149,7 +151,31 @@ Answer save(Call& call) {
             refusal.field = "image";
             return Refused(std::move(refusal));
         }
-        return start(c, call, "save", link, disk, *image, wanted);
+        return start(c, call, kind, link, disk, *image, wanted);
+    });
+}
+
+Answer save(Call& call) { return save_as(call, "save"); }
+Answer salvage(Call& call) { return save_as(call, "salvage"); }
+
+Answer verify(Call& call) {
+    GOLDLINK_TRY_CALL(const auto body, body_object(call, {"lun"}, true));
+    GOLDLINK_TRY_CALL(const auto lun, lun_field(body));
+    return call.services.pool.transact([&](db::Connection& c) -> Answer {
+        GOLDLINK_TRY_CALL(const db::Link link, needed_link(c, call));
+        GOLDLINK_TRY_CALL(const db::LinkDisk disk, disk_to_save(link, lun));
+        db::NewTask task;
+        task.id = random_uuid();
+        task.kind = "check";
+        task.subject =
+            fmt::format("{} lun {}", link.client ? *link.client : "lease " + link.id, disk.lun);
+        task.phase = "start";
+        task.link_id = link.id;
+        task.lun = disk.lun;
+        task.created_by = call.token.id;
+        GOLDLINK_TRY(db::insert_task(c, task));
+        GOLDLINK_TRY_ASSIGN(const auto made, db::find_task(c, task.id));
+        return json_response(202, view(*made));
     });
 }
 
@@ -158,6 +184,8 @@ Answer save(Call& call) {
 void add_link_version_routes(Table& table) {
     table.push_back({"POST", "/links/{link_id}/commit", kWrite, {}, commit});
     table.push_back({"POST", "/links/{link_id}/save", kWrite, {}, save});
+    table.push_back({"POST", "/links/{link_id}/salvage", kWrite, {}, salvage});
+    table.push_back({"POST", "/links/{link_id}/verify", kWrite, {}, verify});
 }
 
 }  // namespace goldlink::manager::api

@@ -15,6 +15,7 @@
 #include "manager/db/history.hpp"
 #include "manager/db/images.hpp"
 #include "manager/naming.hpp"
+#include "manager/target_links.hpp"
 
 namespace goldlink::manager::api {
 namespace {
@@ -31,43 +32,42 @@ LinkContext context_of(Call& call) {
     return context;
 }
 
-// The target's view of its links by id; empty when it does not answer.
-std::map<std::string, json::object> live_links(const Services& services) {
-    std::map<std::string, json::object> links;
-    const auto answer = services.target.call("GET", "/links", "", kLiveTimeout);
-    if (!answer) return links;
-    const auto parsed = json::parse(*answer);
-    if (!parsed) return links;
-    const json::value* list =
-        parsed->is_object() ? parsed->as_object().if_contains("links") : &*parsed;
-    if (list == nullptr || !list->is_array()) return links;
-    for (const json::value& item : list->as_array()) {
-        if (!item.is_object()) continue;
-        const auto id = json::string_field(item.as_object(), "id", 1, 64);
-        if (id) links[*id] = item.as_object();
-    }
-    return links;
-}
-
-std::optional<json::object> live_link(const Services& services, const std::string& id) {
+LiveLink live_link(const Services& services, const std::string& id) {
     const auto answer = services.target.call("GET", "/links/" + id, "", kLiveTimeout);
-    if (!answer) return std::nullopt;
+    if (!answer) return tl::unexpected(answer.error());
     auto parsed = json::parse_object(*answer);
-    if (!parsed) return std::nullopt;
+    if (!parsed)
+        return tl::unexpected(
+            PeerError{0, "", "the target's answer cannot be read: " + parsed.error().message});
     return std::move(*parsed);
 }
 
 http::Response shown(Call& call, int status, const db::Link& link) {
     LinkContext context = context_of(call);
-    const auto live = live_link(call.services, link.id);
-    if (live) context.live = &*live;
-    http::Response response = json_response(status, view(link, context));
-    if (status == 201) response.headers.emplace_back("Location", "/api/v1/links/" + link.id);
+    context.live = live_link(call.services, link.id);
+    return json_response(status, view(link, context));
+}
+
+// 201 only when the target that clients of this manager are sent to serves it.
+http::Response shown_new(Call& call, const db::Link& link) {
+    LinkContext context = context_of(call);
+    context.live = live_link(call.services, link.id);
+    const bool served = standing_of(link, context.live).state == "ready";
+    http::Response response = json_response(served ? 201 : 202, view(link, context));
+    if (served) response.headers.emplace_back("Location", "/api/v1/links/" + link.id);
     return response;
 }
 
 Maybe<db::Link> needed_link(Call& call) {
     return call.services.pool.run([&](db::Connection& c) { return needed_link(c, call); });
+}
+
+LiveLink of_list(const PeerResult<std::map<std::string, json::object>>& list,
+                 const std::string& id) {
+    if (!list) return tl::unexpected(list.error());
+    const auto found = list->find(id);
+    if (found == list->end()) return tl::unexpected(PeerError{404, "not-found", ""});
+    return found->second;
 }
 
 Answer list(Call& call) {
@@ -81,13 +81,12 @@ Answer list(Call& call) {
     GOLDLINK_TRY_ASSIGN(auto links, call.services.pool.run([&](db::Connection& c) {
         return db::list_links(c, filter, page.cursor, page.limit + 1);
     }));
-    const auto live = live_links(call.services);
+    const auto live = target_links(call.services.target, kLiveTimeout);
     LinkContext context = context_of(call);
     return page_response(
         std::move(links), page,
         [&](const db::Link& link) {
-            const auto found = live.find(link.id);
-            context.live = found == live.end() ? nullptr : &found->second;
+            context.live = of_list(live, link.id);
             return view(link, context);
         },
         [](const db::Link& link) { return link.id; });
@@ -201,32 +200,13 @@ Maybe<std::string> add_link(db::Connection& c, const Call& call, const Wanted& w
     return id;
 }
 
-// Until the target serves the link, says why not, or the wait is over.
-Maybe<db::Link> wait_served(Call& call, const std::string& id) {
-    Watch& watch = call.services.watch;
-    const auto deadline = std::chrono::steady_clock::now() + kServeWait;
-    while (true) {
-        const std::uint64_t seen = watch.count(Topic::links);
-        GOLDLINK_TRY_ASSIGN(auto link, call.services.pool.run([&](db::Connection& c) {
-            return db::find_link(c, id);
-        }));
-        if (!link) return refuse_missing(fmt::format("link {}; it was removed meanwhile", id));
-        const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
-            deadline - std::chrono::steady_clock::now());
-        if (link->state != "pending" || link->problem || left.count() <= 0 || watch.stopping() ||
-            call.request.should_end())
-            return std::move(*link);
-        watch.wait(Topic::links, seen, std::min(left, std::chrono::milliseconds(500)));
-    }
-}
-
 Answer create(Call& call) {
     GOLDLINK_TRY_CALL(const Wanted wanted, wanted_of(call));
     GOLDLINK_TRY_CALL(const std::string id, call.services.pool.transact([&](db::Connection& c) {
         return add_link(c, call, wanted);
     }));
     GOLDLINK_TRY_CALL(const db::Link link, wait_served(call, id));
-    return shown(call, link.state == "ready" ? 201 : 202, link);
+    return shown_new(call, link);
 }
 
 Answer get(Call& call) {
@@ -234,7 +214,39 @@ Answer get(Call& call) {
     return shown(call, 200, link);
 }
 
+bool keeps_changes(const db::Link& link) {
+    return std::ranges::any_of(link.disks, [](const db::LinkDisk& disk) {
+        return disk.kind != "iso" && disk.policy != "discard";
+    });
+}
+
+// A running PC must not lose the disk it works on by a slip.
+Maybe<void> check_not_running(const Call& call, const db::Link& link) {
+    if (!keeps_changes(link)) return {};
+    const auto live = live_link(call.services, link.id);
+    if (!live) return {};  // nobody runs on a target that is away, and the disk goes to the trash
+    const auto sessions = json::array_field(*live, "sessions", 100'000);
+    if (!sessions || sessions->empty()) return {};
+    std::vector<std::string> users;
+    for (const json::value& session : *sessions)
+        if (session.is_object())
+            if (const auto name = json::string_field(session.as_object(), "initiator_name", 0, 223))
+                users.push_back(*name);
+    return refuse_blocked(
+        "link-in-use", "The link is in use",
+        fmt::format("{} runs on this disk and its changes are kept; shut it down first, or remove "
+                    "the link with force, which pulls the disk from under it (it can be restored "
+                    "from the trash)",
+                    link.client.value_or("its initiator")),
+        std::move(users));
+}
+
 Answer remove(Call& call) {
+    GOLDLINK_TRY_CALL(const bool force, bool_query(call, "force"));
+    GOLDLINK_TRY_CALL(const db::Link wanted, needed_link(call));
+    if (!force)
+        if (auto free = check_not_running(call, wanted); !free)
+            return Refused(std::move(free).error());
     GOLDLINK_TRY_CALL(
         const db::Link link, call.services.pool.transact([&](db::Connection& c) -> Maybe<db::Link> {
             GOLDLINK_TRY_CALL(db::Link found, needed_link(c, call));
@@ -244,7 +256,8 @@ Answer remove(Call& call) {
             return found;
         }));
     // At once where the target answers; else the reconciler takes it away when it is back.
-    const auto dropped = call.services.target.call("DELETE", "/links/" + link.id);
+    const auto dropped = call.services.target.call(
+        "DELETE", fmt::format("/links/{}?trash={}", link.id, link.client.has_value()));
     if (!dropped && dropped.error().status != 404)
         log::info("link {} is removed from the registry; the target will follow: {}", link.id,
                   dropped.error().detail);
@@ -329,6 +342,24 @@ Answer reset(Call& call) {
 
 }  // namespace
 
+Maybe<db::Link> wait_served(Call& call, const std::string& id) {
+    Watch& watch = call.services.watch;
+    const auto deadline = std::chrono::steady_clock::now() + kServeWait;
+    while (true) {
+        const std::uint64_t seen = watch.count(Topic::links);
+        GOLDLINK_TRY_ASSIGN(auto link, call.services.pool.run([&](db::Connection& c) {
+            return db::find_link(c, id);
+        }));
+        if (!link) return refuse_missing(fmt::format("link {}; it was removed meanwhile", id));
+        const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
+            deadline - std::chrono::steady_clock::now());
+        if (link->state != "pending" || link->problem || left.count() <= 0 || watch.stopping() ||
+            call.request.should_end())
+            return std::move(*link);
+        watch.wait(Topic::links, seen, std::min(left, std::chrono::milliseconds(500)));
+    }
+}
+
 Maybe<db::Link> needed_link(db::Connection& c, const Call& call) {
     GOLDLINK_TRY_CALL(const std::string id, uuid_param(call, "link_id", "link"));
     GOLDLINK_TRY_ASSIGN(auto link, db::find_link(c, id));
@@ -342,7 +373,7 @@ void add_link_routes(Table& table) {
     table.push_back({"POST", "/links", kWrite | kCi, {}, create});
     table.push_back({"GET", "/links/{link_id}", kRead | kCi, {}, get});
     table.push_back({"PATCH", "/links/{link_id}", kWrite, {}, update});
-    table.push_back({"DELETE", "/links/{link_id}", kWrite | kCi, {}, remove});
+    table.push_back({"DELETE", "/links/{link_id}", kWrite | kCi, {"force"}, remove});
     table.push_back({"POST", "/links/{link_id}/reset", kWrite | kCi, {}, reset});
     add_link_version_routes(table);
     add_link_rebase_routes(table);

@@ -16,4 +16,7 @@ void add_link_rebase_routes(Table& table);
 // What fills an overlay (link_usage.cpp).
 void add_link_usage_routes(Table& table);
 
+// Waits until the target serves the link, says why not, or the wait is over (10 s).
+Maybe<db::Link> wait_served(Call& call, const std::string& id);
+
 }  // namespace goldlink::manager::api

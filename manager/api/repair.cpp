@@ -76,7 +76,7 @@ Answer put_repair(Call& call) {
         wanted.format = format;
         return begin_repair(c, call, "repair", wanted);
     }));
-    return stream_to_target(call, task, length, "uploading");
+    return stream_to_target(call, task, "uploading");
 }
 
 }  // namespace

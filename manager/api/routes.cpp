@@ -57,9 +57,10 @@ Maybe<void> authenticate(Call& call, const ApiRoute& route) {
     if (const auto problem = call.services.watch.problem())
         return Refused(Refusal(Error{ErrorKind::unavailable, *problem, 0}));
     call.token_sha256 = sha256_hex(secret);
-    GOLDLINK_TRY_ASSIGN(auto token, call.services.pool.run([&](db::Connection& c) {
-        return db::use_token(c, call.token_sha256);
-    }));
+    GOLDLINK_TRY_ASSIGN(auto token,
+                        call.services.pool.run(
+                            [&](db::Connection& c) { return db::use_token(c, call.token_sha256); },
+                            route.patience ? db::within(*route.patience) : db::Limits()));
     if (!token)
         return refuse(401, "token-invalid", "The token is not valid",
                       "the token is unknown, revoked or expired; ask an admin for a new one");
@@ -150,6 +151,8 @@ Table api_table() {
     add_transfer_routes(table);
     add_repair_routes(table);
     add_garbage_routes(table);
+    add_registry_routes(table);
+    add_trash_routes(table);
     add_group_routes(table);
     add_client_routes(table);
     add_client_import_routes(table);

@@ -41,6 +41,8 @@ struct ApiRoute {
     std::vector<std::string> query;  // parameters it knows
     std::function<Answer(Call&)> handler;
     bool streaming_body = false;
+    // For all that the caller's token is looked up with; nullopt: as long as the database takes.
+    std::optional<std::chrono::milliseconds> patience{};
 };
 using Table = std::vector<ApiRoute>;
 
@@ -55,6 +57,8 @@ void add_export_routes(Table& table);
 void add_transfer_routes(Table& table);
 void add_repair_routes(Table& table);
 void add_garbage_routes(Table& table);
+void add_registry_routes(Table& table);
+void add_trash_routes(Table& table);
 void add_group_routes(Table& table);
 void add_client_routes(Table& table);
 void add_client_import_routes(Table& table);

@@ -5,29 +5,33 @@
 #include "manager/db/images.hpp"
 #include "manager/db/links.hpp"
 #include "manager/embedded.hpp"
+#include "manager/health.hpp"
 
 namespace goldlink::manager::api {
 namespace {
 
-std::string word_of(const PeerResult<std::string>& answer) {
-    return answer ? "ok" : answer.error().detail;
-}
+// /status answers in about this time whatever hangs, as /health does.
+constexpr std::chrono::milliseconds kPatience{2000};
 
-PeerResult<std::string> pxe_status(const Services& services) {
-    return services.pxe->call("GET", "/status", "", std::chrono::seconds(2));
+json::array problems_json(const HealthReport& report) {
+    json::array list;
+    for (const Finding& finding : report.problems)
+        list.push_back(json::object{
+            {"source", finding.source}, {"problem", finding.problem}, {"to_do", finding.to_do}});
+    return list;
 }
 
 Answer health(Call& call) {
-    Services& services = call.services;
-    const std::string database = services.watch.problem().value_or("ok");
-    const std::string target = word_of(services.target_status.get());
-    const std::string pxe = services.pxe == nullptr ? "off" : word_of(pxe_status(services));
-    const bool fine = database == "ok" && target == "ok" && (pxe == "ok" || pxe == "off");
-    return json_response(fine ? 200 : 503, json::object{{"status", fine ? "ok" : "degraded"},
-                                                        {"version", GOLDLINK_VERSION},
-                                                        {"database", database},
-                                                        {"target", target},
-                                                        {"pxe", pxe}});
+    const HealthReport report = call.services.health.report();
+    const bool degraded = report.is_degraded();
+    return json_response(report.is_outage() ? 503 : 200,
+                         json::object{{"status", degraded ? "degraded" : "ok"},
+                                      {"version", GOLDLINK_VERSION},
+                                      {"database", report.database},
+                                      {"registry", report.registry},
+                                      {"target", report.target},
+                                      {"pxe", report.pxe},
+                                      {"problems", problems_json(report)}});
 }
 
 Answer openapi(Call&) {
@@ -57,23 +61,25 @@ json::value free_bytes(const json::object& target, std::string_view what) {
     return free == nullptr ? json::value(nullptr) : *free;
 }
 
+struct Totals {
+    std::int64_t clients, links, images;
+};
+Result<Totals> count_all(db::Connection& c) {
+    GOLDLINK_TRY_ASSIGN(const auto clients, db::count_clients(c));
+    GOLDLINK_TRY_ASSIGN(const auto links, db::count_links(c));
+    GOLDLINK_TRY_ASSIGN(const auto images, db::count_images(c));
+    return Totals{clients, links, images};
+}
+
 Answer status(Call& call) {
     Services& services = call.services;
-    struct Totals {
-        std::int64_t clients, links, images;
-    };
-    GOLDLINK_TRY_ASSIGN(const Totals totals,
-                        services.pool.run([](db::Connection& c) -> Result<Totals> {
-                            GOLDLINK_TRY_ASSIGN(const auto clients, db::count_clients(c));
-                            GOLDLINK_TRY_ASSIGN(const auto links, db::count_links(c));
-                            GOLDLINK_TRY_ASSIGN(const auto images, db::count_images(c));
-                            return Totals{clients, links, images};
-                        }));
-    json::object target = said(services.target_status.get());
+    GOLDLINK_TRY_ASSIGN(const Totals totals, services.pool.run(count_all, db::within(kPatience)));
+    const HealthReport report = services.health.report();
+    json::object target = said(report.target_status);
     json::object pxe = services.pxe == nullptr
                            ? json::object{{"problem", "this manager has no pxe"}}
-                           : said(pxe_status(services));
-    const auto portal = services.target_status.portal(call.request.local);
+                           : said(report.pxe_status);
+    const auto portal = services.target_status.known_portal(call.request.local);
     const json::value* sessions = target.if_contains("sessions");
     json::object body{
         {"version", GOLDLINK_VERSION},
@@ -83,7 +89,9 @@ Answer status(Call& call) {
         {"images", totals.images},
         {"sessions", sessions != nullptr && sessions->is_number() ? *sessions : json::value(0)},
         {"store_free_bytes", free_bytes(target, "store")},
-        {"overlay_free_bytes", free_bytes(target, "overlay")}};
+        {"overlay_free_bytes", free_bytes(target, "overlay")},
+        {"health", report.is_degraded() ? "degraded" : "ok"},
+        {"problems", problems_json(report)}};
     body["target"] = std::move(target);
     body["pxe"] = std::move(pxe);
     return json_response(200, body);
@@ -95,7 +103,7 @@ void add_system_routes(Table& table) {
     table.push_back({"GET", "/health", kNobodyAsked, {}, health});
     table.push_back({"GET", "/openapi.json", kNobodyAsked, {}, openapi});
     table.push_back({"GET", "/whoami", kRead | kCi, {}, whoami});
-    table.push_back({"GET", "/status", kRead, {}, status});
+    table.push_back({"GET", "/status", kRead, {}, status, false, kPatience});
 }
 
 }  // namespace goldlink::manager::api

@@ -54,9 +54,7 @@ Answer get_manifest(Call& call) {
     response.content_type = "application/octet-stream";
     // Cut short, it does not hash to the version's digest.
     response.stream = [&target, path](http::BodyWriter& writer) {
-        (void)target.get_stream(path, 0, [&writer](std::string_view bytes) {
-            return !writer.stopping() && writer.write(bytes).has_value();
-        });
+        (void)target.get_stream(path, 0, writer);
     };
     return response;
 }
@@ -144,9 +142,15 @@ Answer missing(Call& call) {
 }
 
 Answer put_chunks(Call& call) {
+    if (call.request.header("content-length").empty())
+        return refuse(411, "length-required", "The length of the chunks is needed",
+                      "send them with a Content-Length header");
+    if (call.request.body_reader->declared_length() > kMaxFrameBytes)
+        return refuse(413, "body-too-large", "Too many chunks at once",
+                      fmt::format("the chunks of one request may have {} bytes", kMaxFrameBytes));
     GOLDLINK_TRY_CALL(const db::Task task, needed_transfer(call));
-    const auto stored = call.services.target.call("PUT", "/transfers/" + task.id + "/chunks",
-                                                  call.request.body, kTargetTimeout);
+    const auto stored = call.services.target.put_stream("/transfers/" + task.id + "/chunks",
+                                                        *call.request.body_reader);
     if (!stored) return refuse_peer(call.services.target, stored.error());
     GOLDLINK_TRY_ASSIGN(const auto object, json::parse_object(*stored));
     GOLDLINK_TRY_ASSIGN(const auto bytes, json::int_field(object, "bytes", 0, INT64_MAX));
@@ -190,10 +194,7 @@ Answer put_manifest(Call& call) {
     GOLDLINK_TRY_CALL(const db::Task task, needed_transfer(call));
     GOLDLINK_TRY_CALL(const std::string digest, expected_digest(call, task));
     const Peer& target = call.services.target;
-    const auto sent = target.put_stream("/uploads/" + *task.upload, length,
-                                        [&call](char* buffer, std::size_t size) {
-                                            return call.request.body_reader->read({buffer, size});
-                                        });
+    const auto sent = target.put_stream("/uploads/" + *task.upload, *call.request.body_reader);
     if (!sent) return refuse_peer(target, sent.error());
     const bool repair = task.kind == "repair";
     json::object finish{{"upload", *task.upload}, {"digest", digest}};
@@ -220,7 +221,7 @@ void add_transfer_routes(Table& table) {
     table.push_back({"POST", "/images/{image}/versions/{number}/chunks", kWrite, {}, get_chunks});
     table.push_back({"POST", "/images/{image}/transfers", kWrite, {}, begin});
     table.push_back({"POST", "/transfers/{transfer_id}/missing", kWrite, {}, missing});
-    table.push_back({"PUT", "/transfers/{transfer_id}/chunks", kWrite, {}, put_chunks});
+    table.push_back({"PUT", "/transfers/{transfer_id}/chunks", kWrite, {}, put_chunks, true});
     table.push_back(
         {"PUT", "/transfers/{transfer_id}/manifest", kWrite, {"digest"}, put_manifest, true});
 }

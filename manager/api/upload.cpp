@@ -8,8 +8,10 @@
 #include <charconv>
 
 #include "common/hex.hpp"
+#include "common/http/client.hpp"
 #include "common/log.hpp"
 #include "manager/api/input.hpp"
+#include "manager/api/upload_feed.hpp"
 #include "manager/api/views.hpp"
 #include "manager/db/history.hpp"
 #include "manager/db/images.hpp"
@@ -18,7 +20,6 @@
 namespace goldlink::manager::api {
 namespace {
 
-constexpr std::chrono::seconds kProgressEvery{1};
 constexpr std::int64_t kBlankUnitBytes = 4096;  // so that it can be served in blocks of 4 KiB
 constexpr std::int64_t kMinBlankBytes = 1 << 20;
 constexpr std::int64_t kMaxBlankBytes = std::int64_t{2} << 40;  // the target's
@@ -81,74 +82,41 @@ Maybe<db::Task> begin(db::Connection& c, const Call& call, const Upload& upload)
     return std::move(*made);
 }
 
-// Feeds the target from the request and notes progress; a failure of the registry does not stop it.
-class Feed {
-  public:
-    Feed(Call& call, const db::Task& task, std::string message)
-        : call_(call), task_(task), message_(std::move(message)) {}
+Answer give_up(Call& call, const db::Task& task, const UploadFeed& feed, const PeerError& error) {
+    const bool cancelled = feed.broken() && feed.broken()->kind == ErrorKind::cancelled;
+    const std::string why = feed.broken()
+                                ? fmt::format("the upload was cut off: {}", feed.broken()->message)
+                                : error.detail;
+    end_upload(call, task, cancelled ? "cancelled" : "failed", why);
+    log::warn("import {} of {} failed: {}", task.id, task.subject, why);
+    if (cancelled) return refuse(409, "cancelled", "The import was cancelled", why);
+    if (feed.broken()) return refuse(400, "upload-cut-off", "The upload was cut off", why);
+    return refuse_peer(call.services.target, error);
+}
 
-    Result<std::size_t> next(char* buffer, std::size_t size) {
-        auto count = call_.request.body_reader->read({buffer, size});
-        if (!count) {
-            source_error_ = count.error();
-            return count;
-        }
-        done_ += static_cast<std::int64_t>(*count);
-        const auto now = std::chrono::steady_clock::now();
-        if (now - noted_ < kProgressEvery) return count;
-        noted_ = now;
-        const auto cancelled = call_.services.pool.run([&](db::Connection& c) -> Result<bool> {
-            GOLDLINK_TRY(db::set_task_progress(c, task_.id, done_, task_.total_bytes, message_));
-            GOLDLINK_TRY_ASSIGN(const auto task, db::find_task(c, task_.id));
-            return task && task->cancel_requested;
-        });
-        if (cancelled && *cancelled) {
-            source_error_ = Error{ErrorKind::cancelled, "the import was cancelled", 0};
-            return Failure(*source_error_);
-        }
-        return count;
-    }
+}  // namespace
 
-    const std::optional<Error>& source_error() const { return source_error_; }
-
-  private:
-    Call& call_;
-    const db::Task& task_;
-    const std::string message_;
-    std::int64_t done_ = 0;
-    std::chrono::steady_clock::time_point noted_ = std::chrono::steady_clock::now();
-    std::optional<Error> source_error_;
-};
-
-Answer give_up(Call& call, const db::Task& task, const Feed& feed, const PeerError& error) {
-    const bool cancelled = feed.source_error() && feed.source_error()->kind == ErrorKind::cancelled;
-    const std::string why = feed.source_error() ? fmt::format("the upload was cut off: {}",
-                                                              feed.source_error()->message)
-                                                : error.detail;
-    const auto noted = call.services.pool.transact([&](db::Connection& c) {
-        return end_task_without_result(c, task, cancelled ? "cancelled" : "failed", why);
-    });
+void end_upload(Call& call, const db::Task& task, const std::string& state,
+                const std::string& why) {
+    const auto noted = call.services.pool.transact(
+        [&](db::Connection& c) { return end_task_without_result(c, task, state, why); });
     // A task left in phase upload is ended by the reconciler once its progress is stale.
     if (!noted)
         log::warn("task {}: its failure could not be noted: {}", task.id, noted.error().message);
     if (const auto dropped = call.services.target.call("DELETE", "/uploads/" + *task.upload);
         !dropped && dropped.error().status != 404)
         log::warn("upload {}: could not be dropped: {}", *task.upload, dropped.error().detail);
-    log::warn("import {} of {} failed: {}", task.id, task.subject, why);
-    if (cancelled) return refuse(409, "cancelled", "The import was cancelled", why);
-    if (feed.source_error()) return refuse(400, "upload-cut-off", "The upload was cut off", why);
-    return refuse_peer(call.services.target, error);
 }
 
-}  // namespace
-
-Answer stream_to_target(Call& call, const db::Task& task, std::uint64_t length_bytes,
-                        const std::string& message) {
+Answer stream_to_target(Call& call, const db::Task& task, const std::string& message) {
     Services& services = call.services;
-    Feed feed(call, task, message);
+    UploadFeed feed(call, task, message);
     const auto sent = services.target.put_stream(
-        "/uploads/" + *task.upload, length_bytes,
-        [&feed](char* buffer, std::size_t size) { return feed.next(buffer, size); });
+        fmt::format("/uploads/{}?image=1&format={}&filename={}&repair={}", *task.upload,
+                    http::percent_encode(task.format),
+                    http::percent_encode(call.request.query_value("filename")),
+                    task.kind == "repair" ? "1" : ""),
+        feed);
     if (!sent) return give_up(call, task, feed, sent.error());
     return services.pool.transact([&](db::Connection& c) -> Answer {
         GOLDLINK_TRY(db::set_task_phase(c, task.id, "start", "queued",
@@ -171,7 +139,7 @@ Answer put_content(Call& call) {
     }));
 
     return stream_to_target(
-        call, task, upload.length_bytes,
+        call, task,
         upload.filename.empty() ? "uploading" : fmt::format("uploading {}", upload.filename));
 }
 

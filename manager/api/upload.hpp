@@ -17,10 +17,13 @@ Maybe<db::Version> begin_version(db::Connection& c, const std::string& name,
                                  const std::string& kind, const std::string& note);
 
 // A request's body on its way to the target's spool, for a task in phase `upload` whose `upload`
-// names the file. Streams `length_bytes`, notes progress with `message`, then hands the task to the
+// names the file. Streams it, notes progress with `message`, then hands the task to the
 // reconciler: 202 with the task. A body that ends early, or a target that refuses it, ends the
 // task.
-Answer stream_to_target(Call& call, const db::Task& task, std::uint64_t length_bytes,
-                        const std::string& message);
+Answer stream_to_target(Call& call, const db::Task& task, const std::string& message);
+
+// Ends a task in phase `upload` that will get no more: state "failed" or "cancelled", and what has
+// arrived is dropped. What of that does not succeed is logged, and tidied up later by itself.
+void end_upload(Call& call, const db::Task& task, const std::string& state, const std::string& why);
 
 }  // namespace goldlink::manager::api

@@ -10,6 +10,7 @@
 #include "common/http/client.hpp"
 #include "manager/api/input.hpp"
 #include "manager/api/upload.hpp"
+#include "manager/api/upload_feed.hpp"
 #include "manager/api/views.hpp"
 #include "manager/db/history.hpp"
 #include "manager/db/images.hpp"
@@ -19,7 +20,6 @@ namespace {
 
 constexpr std::size_t kMaxFiles = 1100;
 constexpr std::size_t kMaxParents = 32;
-constexpr std::chrono::seconds kProgressEvery{1};
 
 struct File {
     std::string name;
@@ -173,51 +173,6 @@ Answer show(Call& call) {
     return json_response(200, view_of(upload));
 }
 
-// Notes progress while a piece goes through; ends it when the import was cancelled.
-class Piece {
-  public:
-    Piece(Call& call, const Upload& upload, const std::string& file)
-        : call_(call),
-          upload_(upload),
-          message_("uploading " + file),
-          done_(upload.received_bytes()) {}
-
-    Result<std::size_t> next(char* buffer, std::size_t size) {
-        auto count = call_.request.body_reader->read({buffer, size});
-        if (!count) {
-            broken_ = count.error();
-            return count;
-        }
-        done_ += static_cast<std::int64_t>(*count);
-        const auto now = std::chrono::steady_clock::now();
-        if (now - noted_ < kProgressEvery) return count;
-        noted_ = now;
-        if (const auto cancelled = note(); cancelled && *cancelled) {
-            broken_ = Error{ErrorKind::cancelled, "the import was cancelled", 0};
-            return Failure(*broken_);
-        }
-        return count;
-    }
-
-    Result<bool> note() const {  // true: cancelled
-        return call_.services.pool.run([&](db::Connection& c) -> Result<bool> {
-            GOLDLINK_TRY(db::set_task_progress(c, upload_.task.id, done_, upload_.task.total_bytes,
-                                               message_));
-            GOLDLINK_TRY_ASSIGN(const auto task, db::find_task(c, upload_.task.id));
-            return !task || task->cancel_requested;
-        });
-    }
-    const std::optional<Error>& broken() const { return broken_; }
-
-  private:
-    Call& call_;
-    const Upload& upload_;
-    const std::string message_;
-    std::int64_t done_;
-    std::chrono::steady_clock::time_point noted_ = std::chrono::steady_clock::now();
-    std::optional<Error> broken_;
-};
-
 Answer put_file(Call& call) {
     if (call.request.header("content-length").empty())
         return refuse(411, "length-required", "The length of the piece is needed",
@@ -240,11 +195,15 @@ Answer put_file(Call& call) {
                             fmt::format("{} has {} bytes, {} of them have arrived, and {} more "
                                         "would come",
                                         name, file->size_bytes, offset, length));
-    Piece piece(call, upload, name);
+    UploadFeed piece(call, upload.task, "uploading " + name, upload.received_bytes());
+    // Of the other files, which may be parts of a disk, the first bytes say nothing.
+    const std::string judged = file == upload.files.begin()
+                                   ? "&image=1&format=" + http::percent_encode(upload.task.format)
+                                   : std::string();
     const auto sent = call.services.target.put_stream(
-        fmt::format("/uploads/{}/{}?offset={}&total={}", *upload.task.upload,
-                    http::percent_encode(name), offset, file->size_bytes),
-        length, [&piece](char* buffer, std::size_t size) { return piece.next(buffer, size); });
+        fmt::format("/uploads/{}/{}?offset={}&total={}{}", *upload.task.upload,
+                    http::percent_encode(name), offset, file->size_bytes, judged),
+        piece);
     if (!sent) {
         if (piece.broken() && piece.broken()->kind == ErrorKind::cancelled)
             return refuse(409, "cancelled", "The import was cancelled", piece.broken()->message);
@@ -252,6 +211,8 @@ Answer put_file(Call& call) {
             return refuse(400, "upload-cut-off", "The upload was cut off",
                           fmt::format("{}; what has arrived is kept, go on from there",
                                       piece.broken()->message));
+        if (sent.error().status == 400)  // no import could take it: the rest is not wanted
+            end_upload(call, upload.task, "failed", sent.error().detail);
         return refuse_peer(call.services.target, sent.error());
     }
     GOLDLINK_TRY(piece.note());

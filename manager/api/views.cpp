@@ -174,6 +174,10 @@ json::value url_of(const db::Link& link, std::int64_t lun, const LinkContext& co
                                    link.secret, *context.portal, link.iqn, lun));
 }
 
+const json::object* live_of(const LinkContext& context) {
+    return context.live ? &*context.live : nullptr;
+}
+
 json::value shown_overlay(const json::value& overlay) {
     return only(overlay, {"used_bytes", "quota_bytes", "ram_bytes"});
 }
@@ -202,8 +206,8 @@ json::object view(const db::Link& link, const db::LinkDisk& disk, const LinkCont
         {"type", cdrom ? "cdrom" : "disk"},
         {"logical_block_bytes", cdrom ? 2048 : disk.logical_block_bytes},
         {"url", url_of(link, disk.lun, context)},
-        {"problem", running_member(context.live, disk.lun, "problem")},
-        {"overlay", shown_overlay(running_member(context.live, disk.lun, "overlay"))}};
+        {"problem", running_member(live_of(context), disk.lun, "problem")},
+        {"overlay", shown_overlay(running_member(live_of(context), disk.lun, "overlay"))}};
 }
 
 json::array disks_of(const db::Link& link, const LinkContext& context) {
@@ -215,6 +219,7 @@ json::array disks_of(const db::Link& link, const LinkContext& context) {
 }  // namespace
 
 json::object view(const db::Link& link, const LinkContext& context) {
+    const LinkStanding standing = standing_of(link, context.live);
     const auto shown = [&](const std::string& secret) {
         return context.secrets ? json::value(secret) : json::value(nullptr);
     };
@@ -231,11 +236,11 @@ json::object view(const db::Link& link, const LinkContext& context) {
             {"username", shown(link.username)},
             {"secret", shown(link.secret)},
             {"url", url_of(link, link.lun, context)},
-            {"state", link.state},
-            {"problem", nullable(link.problem)},
-            {"generation", member(context.live, "generation")},
-            {"sessions", sessions_of(context.live)},
-            {"overlay", shown_overlay(member(context.live, "overlay"))},
+            {"state", standing.state},
+            {"problem", nullable(standing.problem)},
+            {"generation", member(live_of(context), "generation")},
+            {"sessions", sessions_of(live_of(context))},
+            {"overlay", shown_overlay(member(live_of(context), "overlay"))},
             {"disks", disks_of(link, context)},
             {"install", link.install},
             {"created_at", link.created_at}};

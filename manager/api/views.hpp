@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "common/json.hpp"
+#include "manager/api/link_standing.hpp"
 #include "manager/db/rows.hpp"
 
 namespace goldlink::manager::api {
@@ -28,7 +29,7 @@ json::object view(const db::Event& event);
 struct LinkContext {
     std::optional<std::string> portal;
     bool secrets = false;
-    const json::object* live = nullptr;  // the target's GET /links/{id}, when it answered
+    LiveLink live;
 };
 json::object view(const db::Link& link, const LinkContext& context);
 

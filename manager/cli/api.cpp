@@ -157,8 +157,8 @@ Result<json::value> Api::upload(const std::string& path, std::uint64_t length,
                                 std::function<Result<std::size_t>(char*, std::size_t)> source) {
     auto r = request("PUT", path);
     r.content_type = "application/octet-stream";
-    r.body_source = std::move(source);
-    r.body_length = length;
+    http::MadeBody body(length, std::move(source));
+    r.body_source = &body;
     r.timeout = kUploadStepTimeout;
     return call(std::move(r));
 }

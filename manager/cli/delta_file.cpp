@@ -75,9 +75,8 @@ Result<> DeltaFile::open_device() {
 
 Result<> DeltaFile::open_part(bool surely_raw) {
     if (old_bytes_ > 0 && !surely_raw) {
-        GOLDLINK_TRY_ASSIGN(const auto format,
-                            format_by_magic(old_.get(), path_, old_bytes_, nullptr));
-        if (!format.empty())
+        GOLDLINK_TRY_ASSIGN(const DiskEnds ends, read_ends(old_.get(), path_, old_bytes_));
+        if (const std::string format = ends.format(path_); !format.empty())
             return failure(
                 ErrorKind::conflict,
                 fmt::format("{} is {} by its magic, and --delta would make a raw disk of "

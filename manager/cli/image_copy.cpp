@@ -67,9 +67,13 @@ Result<> copy_version(const Session& session, const Arguments& arguments, Api& f
                         VersionReceiver::begin(to, image_path(name) + "/transfers", wishes));
     const auto done = [&]() -> Result<json::value> {
         GOLDLINK_TRY_ASSIGN(const Manifest manifest, from.manifest());
-        GOLDLINK_TRY(copy_missing(from, receiver, manifest,
-                                  fmt::format("copying {}", from.subject()), false));
-        return receiver.finish(manifest, false);
+        return receiver.deliver(
+            [&]() -> Result<Manifest> {
+                GOLDLINK_TRY(copy_missing(from, receiver, manifest,
+                                          fmt::format("copying {}", from.subject()), false));
+                return manifest;
+            },
+            false);
     }();
     if (!done) {
         receiver.drop();

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstring>
 #include <memory>
 #include <thread>
 
@@ -24,6 +25,7 @@ namespace {
 using std::chrono::milliseconds;
 
 constexpr int kMaxTries = 8;  // without any byte getting through
+constexpr std::size_t kHoleBytes = 4096;
 
 struct Arguments {
     std::string ref, file, format;
@@ -39,6 +41,10 @@ std::string format_of(const Arguments& arguments) {
     for (const auto& [ending, format] : kEndings)
         if (arguments.file.ends_with(ending)) return std::string(format);
     return "raw";
+}
+
+bool is_zero(std::string_view block) {
+    return block.front() == 0 && std::memcmp(block.data(), block.data() + 1, block.size() - 1) == 0;
 }
 
 // The file beside the wanted one while it comes; takes its name when it is whole.
@@ -65,15 +71,21 @@ class Download {
 
     std::uint64_t done_bytes() const { return done_; }
 
+    // Blocks of zeros become holes; what lies between them is written in one go.
     Result<> write(std::string_view bytes) {
+        hasher_->add(as_bytes(bytes));
         while (!bytes.empty()) {
-            const ssize_t n =
-                ::pwrite(fd_.get(), bytes.data(), bytes.size(), static_cast<off_t>(done_));
-            if (n < 0 && errno == EINTR) continue;
-            if (n < 0) return system_failure(fmt::format("cannot write {}", part_));
-            hasher_->add(as_bytes(bytes.substr(0, static_cast<std::size_t>(n))));
-            done_ += static_cast<std::uint64_t>(n);
-            bytes.remove_prefix(static_cast<std::size_t>(n));
+            std::size_t data = 0, zeros = 0;
+            while (data + zeros < bytes.size() && zeros == 0) {
+                const std::size_t block =
+                    std::min(bytes.size() - data,
+                             kHoleBytes - static_cast<std::size_t>((done_ + data) % kHoleBytes));
+                (is_zero(bytes.substr(data, block)) ? zeros : data) += block;
+            }
+            if (data > 0)
+                GOLDLINK_TRY(write_at(fd_.get(), as_bytes(bytes.substr(0, data)), done_, part_));
+            done_ += data + zeros;
+            bytes.remove_prefix(data + zeros);
         }
         return {};
     }
@@ -92,6 +104,8 @@ class Download {
     }
 
     Result<> finish() {
+        if (::ftruncate(fd_.get(), static_cast<off_t>(done_)) != 0)
+            return system_failure(fmt::format("cannot size {}", part_));
         if (::fsync(fd_.get()) != 0) return system_failure(fmt::format("cannot sync {}", part_));
         // Does not replace what somebody else put there meanwhile.
         if (::link(part_.c_str(), file_.c_str()) != 0 &&

@@ -53,6 +53,7 @@ Result<std::vector<SourceFile>> open_files(const Arguments& arguments) {
         return {};
     };
     GOLDLINK_TRY(add(arguments.file));
+    GOLDLINK_TRY(files.front().check_importable(arguments.format));
     for (const std::string& parent : arguments.parents) GOLDLINK_TRY(add(parent));
     std::string begin(kVmdkDescriptorMagic.size(), '\0');
     GOLDLINK_TRY(files.front().read(begin.data(), begin.size()));
@@ -62,7 +63,8 @@ Result<std::vector<SourceFile>> open_files(const Arguments& arguments) {
         GOLDLINK_TRY_ASSIGN(const auto extents, parse_vmdk_descriptor(text, arguments.file));
         for (const VmdkExtent& extent : extents) {
             const auto path = std::filesystem::path(arguments.file).parent_path() / extent.file;
-            if (!names.contains(extent.file)) GOLDLINK_TRY(add(path.string()));
+            if (!extent.file.empty() && !names.contains(extent.file))
+                GOLDLINK_TRY(add(path.string()));
         }
     }
     return files;
@@ -78,12 +80,15 @@ class Sending {
     }
 
     Result<json::value> run() {
+        // Before anything is sent: one of them may be another file than was announced.
+        for (const SourceFile& file : files_) GOLDLINK_TRY(received(file));
         for (SourceFile& file : files_) GOLDLINK_TRY(send(file));
         json::object digests;
         for (SourceFile& file : files_) {
             GOLDLINK_TRY_ASSIGN(const auto digest, file.sha256());
             digests[file.name()] = digest;
         }
+        for (const SourceFile& file : files_) GOLDLINK_TRY(file.check_unchanged());
         progress_->finish();
         return api_.post("/uploads/" + id_ + "/finish", {{"sha256", std::move(digests)}});
     }
@@ -97,10 +102,14 @@ class Sending {
             return static_cast<std::uint64_t>(
                 std::max<std::int64_t>(int_of(item, "received_bytes"), 0));
         }
+        std::string announced;
+        for (const auto& item : items_of(upload_, "files"))
+            announced += fmt::format("{}{} of {} bytes", announced.empty() ? "" : ", ",
+                                     printable(text_of(item, "name")), int_of(item, "size_bytes"));
         return failure(ErrorKind::conflict,
-                       fmt::format("upload {} was begun with another file than {}; import it "
-                                   "without --resume",
-                                   id_, file.path()));
+                       fmt::format("upload {} was begun with {}, and {} has {} bytes: name the "
+                                   "file that it was begun with, or leave --resume out",
+                                   id_, announced, file.path(), file.size()));
     }
 
     Result<> send(SourceFile& file) {
@@ -177,7 +186,10 @@ Result<json::value> send_files(Api& api, const Arguments& arguments) {
     if (may_pass(error))
         error.message += fmt::format(
             "\n  to go on where it stopped, within a day: the same command with --resume {}", id);
-    else if (auto dropped = api.remove("/tasks/" + http::percent_encode(id)); !dropped)
+    else if (!arguments.resume.empty())
+        error.message += "\n  what had arrived of the upload is kept for a day";
+    else if (auto dropped = api.remove("/tasks/" + http::percent_encode(id));
+             !dropped && dropped.error().kind != ErrorKind::conflict)  // ended by the server
         error.message +=
             fmt::format("\n  what was sent is kept for a day: goldlink task cancel {}", id);
     return Failure(std::move(error));
@@ -215,9 +227,9 @@ void add_image_import(CLI::App& noun, Session& session) {
     auto* import = add_verb(
         noun, session,
         {"import", "Upload a disk image as the next version",
-         "Takes raw, VHD, VHDX, VMDK and qcow2, also compressed with gzip, zstd or xz; the format "
-         "is\n"
-         "detected. The image is made when it does not exist. Its first version becomes\n"
+         "Takes raw, VHD, VHDX, VMDK and qcow2, also compressed with gzip, bzip2, zstd or xz, or as\n"
+         "the one disk in a zip, tar or OVA; the format is detected, and what is no disk image is\n"
+         "refused before it is sent. The image is made when it does not exist. Its first version becomes\n"
          "NAME:production, later ones NAME:latest: try a new version on one client, then\n"
          "'goldlink image promote NAME'. An image that holds only changes (differencing VHD, "
          "qcow2\n"

@@ -23,12 +23,20 @@ static_assert(DiskScan::kWindowChunks <= kMaxAskedChunks);
 
 class DiskSending {
   public:
-    DiskSending(const RawDisk& disk, VersionReceiver& receiver) : disk_(disk), receiver_(receiver) {
-        manifest_.size_bytes = disk_bytes_of_file(disk.file_bytes());
-        manifest_.chunks.reserve(chunk_count_of(manifest_.size_bytes));
-    }
+    DiskSending(const RawDisk& disk, VersionReceiver& receiver)
+        : disk_(disk), receiver_(receiver) {}
 
     Result<json::value> run() {
+        return receiver_.deliver([this] { return send_all(); }, true);
+    }
+
+    std::uint64_t size_bytes() const { return disk_bytes_of_file(disk_.file_bytes()); }
+
+  private:
+    // A disk that is sent again is read again.
+    Result<Manifest> send_all() {
+        manifest_ = {};
+        manifest_.size_bytes = size_bytes();
         Progress progress(fmt::format("sending what is new of {}", disk_.path()),
                           manifest_.size_bytes);
         DiskScan scan(disk_.fd(), disk_.path(), disk_.file_bytes(), manifest_.size_bytes);
@@ -36,19 +44,15 @@ class DiskSending {
             GOLDLINK_TRY_ASSIGN(const DiskScan::Window* window, scan.next());
             if (window == nullptr) break;
             GOLDLINK_TRY(send_missing(*window));
-            manifest_.chunks.insert(manifest_.chunks.end(), window->digests.begin(),
-                                    window->digests.end());
+            for (const Digest& digest : window->digests) manifest_.chunks.push_back(digest);
             progress.update(std::min(manifest_.chunks.size() * kChunkBytes, manifest_.size_bytes),
                             manifest_.size_bytes);
         }
         GOLDLINK_TRY(disk_.check_unchanged());
         progress.finish();
-        return receiver_.finish(manifest_, true);
+        return manifest_;
     }
 
-    std::uint64_t size_bytes() const { return manifest_.size_bytes; }
-
-  private:
     Result<> send_missing(const DiskScan::Window& window) {
         std::vector<std::size_t> places;
         std::vector<Digest> asked;
@@ -108,7 +112,7 @@ Result<> import_by_delta(const Session& session, const DeltaImport& wanted) {
                 "\n  to go on: the same command with --resume {}; what was sent is kept for ten "
                 "minutes, and asked for again after that",
                 receiver->id());
-        else
+        else if (wanted.resume.empty())
             receiver->drop();
         return Failure(std::move(error));
     }

@@ -2,27 +2,29 @@
 // which may be the disk that the machine runs from. One thread.
 #pragma once
 
-#include <sys/stat.h>
-
 #include <cstdint>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "common/file.hpp"
 #include "common/result.hpp"
+#include "common/source_guard.hpp"
 
 namespace goldlink::cli {
 
 class RawDisk {
   public:
-    // Refuses what is empty, too large for a disk, or neither file nor block device.
+    // Refuses what is empty, too large for a disk, or neither file nor block device, and a file
+    // that another program writes to.
     static Result<RawDisk> open(const std::string& path);
 
     int fd() const { return fd_.get(); }
     const std::string& path() const { return path_; }
     std::uint64_t file_bytes() const { return file_bytes_; }
 
-    // Refuses a disk image of another format, a compressed file, and what has no partition table:
-    // by its magic, as an import does.
+    // Refuses a disk image of another format, a compressed file, and what an import would take for
+    // no whole raw disk.
     Result<> check_is_raw() const;
     // Refuses what became longer or shorter since it was opened, and a file that was written to. A
     // block device does not tell of writes.
@@ -34,14 +36,19 @@ class RawDisk {
     FileDescriptor fd_;
     std::string path_;
     std::uint64_t file_bytes_ = 0;
-    struct stat opened_ {};
+    std::optional<SourceGuard> guard_;
 };
 
 // How long an open file or block device is.
 Result<std::uint64_t> length_of(int fd, const std::string& path);
-// "qcow2", "vhdx", "vmdk", "vhd", "gzip", "zstd", "xz" by the magic of what lies at this path, else
-// ""; `partitioned`, where it is not null, says whether it looks like a raw disk.
-Result<std::string> format_by_magic(int fd, const std::string& path, std::uint64_t file_bytes,
-                                    bool* partitioned);
+// The first and last bytes of what lies at a path.
+struct DiskEnds {
+    std::vector<std::uint8_t> first, last;
+    // "qcow2", "vhdx", "vmdk", "vhd", "gzip", "zip" ... by its magic, else "".
+    std::string format(const std::string& path) const;
+};
+Result<DiskEnds> read_ends(int fd, const std::string& path, std::uint64_t file_bytes);
+// Why a file was not taken, in the words that a refusal of the server has.
+Result<> not_imported(Result<> checked);
 
 }  // namespace goldlink::cli

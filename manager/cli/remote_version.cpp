@@ -34,8 +34,7 @@ class ManifestReader {
         const std::size_t room = manifest_.chunks.size() * sizeof(Digest) - chunk_bytes_;
         if (bytes.size() > room) return wrong("is longer than its header says");
         if (!bytes.empty())
-            std::memcpy(reinterpret_cast<std::uint8_t*>(manifest_.chunks.data()) + chunk_bytes_,
-                        bytes.data(), bytes.size());
+            manifest_.chunks.write_bytes(chunk_bytes_, bytes);
         chunk_bytes_ += bytes.size();
         return {};
     }

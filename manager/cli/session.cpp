@@ -120,6 +120,7 @@ int run(int argc, const char* const* argv) {
 
     add_up_verb(root, session);
     add_status_verbs(root, session);
+    add_store_verbs(root, session);
     add_image_verbs(root, session);
     add_client_verbs(root, session);
     add_group_verbs(root, session);
@@ -127,6 +128,8 @@ int run(int argc, const char* const* argv) {
     add_task_verbs(root, session);
     add_event_verbs(root, session);
     add_gc_verb(root, session);
+    add_trash_verbs(root, session);
+    add_registry_verbs(root, session);
     add_token_verbs(root, session);
 
     if (argc <= 1) {

@@ -56,8 +56,11 @@ void add_link_verbs(CLI::App& root, Session& session);
 void add_task_verbs(CLI::App& root, Session& session);
 void add_token_verbs(CLI::App& root, Session& session);
 void add_status_verbs(CLI::App& root, Session& session);
+void add_store_verbs(CLI::App& root, Session& session);
 void add_event_verbs(CLI::App& root, Session& session);
 void add_gc_verb(CLI::App& root, Session& session);
+void add_trash_verbs(CLI::App& root, Session& session);
+void add_registry_verbs(CLI::App& root, Session& session);
 void add_up_verb(CLI::App& root, Session& session);
 
 // The program: parses, runs, prints the error, gives the exit code.

@@ -13,6 +13,8 @@
 
 #include "common/check.hpp"
 #include "common/hex.hpp"
+#include "common/image_verdict.hpp"
+#include "manager/cli/raw_disk.hpp"
 
 namespace goldlink::cli {
 
@@ -28,6 +30,7 @@ Result<SourceFile> SourceFile::open(const std::string& path) {
     if (!S_ISREG(status.st_mode))
         return failure(ErrorKind::invalid, fmt::format("{} is not a regular file", path));
     if (status.st_size == 0) return failure(ErrorKind::invalid, fmt::format("{} is empty", path));
+    GOLDLINK_TRY_ASSIGN(source.guard_, SourceGuard::begin(source.fd_.get(), path));
     source.path_ = path;
     source.size_ = static_cast<std::uint64_t>(status.st_size);
     source.hash_.reset(EVP_MD_CTX_new());
@@ -58,6 +61,11 @@ Result<std::size_t> SourceFile::read(char* buffer, std::size_t size) {
         offset_ += count;
         return static_cast<std::size_t>(n);
     }
+}
+
+Result<> SourceFile::check_importable(std::string_view format) const {
+    GOLDLINK_TRY_ASSIGN(const DiskEnds ends, read_ends(fd_.get(), path_, size_));
+    return not_imported(goldlink::check_importable({path_, size_, ends.first, ends.last}, format));
 }
 
 Result<std::string> SourceFile::sha256() {

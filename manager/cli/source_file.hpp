@@ -4,10 +4,13 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
+#include <string_view>
 
 #include "common/file.hpp"
 #include "common/result.hpp"
+#include "common/source_guard.hpp"
 
 struct evp_md_ctx_st;
 
@@ -15,6 +18,7 @@ namespace goldlink::cli {
 
 class SourceFile {
   public:
+    // Refuses a file that another program writes to.
     static Result<SourceFile> open(const std::string& path);
     SourceFile(SourceFile&&) noexcept = default;
     SourceFile& operator=(SourceFile&&) = delete;
@@ -27,6 +31,10 @@ class SourceFile {
     // Fills the buffer from offset(); 0 at the end. A file that became shorter is an error.
     Result<std::size_t> read(char* buffer, std::size_t size);
     void seek(std::uint64_t offset_bytes) { offset_ = offset_bytes; }
+    // Refuses what no import could take, with the format that it is said to have ("" to detect).
+    Result<> check_importable(std::string_view format) const;
+    // Refuses a file that was written to since it was opened.
+    Result<> check_unchanged() const { return guard_->check(); }
     // SHA-256 of the whole file in hex; reads what has not passed yet.
     Result<std::string> sha256();
 
@@ -38,6 +46,7 @@ class SourceFile {
 
     FileDescriptor fd_;
     std::string path_;
+    std::optional<SourceGuard> guard_;
     std::uint64_t size_ = 0, offset_ = 0, hashed_ = 0;
     std::unique_ptr<evp_md_ctx_st, FreeHash> hash_;
 };

@@ -48,6 +48,8 @@ void add_target_options(CLI::App& verb, up::Options& options) {
         ->check(CLI::Range(0U, 3600U));
     add("--stop-grace", "SECONDS", "What initiators get to log out before a stop")
         ->check(CLI::Range(0U, 15U));
+    add("--trash-days", "DAYS", "How long kept disks of removed links stay in the trash [7]")
+        ->check(CLI::Range(0.0, 3650.0));
     add("--congestion-control", "NAME",
         "TCP's at the portals; 'system' leaves the system's [cubic]");
 }
@@ -90,6 +92,10 @@ void add_up_verb(CLI::App& root, Session& session) {
     verb->add_option("--database-url", options->database_url,
                      "A PostgreSQL of yours instead of the private one")
         ->type_name("URL");
+    verb->add_flag("--adopt-registry", options->adopt_registry,
+                   "This database is the target's registry from now on, though it is not the one "
+                   "it followed: links that it does not have are removed ('goldlink registry show' "
+                   "tells which)");
     auto* pxe = verb->add_option("--pxe", options->pxe,
                                  "Network boot: proxy beside the site's DHCP, dhcp where "
                                  "there is none")

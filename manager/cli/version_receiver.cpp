@@ -7,6 +7,7 @@
 #include "common/chunk_frame.hpp"
 #include "manager/cli/patience.hpp"
 #include "manager/cli/remote_version.hpp"
+#include "manager/cli/session.hpp"
 
 namespace goldlink::cli {
 
@@ -14,6 +15,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 constexpr std::chrono::minutes kSilentAtMost{1};
+constexpr int kMaxRounds = 5;  // of sending what a restarted server has forgotten
 
 }  // namespace
 
@@ -76,27 +78,59 @@ Result<> VersionReceiver::keep_alive() {
 
 Result<json::value> VersionReceiver::finish(const Manifest& manifest, bool with_digest) {
     const auto header = manifest.header();
-    const Bytes chunks = manifest.chunk_bytes();
+    const std::size_t chunk_bytes = manifest.chunks.size() * sizeof(Digest);
     std::string path = this->path() + "/manifest";
     if (with_digest) path += "?digest=" + to_hex(manifest.digest());
     auto done = patiently([&] {
         std::size_t at = 0;
-        return api_->upload(path, header.size() + chunks.size(),
-                            [&](char* buffer, std::size_t size) -> Result<std::size_t> {
-                                const Bytes rest = at < header.size()
-                                                       ? Bytes(header).subspan(at)
-                                                       : chunks.subspan(at - header.size());
-                                const std::size_t n = as_text(rest).copy(buffer, size);
-                                at += n;
-                                return n;
-                            });
+        return api_->upload(
+            path, header.size() + chunk_bytes,
+            [&](char* buffer, std::size_t size) -> Result<std::size_t> {
+                if (at < header.size()) {
+                    const std::size_t n = as_text(Bytes(header).subspan(at)).copy(buffer, size);
+                    at += n;
+                    return n;
+                }
+                const std::size_t from = at - header.size();
+                const std::size_t n = std::min(size, chunk_bytes - from);
+                manifest.chunks.read_bytes(from, {reinterpret_cast<std::uint8_t*>(buffer), n});
+                at += n;
+                return n;
+            });
     });
-    sent_bytes_ += header.size() + chunks.size();
+    sent_bytes_ += header.size() + chunk_bytes;
     if (done || done.error().kind != ErrorKind::conflict) return done;
     // The version may be made and only the answer lost.
     auto task = patiently([this] { return api_->get(task_path()); });
     if (task && text_of(*task, "state") == "done") return task;
     return done;
+}
+
+Result<std::size_t> VersionReceiver::count_missing(const Manifest& manifest) {
+    const auto digests = manifest.distinct_chunks();
+    std::size_t count = 0;
+    for (std::size_t at = 0; at < digests.size(); at += kMaxAskedChunks) {
+        const auto end = std::min(digests.size(), at + kMaxAskedChunks);
+        GOLDLINK_TRY_ASSIGN(const auto lacking,
+                            missing({digests.begin() + static_cast<std::ptrdiff_t>(at),
+                                     digests.begin() + static_cast<std::ptrdiff_t>(end)}));
+        count += static_cast<std::size_t>(std::count(lacking.begin(), lacking.end(), true));
+    }
+    return count;
+}
+
+Result<json::value> VersionReceiver::deliver(const std::function<Result<Manifest>()>& send,
+                                             bool with_digest) {
+    for (int round = 1;; ++round) {
+        GOLDLINK_TRY_ASSIGN(const Manifest manifest, send());
+        auto done = finish(manifest, with_digest);
+        if (done || round == kMaxRounds || done.error().kind != ErrorKind::conflict) return done;
+        GOLDLINK_TRY_ASSIGN(const std::size_t lacking, count_missing(manifest));
+        if (lacking == 0) return done;
+        print_note(
+            fmt::format("{} was restarted and has forgotten {} chunks: they are sent again\n",
+                        server(), lacking));
+    }
 }
 
 void VersionReceiver::drop() { (void)api_->remove(task_path()); }

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -34,6 +35,9 @@ class VersionReceiver {
     Result<> keep_alive();
     // The task, done. `with_digest`: the transfer began without it.
     Result<json::value> finish(const Manifest& manifest, bool with_digest);
+    // send() and finish(), again while the server says that it lacks something: it has forgotten
+    // what it had not made a version of when it was restarted. `send` asks what is missing.
+    Result<json::value> deliver(const std::function<Result<Manifest>()>& send, bool with_digest);
     // Gives it up; what came goes.
     void drop();
 
@@ -42,6 +46,7 @@ class VersionReceiver {
 
   private:
     VersionReceiver(Api& api, std::string id) : api_(&api), id_(std::move(id)) {}
+    Result<std::size_t> count_missing(const Manifest& manifest);
     std::string path() const;
     std::string task_path() const;
 

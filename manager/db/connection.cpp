@@ -28,6 +28,10 @@ int left_ms(Clock::time_point deadline) {
     return static_cast<int>(std::clamp<std::int64_t>(left.count(), 0, 60'000));
 }
 
+std::string seconds_since(Clock::time_point began) {
+    return fmt::format("{:.0f} s", std::chrono::duration<double>(Clock::now() - began).count());
+}
+
 // Waits for the socket; false at the deadline.
 bool wait_socket(int socket, short events, Clock::time_point deadline) {
     pollfd waited{socket, events, 0};
@@ -49,6 +53,34 @@ ErrorKind kind_of_state(std::string_view state) {
     if (state_class == "22" || state_class == "23") return ErrorKind::invalid;
     if (state == "25006") return ErrorKind::unavailable;  // a standby: read-only transaction
     return ErrorKind::io;
+}
+
+struct Options {
+    std::vector<const char*> keys, values;  // each ends with a nullptr
+    void add(const char* key, const char* value) {
+        keys.push_back(key);
+        values.push_back(value);
+    }
+};
+
+// A machine that vanished is noticed within half a minute, also where nothing waits for an answer.
+constexpr std::array<std::pair<const char*, const char*>, 5> kDefaults{
+    {{"application_name", "goldlink-manager"},
+     {"keepalives_idle", "5"},
+     {"keepalives_interval", "2"},
+     {"keepalives_count", "3"},
+     {"tcp_user_timeout", "10000"}}};
+
+// Points into `server`. libpq takes `dbname` for a whole URL or conninfo string; what comes later
+// wins.
+Options options_of(const Server& server) {
+    Options options;
+    for (const auto& [key, value] : kDefaults) options.add(key, value);
+    options.add("dbname", server.url.c_str());
+    options.add("client_encoding", "UTF8");
+    for (const auto& [key, value] : server.options) options.add(key.c_str(), value.c_str());
+    options.add(nullptr, nullptr);
+    return options;
 }
 
 template <typename T>
@@ -116,22 +148,23 @@ std::int64_t Rows::affected() const {
 
 void Connection::Finish::operator()(pg_conn* connection) const { PQfinish(connection); }
 
-Result<Connection> Connection::open(const std::string& url) {
-    // expand_dbname lets `dbname` be a whole URL or conninfo string; what it names wins over ours.
-    const std::array<const char*, 5> keys{"connect_timeout", "application_name", "dbname",
-                                          "client_encoding", nullptr};
-    const std::array<const char*, 5> values{"5", "goldlink-manager", url.c_str(), "UTF8", nullptr};
-    Connection connection(PQconnectStartParams(keys.data(), values.data(), 1));
+Result<Connection> Connection::open(const Server& server, const Limits& limits) {
+    const Options options = options_of(server);
+    Connection connection(PQconnectStartParams(options.keys.data(), options.values.data(), 1),
+                          limits);
     PGconn* raw = connection.connection_.get();
     if (raw == nullptr) return failure(ErrorKind::exhausted, "no memory for a database connection");
 
-    const auto deadline = Clock::now() + kConnectTimeout;
+    const auto began = Clock::now();
+    const auto deadline = limits.end_of(limits.connect);
     PostgresPollingStatusType step = PGRES_POLLING_WRITING;
     if (PQstatus(raw) == CONNECTION_BAD) step = PGRES_POLLING_FAILED;
     while (step == PGRES_POLLING_READING || step == PGRES_POLLING_WRITING) {
         const short events = step == PGRES_POLLING_READING ? POLLIN : POLLOUT;
         if (!wait_socket(PQsocket(raw), events, deadline))
-            return failure(ErrorKind::unavailable, "connecting to PostgreSQL took longer than 5 s");
+            return failure(
+                ErrorKind::unavailable,
+                fmt::format("connecting to PostgreSQL took longer than {}", seconds_since(began)));
         step = PQconnectPoll(raw);
     }
     if (step != PGRES_POLLING_OK)
@@ -143,7 +176,10 @@ Result<Connection> Connection::open(const std::string& url) {
     GOLDLINK_TRY(
         connection.script("SET search_path = goldlink; SET TIME ZONE 'UTC';"
                           "SET statement_timeout = '15s'; SET lock_timeout = '10s';"
-                          "SET idle_in_transaction_session_timeout = '60s'"));
+                          "SET idle_in_transaction_session_timeout = '60s';"
+                          // A machine of ours that vanished must not keep its locks for hours.
+                          "SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2;"
+                          "SET tcp_keepalives_count = 3; SET tcp_user_timeout = 10000"));
     return connection;
 }
 
@@ -169,7 +205,8 @@ Failure Connection::refused(pg_result* result) {
 
 Result<Rows> Connection::collect() {
     PGconn* raw = connection_.get();
-    const auto deadline = Clock::now() + kStatementTimeout;
+    const auto began = Clock::now();
+    const auto deadline = limits_.end_of(limits_.statement);
     std::optional<Rows> answer;
     std::optional<Error> error;
     while (true) {
@@ -179,7 +216,8 @@ Result<Rows> Connection::collect() {
                 return lost("it does not take the statement");
         }
         while (PQisBusy(raw)) {
-            if (!wait_socket(PQsocket(raw), POLLIN, deadline)) return lost("no answer within 20 s");
+            if (!wait_socket(PQsocket(raw), POLLIN, deadline))
+                return lost(fmt::format("no answer within {}", seconds_since(began)));
             if (PQconsumeInput(raw) == 0) return lost(trimmed(PQerrorMessage(raw)));
         }
         PGresult* result = PQgetResult(raw);

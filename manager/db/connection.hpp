@@ -6,6 +6,7 @@
 // database). One thread at a time.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <initializer_list>
@@ -95,13 +96,36 @@ class Rows {
     std::unique_ptr<pg_result, Clear> result_;
 };
 
+// How long a connection waits: for a server to take it, for a statement's answer, and at most until
+// a point in time for all of it.
+struct Limits {
+    using Clock = std::chrono::steady_clock;
+    std::chrono::milliseconds connect = std::chrono::seconds(5);
+    std::chrono::milliseconds statement = std::chrono::seconds(20);
+    Clock::time_point until = Clock::time_point::max();
+
+    Clock::time_point end_of(std::chrono::milliseconds wait) const {
+        return std::min(Clock::now() + wait, until);
+    }
+};
+
+// All of it within this time.
+inline Limits within(std::chrono::milliseconds time) {
+    return {time, time, Limits::Clock::now() + time};
+}
+
+struct Server {
+    std::string url;                                           // or conninfo string
+    std::vector<std::pair<std::string, std::string>> options;  // that win over what it names
+};
+
 class Connection {
   public:
-    static constexpr std::chrono::seconds kConnectTimeout{5};
-    static constexpr std::chrono::seconds kStatementTimeout{20};
-
     // Connects and sets the session up (schema goldlink, UTC, statement timeout).
-    static Result<Connection> open(const std::string& url);
+    static Result<Connection> open(const Server& server, const Limits& limits = {});
+
+    // For the statements from now on.
+    void set_limits(const Limits& limits) { limits_ = limits; }
 
     Result<Rows> query(const char* sql, std::initializer_list<Param> params = {});
     // Several statements without parameters, as one transaction unless they say otherwise.
@@ -120,12 +144,14 @@ class Connection {
     struct Finish {
         void operator()(pg_conn* connection) const;
     };
-    explicit Connection(pg_conn* connection) : connection_(connection) {}
+    Connection(pg_conn* connection, const Limits& limits)
+        : connection_(connection), limits_(limits) {}
     Result<Rows> collect();
     Failure refused(pg_result* result);
     Failure lost(std::string_view what);
 
     std::unique_ptr<pg_conn, Finish> connection_;
+    Limits limits_;
     bool broken_ = false;
     bool may_retry_ = false;
 };

@@ -75,6 +75,14 @@ Result<std::vector<Task>> active_tasks(Connection& c) {
     return rows.map(read_task);
 }
 
+Result<> note_waiting_tasks(Connection& c, const std::string& why) {
+    GOLDLINK_TRY(
+        c.query("UPDATE tasks SET message = $1, updated_at = now()"
+                " WHERE phase IN ('start', 'poll') AND message <> $1",
+                {why}));
+    return {};
+}
+
 Result<> set_task_progress(Connection& c, const std::string& id, std::int64_t done_bytes,
                            std::int64_t total_bytes, const std::string& message) {
     GOLDLINK_TRY(c.query(

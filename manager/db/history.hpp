@@ -23,6 +23,8 @@ Result<std::vector<Task>> list_tasks(Connection& c, const std::optional<std::str
 Result<std::optional<Task>> find_task(Connection& c, const std::string& id);
 // Those the reconciler works on (phases start and poll), oldest first.
 Result<std::vector<Task>> active_tasks(Connection& c);
+// Why none of them goes on for now.
+Result<> note_waiting_tasks(Connection& c, const std::string& why);
 Result<> set_task_progress(Connection& c, const std::string& id, std::int64_t done_bytes,
                            std::int64_t total_bytes, const std::string& message);
 Result<> set_task_phase(Connection& c, const std::string& id, const std::string& phase,

@@ -352,4 +352,17 @@ Result<> forget_version_deletion(Connection& c, const std::string& digest) {
     return {};
 }
 
+Result<std::optional<ImageTarget>> find_target_by_digest(Connection& c, const std::string& digest) {
+    GOLDLINK_TRY_ASSIGN(
+        const Rows rows,
+        c.query("SELECT i.id, i.name, v.id, v.number, v.size_bytes, i.kind FROM versions v"
+                " JOIN images i ON i.id = v.image_id WHERE v.digest = $1 AND v.state = 'ready'"
+                " ORDER BY v.id DESC LIMIT 1",
+                {digest}));
+    if (rows.empty()) return std::nullopt;
+    const Row row = rows[0];
+    return ImageTarget{row.integer(0), row.text(1),    std::nullopt, row.integer(2),
+                       row.integer(3), row.integer(4), row.text(5)};
+}
+
 }  // namespace goldlink::manager::db

@@ -78,4 +78,8 @@ Result<> queue_version_deletion(Connection& c, const std::string& digest);
 Result<std::vector<std::string>> version_deletions(Connection& c);
 Result<> forget_version_deletion(Connection& c, const std::string& digest);
 
+// The newest ready version with this content, as a link's disk names it; nullopt when no image has
+// it.
+Result<std::optional<ImageTarget>> find_target_by_digest(Connection& c, const std::string& digest);
+
 }  // namespace goldlink::manager::db

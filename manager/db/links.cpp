@@ -96,10 +96,10 @@ Result<std::optional<std::string>> insert_link(Connection& c, const NewLink& lin
         const Rows rows,
         c.query(
             "INSERT INTO links (client_id, lease_expires_at, iqn, username, secret, created_by,"
-            " install) VALUES ($1, now() + $2::bigint * interval '1 second', $3, $4, $5, $6, $7)"
-            " ON CONFLICT DO NOTHING RETURNING id",
+            " install, id) VALUES ($1, now() + $2::bigint * interval '1 second', $3, $4, $5, $6,"
+            " $7, coalesce($8::uuid, gen_random_uuid())) ON CONFLICT DO NOTHING RETURNING id",
             {link.client_id, link.lease_seconds, link.iqn, link.username, link.secret,
-             link.created_by, link.install}));
+             link.created_by, link.install, link.id}));
     if (rows.empty()) return std::nullopt;
     const std::string id = rows[0].text(0);
     for (const NewDisk& disk : link.disks)
@@ -174,6 +174,20 @@ Result<> follow_channel(Connection& c, const std::string& id, std::optional<std:
 Result<std::int64_t> count_links(Connection& c) {
     GOLDLINK_TRY_ASSIGN(const Rows rows, c.query("SELECT count(*) FROM links"));
     return rows[0].integer(0);
+}
+
+Result<LinkTrouble> link_trouble(Connection& c) {
+    GOLDLINK_TRY_ASSIGN(const Rows rows,
+                        c.query("SELECT coalesce(k.name, l.iqn), coalesce(l.problem, ''),"
+                                " count(*) OVER (), (SELECT count(*) FROM links)"
+                                " FROM links l LEFT JOIN clients k ON k.id = l.client_id"
+                                " WHERE l.state = 'failed' ORDER BY 1 LIMIT 3"));
+    LinkTrouble trouble;
+    if (rows.empty()) return trouble;
+    trouble.failed = rows[0].integer(2);
+    trouble.total = rows[0].integer(3);
+    trouble.first = rows.map([](const Row& row) { return std::pair(row.text(0), row.text(1)); });
+    return trouble;
 }
 
 Result<bool> iqn_taken(Connection& c, const std::string& iqn) {

@@ -26,6 +26,7 @@ struct NewLink {
     std::vector<NewDisk> disks;  // LUN 0 among them, none twice
     bool install = false;
     std::optional<std::string> created_by;  // a token's id
+    std::optional<std::string> id = {};     // nullopt: a new one
 };
 
 Result<std::vector<Link>> list_links(Connection& c, const LinkFilter& filter,
@@ -51,6 +52,13 @@ Result<> set_disk_version(Connection& c, const std::string& id, std::int64_t lun
 Result<> set_disk_base(Connection& c, const std::string& id, std::int64_t lun,
                        std::int64_t version_id, const std::optional<std::string>& channel);
 Result<std::int64_t> count_links(Connection& c);
+// The links that are not served, as far as the registry knows.
+struct LinkTrouble {
+    std::int64_t total = 0;
+    std::int64_t failed = 0;
+    std::vector<std::pair<std::string, std::string>> first;  // client or IQN, and what is wrong
+};
+Result<LinkTrouble> link_trouble(Connection& c);
 Result<bool> iqn_taken(Connection& c, const std::string& iqn);
 
 Result<std::int64_t> registry_revision(Connection& c);

@@ -8,26 +8,28 @@ constexpr std::chrono::milliseconds kConnectErrorHolds{500};
 
 }  // namespace
 
-Pool::Pool(std::string url, unsigned max_connections)
-    : url_(std::move(url)), max_connections_(max_connections) {
+Pool::Pool(const std::string& url, unsigned max_connections)
+    : hosts_(url), max_connections_(max_connections) {
     idle_.reserve(max_connections);
 }
 
-Result<Connection> Pool::take() {
+Result<Connection> Pool::take(const Limits& limits) {
     std::unique_lock lock(mutex_);
     const auto may_go = [this] { return !idle_.empty() || open_ < max_connections_; };
-    if (!freed_.wait_for(lock, kWaitForConnection, may_go))
+    if (!freed_.wait_until(lock, limits.end_of(kWaitForConnection), may_go))
         return failure(ErrorKind::unavailable, "all database connections are busy; try again");
+    taken_or_back_ = std::chrono::steady_clock::now();
     if (!idle_.empty()) {
         Connection connection = std::move(idle_.back());
         idle_.pop_back();
+        connection.set_limits(limits);
         return connection;
     }
     if (connect_error_ && std::chrono::steady_clock::now() < connect_error_until_)
         return Failure(*connect_error_);
     ++open_;
     lock.unlock();
-    auto connection = Connection::open(url_);
+    auto connection = connect(limits);
     lock.lock();
     if (!connection) {
         --open_;
@@ -42,6 +44,7 @@ Result<Connection> Pool::take() {
 
 void Pool::give_back(Connection connection) {
     const std::lock_guard lock(mutex_);
+    taken_or_back_ = std::chrono::steady_clock::now();
     if (connection.broken()) {
         --open_;
         // The others were most likely lost with it; a fresh connect is cheaper than a failed
@@ -52,6 +55,12 @@ void Pool::give_back(Connection connection) {
         idle_.push_back(std::move(connection));
     }
     freed_.notify_one();
+}
+
+std::optional<std::chrono::steady_clock::time_point> Pool::used_up_since() const {
+    const std::lock_guard lock(mutex_);
+    if (!idle_.empty() || open_ < max_connections_) return std::nullopt;
+    return taken_or_back_;
 }
 
 void Pool::drop_idle() {

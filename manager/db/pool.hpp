@@ -13,19 +13,19 @@
 #include <vector>
 
 #include "manager/db/connection.hpp"
+#include "manager/db/hosts.hpp"
 
 namespace goldlink::manager::db {
 
 class Pool {
   public:
-    Pool(std::string url, unsigned max_connections);
-
-    const std::string& url() const { return url_; }
+    Pool(const std::string& url, unsigned max_connections);
 
     // work: (Connection&) -> Result<T>
     template <typename Work>
-    auto run(Work&& work) -> decltype(work(std::declval<Connection&>())) {
-        GOLDLINK_TRY_ASSIGN(Connection connection, take());
+    auto run(Work&& work, const Limits& limits = {})
+        -> decltype(work(std::declval<Connection&>())) {
+        GOLDLINK_TRY_ASSIGN(Connection connection, take(limits));
         auto answer = work(connection);
         give_back(std::move(connection));
         return answer;
@@ -33,7 +33,7 @@ class Pool {
 
     template <typename Work>
     auto transact(Work&& work) -> decltype(work(std::declval<Connection&>())) {
-        GOLDLINK_TRY_ASSIGN(Connection connection, take());
+        GOLDLINK_TRY_ASSIGN(Connection connection, take({}));
         auto answer = in_transaction(connection, work);
         give_back(std::move(connection));
         return answer;
@@ -59,19 +59,26 @@ class Pool {
         }
     }
 
+    // One that is the caller's own, not the pool's.
+    Result<Connection> connect(const Limits& limits = {}) { return hosts_.connect(limits); }
+    // Since when all connections have been in use without one coming back; nullopt: they are not.
+    std::optional<std::chrono::steady_clock::time_point> used_up_since() const;
+    unsigned max_connections() const { return max_connections_; }
+
     // Closes idle connections (the server went away) and forgets the last connect error.
     void drop_idle();
 
   private:
-    Result<Connection> take();
+    Result<Connection> take(const Limits& limits);
     void give_back(Connection connection);
 
-    const std::string url_;
+    Hosts hosts_;
     const unsigned max_connections_;
-    std::mutex mutex_;
+    mutable std::mutex mutex_;
     std::condition_variable freed_;
     std::vector<Connection> idle_;
-    unsigned open_ = 0;  // lent and idle
+    unsigned open_ = 0;                                      // lent and idle
+    std::chrono::steady_clock::time_point taken_or_back_{};  // when that last changed
     std::optional<Error> connect_error_;
     std::chrono::steady_clock::time_point connect_error_until_{};
 };

@@ -8,6 +8,7 @@
 #include "common/log.hpp"
 #include "manager/db/history.hpp"
 #include "manager/db/links.hpp"
+#include "manager/target_links.hpp"
 
 namespace goldlink::manager {
 namespace {
@@ -70,7 +71,7 @@ Result<LinkSync::WantedLinks> LinkSync::read_wanted(db::Connection& c) {
     return wanted;
 }
 
-Result<> LinkSync::round(db::Connection& c) {
+Result<> LinkSync::round(db::Connection& c, bool& in_doubt) {
     GOLDLINK_TRY_ASSIGN(const std::int64_t revision, db::registry_revision(c));
     const bool due = Clock::now() >= next_try_;
     if (away_ && !due) return {};
@@ -82,11 +83,10 @@ Result<> LinkSync::round(db::Connection& c) {
     trouble_ = false;
     away_ = false;
     if (compare_) {
-        GOLDLINK_TRY(compare_all(c, wanted));
+        GOLDLINK_TRY(compare_all(c, wanted, in_doubt));
+        if (in_doubt) return {};
     } else {
-        const std::set<std::string> known = known_;
-        for (const std::string& id : known)
-            if (!away_ && !wanted.contains(id)) remove(id);
+        GOLDLINK_TRY(remove_deleted(c, wanted));
         for (const auto& [id, link] : wanted)
             if (!away_ && link.applied_revision != link.revision) GOLDLINK_TRY(push(c, id, link));
     }
@@ -94,7 +94,9 @@ Result<> LinkSync::round(db::Connection& c) {
         compare_ = true;
         backoff_ = std::clamp(backoff_ * 2, kFirstBackoff, kMaxBackoff);
         next_try_ = Clock::now() + backoff_;
-        return target_away(c, wanted, PeerError{0, "", "the target does not answer"});
+        return note_waiting(c, wanted,
+                            "the target does not answer; the link is kept and served when it is "
+                            "back");
     }
     backoff_ = milliseconds(0);
     // Pushing changes does not put the comparison off: under steady change it still comes.
@@ -104,58 +106,36 @@ Result<> LinkSync::round(db::Connection& c) {
     return {};
 }
 
-Result<> LinkSync::compare_all(db::Connection& c, const WantedLinks& wanted) {
-    const auto answer = services_.target.call("GET", "/links", "", seconds(10));
+Result<> LinkSync::compare_all(db::Connection& c, const WantedLinks& wanted, bool& in_doubt) {
+    const auto answer = target_links(services_.target, seconds(10));
     if (!answer) {
         away_ = true;
         if (!answer.error().no_answer())
             log::warn("the target does not list its links: {}", answer.error().detail);
         return {};
     }
-    const auto parsed = json::parse(*answer);
-    if (!parsed) {
-        away_ = true;
-        log::warn("the target's list of links cannot be read: {}", parsed.error().message);
-        return {};
-    }
-    const json::value* list =
-        parsed->is_object() ? parsed->as_object().if_contains("links") : &*parsed;
     std::map<std::string, Held> held;
     std::int64_t newest = 0;
-    if (list != nullptr && list->is_array()) {
-        for (const json::value& item : list->as_array()) {
-            if (!item.is_object()) continue;
-            const json::object& link = item.as_object();
-            const auto id = json::string_field(link, "id", 1, 64);
-            if (!id) continue;
-            Held& state = held[*id];
-            if (const auto ready = json::optional_bool(link, "ready"); ready)
-                state.ready = ready->value_or(false);
-            if (const auto problem = json::optional_string(link, "problem", 4000); problem)
-                state.problem = problem->value_or("");
-            if (const auto number = json::optional_int(link, "revision", 0, INT64_MAX); number)
-                state.revision = number->value_or(0);
-            if (const auto sessions = json::array_field(link, "sessions", 100'000); sessions)
-                state.in_use = !sessions->empty();
-            newest = std::max(newest, state.revision);
-        }
+    for (const auto& [id, link] : *answer) {
+        Held& state = held[id];
+        if (const auto ready = json::optional_bool(link, "ready"); ready)
+            state.ready = ready->value_or(false);
+        if (const auto problem = json::optional_string(link, "problem", 4000); problem)
+            state.problem = problem->value_or("");
+        if (const auto number = json::optional_int(link, "revision", 0, INT64_MAX); number)
+            state.revision = number->value_or(0);
+        if (const auto sessions = json::array_field(link, "sessions", 100'000); sessions)
+            state.in_use = !sessions->empty();
+        newest = std::max(newest, state.revision);
     }
     if (newest > pushing_revision_) {
-        log::warn(
-            "the target holds revision {} of the links, the database only {} (restored from a "
-            "backup?); the "
-            "database counts",
-            newest, pushing_revision_);
-        GOLDLINK_TRY(db::raise_revision(c, newest));
-        trouble_ = true;
-        next_try_ = {};
+        // Not the database that pushed it, or an earlier state of it.
+        in_doubt = true;
         return {};
     }
     known_.clear();
-    for (const auto& [id, state] : held) {
-        known_.insert(id);
-        if (!wanted.contains(id)) remove(id);
-    }
+    for (const auto& [id, state] : held) known_.insert(id);
+    GOLDLINK_TRY(remove_deleted(c, wanted));
     for (const auto& [id, link] : wanted) {
         if (away_) break;
         const auto found = held.find(id);
@@ -167,6 +147,17 @@ Result<> LinkSync::compare_all(db::Connection& c, const WantedLinks& wanted) {
         }
     }
     return follow_uses(c, held);
+}
+
+Result<> LinkSync::remove_deleted(db::Connection& c, const WantedLinks& wanted) {
+    GOLDLINK_TRY_ASSIGN(const auto removals, db::link_removals(c));
+    for (const db::LinkRemoval& removal : removals) {
+        if (away_) break;
+        const bool is_gone = wanted.contains(removal.link_id) ||  // restored since
+                             !known_.contains(removal.link_id) || remove(removal);
+        if (is_gone) GOLDLINK_TRY(db::forget_link_removal(c, removal.link_id));
+    }
+    return {};
 }
 
 Result<> LinkSync::push(db::Connection& c, const std::string& id, const Wanted& wanted) {
@@ -206,27 +197,36 @@ Result<> LinkSync::note(db::Connection& c, const std::string& id, const Wanted& 
         held.problem.empty() ? "the target does not serve it yet" : held.problem);
 }
 
-void LinkSync::remove(const std::string& id) {
-    const auto answer = services_.target.call("DELETE", "/links/" + id, "", seconds(15));
+bool LinkSync::remove(const db::LinkRemoval& removal) {
+    const auto answer =
+        services_.target.call("DELETE",
+                              fmt::format("/links/{}?revision={}&trash={}", removal.link_id,
+                                          pushing_revision_, removal.to_trash),
+                              "", seconds(15));
     if (answer || answer.error().status == 404) {
-        known_.erase(id);
-        return;
+        known_.erase(removal.link_id);
+        return true;
     }
     if (answer.error().no_answer()) {
         away_ = true;
-        return;
+        return false;
     }
     trouble_ = true;
-    log::warn("the target does not remove link {}: {}", id, answer.error().detail);
+    log::warn("the target does not remove link {}: {}", removal.link_id, answer.error().detail);
+    return false;
 }
 
-Result<> LinkSync::target_away(db::Connection& c, const WantedLinks& wanted,
-                               const PeerError& error) {
+Result<> LinkSync::hold_back(db::Connection& c, const std::string& why) {
+    forget();
+    GOLDLINK_TRY_ASSIGN(const WantedLinks wanted, read_wanted(c));
+    return note_waiting(c, wanted, why);
+}
+
+Result<> LinkSync::note_waiting(db::Connection& c, const WantedLinks& wanted,
+                                const std::string& why) {
     for (const auto& [id, link] : wanted)
         if (link.applied_revision != link.revision)
-            GOLDLINK_TRY(
-                db::set_link_state(c, id, link.revision, "pending",
-                                   error.detail + "; the link is kept and served when it is back"));
+            GOLDLINK_TRY(db::set_link_state(c, id, link.revision, "pending", why));
     return {};
 }
 

@@ -1,8 +1,9 @@
 // Makes the target serve exactly the registry's links, and notes in the registry what it serves.
 //
 // Changed links are pushed one by one. Every so often, and whenever the target was away, the whole
-// is compared: what the target lost is pushed again, what the registry does not have is removed,
-// and the states of all links are read. Used by the reconciler's thread alone.
+// is compared: what the target lost is pushed again, and the states of all links are read. A link
+// is removed there only if its deletion is on record here; one that the registry merely does not
+// have is left alone. Used by the reconciler's thread alone, behind the RegistryGate.
 #pragma once
 
 #include <chrono>
@@ -11,6 +12,7 @@
 #include <string>
 
 #include "manager/db/connection.hpp"
+#include "manager/db/registry.hpp"
 #include "manager/db/rows.hpp"
 #include "manager/services.hpp"
 
@@ -21,8 +23,10 @@ class LinkSync {
     explicit LinkSync(Services& services) : services_(services) {}
 
     // Errors are the database's alone; a target that does not answer or refuses is noted and tried
-    // again.
-    Result<> round(db::Connection& c);
+    // again. `in_doubt` is set when the target holds a later state than the registry.
+    Result<> round(db::Connection& c, bool& in_doubt);
+    // Instead of a round: links that would be pushed say why they are not.
+    Result<> hold_back(db::Connection& c, const std::string& why);
     void forget();  // this manager leads anew: compare everything
     std::chrono::steady_clock::time_point next_try() const { return next_try_; }
 
@@ -41,12 +45,14 @@ class LinkSync {
     using WantedLinks = std::map<std::string, Wanted>;
 
     Result<WantedLinks> read_wanted(db::Connection& c);
-    Result<> compare_all(db::Connection& c, const WantedLinks& wanted);
+    Result<> compare_all(db::Connection& c, const WantedLinks& wanted, bool& in_doubt);
+    Result<> remove_deleted(db::Connection& c, const WantedLinks& wanted);
     Result<> push(db::Connection& c, const std::string& id, const Wanted& wanted);
     Result<> note(db::Connection& c, const std::string& id, const Wanted& wanted, const Held& held);
-    Result<> target_away(db::Connection& c, const WantedLinks& wanted, const PeerError& error);
+    Result<> note_waiting(db::Connection& c, const WantedLinks& wanted, const std::string& why);
     Result<> follow_uses(db::Connection& c, const std::map<std::string, Held>& held);
-    void remove(const std::string& id);
+    // True when the target does not have it any more.
+    bool remove(const db::LinkRemoval& removal);
 
     Services& services_;
     std::int64_t done_revision_ = -1;  // the registry's, when everything was last pushed

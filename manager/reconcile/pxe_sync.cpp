@@ -61,6 +61,9 @@ Result<> PxeSync::round(db::Connection& c) {
     GOLDLINK_TRY_ASSIGN(std::int64_t revision, db::registry_revision(c));
     if (!due && revision == done_revision_) return {};
 
+    // One that this manager did not give it, or that it may have lost since, is given again: a
+    // table of another server may have the same revision.
+    const bool sure = !away_ && done_revision_ == revision;
     const auto held = held_revision();
     if (!held) {
         try_later();
@@ -75,7 +78,7 @@ Result<> PxeSync::round(db::Connection& c) {
         GOLDLINK_TRY(db::raise_revision(c, *held));
         GOLDLINK_TRY_ASSIGN(revision, db::registry_revision(c));
     }
-    if (*held != revision) {
+    if (*held != revision || !sure) {
         GOLDLINK_TRY_ASSIGN(const auto settings, db::settings(c));
         GOLDLINK_TRY_ASSIGN(const auto entries, db::boot_table(c));
         const auto pushed = services_.pxe->call(

@@ -6,8 +6,10 @@
 
 #include "common/log.hpp"
 #include "manager/db/history.hpp"
+#include "manager/db/leadership.hpp"
 #include "manager/db/links.hpp"
 #include "manager/db/tokens.hpp"
+#include "manager/registry_problem.hpp"
 
 namespace goldlink::manager {
 namespace {
@@ -34,19 +36,30 @@ std::string stuck_problem(const std::string& last_stage) {
 
 }  // namespace
 
-Reconciler::Reconciler(Services& services)
-    : services_(services),
-      links_(services),
-      pins_(services),
-      pxe_(services),
-      tasks_(services),
-      target_events_(services, services.target, leading_) {
-    if (services.pxe != nullptr) pxe_events_.emplace(services, *services.pxe, leading_);
+Reconciler::Reconciler(Services& services, bool adopt)
+    : leadership_(services.pool, services.watch),
+      target_(services.target.name(), services.target.address(),
+              [this] { return leadership_.holds(term_); }),
+      pxe_peer_("pxe", services.pxe == nullptr ? "" : services.pxe->address(),
+                [this] { return leadership_.holds(term_); }),
+      services_{services.pool,    services.watch,
+                target_,          services.target_status,
+                services.health,  services.pxe == nullptr ? nullptr : &pxe_peer_,
+                services.web_dir, services.wake_address},
+      adopt_(adopt),
+      gate_(services_),
+      links_(services_),
+      pins_(services_),
+      pxe_(services_),
+      tasks_(services_),
+      target_events_(services_, services_.target, leading_) {
+    if (services_.pxe != nullptr) pxe_events_.emplace(services_, *services_.pxe, leading_);
 }
 
 Reconciler::~Reconciler() { join(); }
 
 void Reconciler::start() {
+    leadership_.start();
     thread_ = std::thread([this] { run(); });
     target_events_.start();
     if (pxe_events_) pxe_events_->start();
@@ -56,14 +69,15 @@ void Reconciler::join() {
     if (thread_.joinable()) thread_.join();
     target_events_.join();
     if (pxe_events_) pxe_events_->join();
+    leadership_.stop();
 }
 
 void Reconciler::run() {
     Watch& watch = services_.watch;
     while (!watch.stopping()) {
         const std::uint64_t seen = watch.count(Topic::work);
-        if (!watch.problem()) {
-            const auto ended = lead();
+        if (const auto term = leadership_.term(); term && !watch.problem()) {
+            const auto ended = lead(*term);
             leading_ = false;
             if (!ended && !watch.problem())
                 log::warn("reconciling stopped: {}; trying again", ended.error().message);
@@ -72,31 +86,64 @@ void Reconciler::run() {
     }
 }
 
-Result<> Reconciler::lead() {
-    GOLDLINK_TRY_ASSIGN(db::Connection connection, db::Connection::open(services_.pool.url()));
-    GOLDLINK_TRY_ASSIGN(const auto locked,
-                        connection.query("SELECT pg_try_advisory_lock(7105, 3)"));
-    if (!locked[0].boolean(0)) return {};
-    log::info("this manager reconciles");
+Result<> Reconciler::lead(std::int64_t term) {
+    GOLDLINK_TRY_ASSIGN(db::Connection connection, services_.pool.connect());
+    GOLDLINK_TRY(db::lock_work(connection));
+    GOLDLINK_TRY_ASSIGN(const bool mine, db::is_term(connection, term));
+    if (!mine) return {};
+    term_ = term;
+    log::info("this manager reconciles (term {})", term);
+    if (adopt_) GOLDLINK_TRY(db::request_adoption(connection, true));
+    adopt_ = false;
     leading_ = true;
+    gate_.forget();
     links_.forget();
     pins_.forget();
     pxe_.forget();
     Watch& watch = services_.watch;
-    while (!watch.stopping()) {
+    while (!watch.stopping() && leadership_.holds(term)) {
         const std::uint64_t seen = watch.count(Topic::work);
-        GOLDLINK_TRY(tasks_.round(connection));
-        GOLDLINK_TRY(links_.round(connection));
-        GOLDLINK_TRY(pins_.round(connection));
-        GOLDLINK_TRY(pxe_.round(connection));
+        GOLDLINK_TRY_ASSIGN(const bool still_mine, db::is_term(connection, term));
+        if (!still_mine) return {};
+        GOLDLINK_TRY_ASSIGN(const bool open, gate_.open(connection));
+        if (!open && gate_.is_elsewhere()) {
+            leadership_.resign();  // its own server's manager is to lead
+            return {};
+        }
+        GOLDLINK_TRY(open ? push(connection) : hold_back(connection));
         GOLDLINK_TRY(housekeeping(connection));
-        const auto next = std::min(
-            {links_.next_try(), pins_.next_try(), pxe_.next_try(), tasks_.next_try(), next_jobs_});
+        auto next = std::min(gate_.next_try(), next_jobs_);
+        if (open)
+            next = std::min(
+                {next, links_.next_try(), pins_.next_try(), pxe_.next_try(), tasks_.next_try()});
         const auto pause = std::chrono::duration_cast<milliseconds>(next - Clock::now());
         watch.wait(Topic::work, seen,
                    std::clamp(pause, milliseconds(10), milliseconds(seconds(1))));
     }
     return {};
+}
+
+Result<> Reconciler::push(db::Connection& c) {
+    if (gate_.take_adopted()) links_.forget();
+    GOLDLINK_TRY(tasks_.round(c));
+    bool in_doubt = false;
+    GOLDLINK_TRY(links_.round(c, in_doubt));
+    if (in_doubt) {
+        gate_.doubt();
+        return {};
+    }
+    GOLDLINK_TRY(pins_.round(c));
+    return pxe_.round(c);
+}
+
+Result<> Reconciler::hold_back(db::Connection& c) {
+    GOLDLINK_TRY_ASSIGN(const auto identity, db::registry_identity(c));
+    const std::string problem = registry_problem(identity.match);
+    if (problem.empty())
+        return links_.hold_back(
+            c, "the target does not answer; the link is kept and served when it is back");
+    GOLDLINK_TRY(db::note_waiting_tasks(c, problem));
+    return links_.hold_back(c, problem);
 }
 
 Result<> Reconciler::housekeeping(db::Connection& c) {

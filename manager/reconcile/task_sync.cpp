@@ -33,7 +33,7 @@ struct Progress {
     json::value findings;
     json::value exported;
     json::value repair;
-    json::value rebase;
+    json::value rebase, check, salvage;
     json::value gc;
     std::int64_t prewarmed_bytes = 0;
 };
@@ -64,6 +64,8 @@ Result<Progress> parse_progress(const std::string& body) {
     if (const json::value* exported = object.if_contains("export")) progress.exported = *exported;
     if (const json::value* repair = object.if_contains("repair")) progress.repair = *repair;
     if (const json::value* rebase = object.if_contains("rebase")) progress.rebase = *rebase;
+    if (const json::value* check = object.if_contains("check")) progress.check = *check;
+    if (const json::value* salvage = object.if_contains("salvage")) progress.salvage = *salvage;
     if (const json::value* gc = object.if_contains("gc")) progress.gc = *gc;
     if (const auto read = json::optional_int(object, "prewarmed_bytes", 0, INT64_MAX); read)
         progress.prewarmed_bytes = read->value_or(0);
@@ -185,9 +187,10 @@ Result<> TaskSync::start(db::Connection& c, const db::Task& task) {
         path = "/versions/" + task.digest.value_or("") + "/repair";
         body["upload"] = task.upload.value_or("");
         body["format"] = task.format;
-    } else if (task.kind == "commit" || task.kind == "save") {
+    } else if (task.kind == "commit" || task.kind == "save" || task.kind == "salvage" ||
+               task.kind == "check") {
         if (!task.link_id) return give_up(c, task, "failed", "its link was removed");
-        path = "/links/" + *task.link_id + "/" + task.kind;
+        path = "/links/" + *task.link_id + "/" + (task.kind == "check" ? "verify" : task.kind);
         if (task.lun) body["lun"] = *task.lun;
     } else if (task.kind == "rebase") {
         if (!task.link_id) return give_up(c, task, "failed", "its link was removed");
@@ -290,6 +293,20 @@ Result<> TaskSync::ended(db::Connection& c, const db::Task& task, const std::str
             return end_task_with_findings(t, task, json::serialize(progress.exported),
                                           "written; fetch it within a day");
         });
+    } else if (task.kind == "check") {
+        if (!progress.check.is_object())
+            return give_up(c, task, "failed", "the target did not say what it has found");
+        const auto bad = json::int_field(progress.check.as_object(), "bad_bytes", 0, INT64_MAX);
+        noted = db::Pool::in_transaction(c, [&](db::Connection& t) -> Result<> {
+            GOLDLINK_TRY(db::set_task_progress(t, task.id, progress.total_bytes,
+                                               progress.total_bytes, task.message));
+            return end_task_with_findings(
+                t, task, json::serialize(progress.check),
+                bad && *bad == 0 ? std::string("every block is as it was written")
+                                 : fmt::format("{} bytes are not what was written, or cannot be "
+                                               "read",
+                                               bad.value_or(0)));
+        });
     } else if (task.kind == "prewarm") {
         noted = db::Pool::in_transaction(c, [&](db::Connection& t) -> Result<> {
             GOLDLINK_TRY(db::set_task_progress(t, task.id, progress.total_bytes,
@@ -328,7 +345,8 @@ Result<> TaskSync::ended(db::Connection& c, const db::Task& task, const std::str
         const auto stored = json::optional_int(progress.version, "stored_bytes", 0, INT64_MAX);
         if (!digest || !size || !stored)
             return give_up(c, task, "failed", "the target named no version when it was done");
-        made = {*digest, *size, stored->value_or(0), progress.base, progress.live};
+        made = {*digest,       *size,         stored->value_or(0),
+                progress.base, progress.live, progress.salvage};
         noted = db::Pool::in_transaction(c, [&](db::Connection& t) -> Result<> {
             GOLDLINK_TRY(db::set_task_progress(t, task.id, progress.total_bytes,
                                                progress.total_bytes, task.message));

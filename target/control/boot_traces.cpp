@@ -11,6 +11,7 @@
 #include "common/event_log.hpp"
 #include "common/file.hpp"
 #include "common/json.hpp"
+#include "common/kept_file.hpp"
 #include "common/log.hpp"
 
 namespace goldlink::control {
@@ -26,6 +27,12 @@ std::uint64_t available_memory_bytes() {
     const std::size_t at = text ? text->find(kKey) : std::string::npos;
     if (at == std::string::npos) return 0;
     return std::strtoull(text->c_str() + at + kKey.size(), nullptr, 10) * 1024;
+}
+
+// The name of a trace's file is its version's digest; what else lies there is none of ours.
+bool is_version(std::string_view name) {
+    return name.size() == 64 &&
+           name.find_first_not_of("0123456789abcdef") == std::string_view::npos;
 }
 
 // Neighbours in a pack, to be read in one go.
@@ -66,45 +73,41 @@ BootTraces::~BootTraces() { stopping_.cancel = true; }
 
 // ---- Files
 
-Result<> BootTraces::load() {
-    GOLDLINK_TRY(make_directories(folder_));
+void BootTraces::load(Problems& problems) {
+    if (!folder_or_set_aside(folder_, "what boots read first is not kept", problems)) return;
+    // Setting aside adds names to the folder: they are listed first.
+    std::vector<std::string> versions;
     std::error_code error;
-    for (const auto& entry : std::filesystem::directory_iterator(folder_, error)) {
-        auto trace = read(entry.path());
-        if (trace) {
-            const std::lock_guard lock(mutex_);
-            traces_[entry.path().filename().string()] = std::move(*trace);
-            continue;
-        }
-        log::warn("{}; it is dropped, the next boot is recorded again", trace.error().message);
-        std::filesystem::remove(entry.path(), error);
-    }
-    return {};
+    for (const auto& entry : std::filesystem::directory_iterator(folder_, error))
+        if (auto name = entry.path().filename().string(); is_version(name))
+            versions.push_back(std::move(name));
+    for (const std::string& version : versions)
+        load_or_set_aside(
+            {folder_ / version, kMaxFileBytes, "the next boot of that version is recorded again"},
+            [&](const std::string& text) -> Result<> {
+                GOLDLINK_TRY_ASSIGN(Trace trace, parse(text));
+                const std::lock_guard lock(mutex_);
+                traces_[version] = std::move(trace);
+                return {};
+            },
+            problems);
 }
 
-Result<BootTraces::Trace> BootTraces::read(const std::filesystem::path& file) const {
-    GOLDLINK_TRY_ASSIGN(const std::string text, read_file(file, kMaxFileBytes));
-    const auto parse = [&]() -> Result<Trace> {
-        GOLDLINK_TRY_ASSIGN(const json::object o, json::parse_object(text));
-        Trace trace;
-        GOLDLINK_TRY_ASSIGN(trace.info.recorded_at, json::string_field(o, "recorded_at", 1, 64));
-        GOLDLINK_TRY_ASSIGN(trace.info.inherited, json::bool_field(o, "inherited"));
-        GOLDLINK_TRY_ASSIGN(const json::array items,
-                            json::array_field(o, "chunks", disk::ReadTrace::kMaxChunks));
-        std::vector<std::uint32_t> chunks;
-        for (const json::value& item : items) {
-            if (!item.is_int64() || item.get_int64() < 0 || item.get_int64() > UINT32_MAX)
-                return failure(ErrorKind::corrupt, "'chunks' has what is no chunk's number");
-            chunks.push_back(static_cast<std::uint32_t>(item.get_int64()));
-        }
-        trace.info.chunks = chunks.size();
-        trace.chunks = std::make_shared<const std::vector<std::uint32_t>>(std::move(chunks));
-        return trace;
-    };
-    auto trace = parse();
-    if (!trace)
-        return Failure(std::move(trace).error().with_context(
-            fmt::format("boot trace {} cannot be understood", file.string())));
+Result<BootTraces::Trace> BootTraces::parse(const std::string& text) {
+    GOLDLINK_TRY_ASSIGN(const json::object o, json::parse_object(text));
+    Trace trace;
+    GOLDLINK_TRY_ASSIGN(trace.info.recorded_at, json::string_field(o, "recorded_at", 1, 64));
+    GOLDLINK_TRY_ASSIGN(trace.info.inherited, json::bool_field(o, "inherited"));
+    GOLDLINK_TRY_ASSIGN(const json::array items,
+                        json::array_field(o, "chunks", disk::ReadTrace::kMaxChunks));
+    std::vector<std::uint32_t> chunks;
+    for (const json::value& item : items) {
+        if (!item.is_int64() || item.get_int64() < 0 || item.get_int64() > UINT32_MAX)
+            return failure(ErrorKind::corrupt, "'chunks' has what is no chunk's number");
+        chunks.push_back(static_cast<std::uint32_t>(item.get_int64()));
+    }
+    trace.info.chunks = chunks.size();
+    trace.chunks = std::make_shared<const std::vector<std::uint32_t>>(std::move(chunks));
     return trace;
 }
 

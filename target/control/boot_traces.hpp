@@ -18,6 +18,7 @@
 #include <string>
 #include <vector>
 
+#include "common/problems.hpp"
 #include "target/control/background.hpp"
 #include "target/disk/read_trace.hpp"
 #include "target/store/image_store.hpp"
@@ -35,8 +36,8 @@ class BootTraces {
     BootTraces(const BootTraces&) = delete;
     BootTraces& operator=(const BootTraces&) = delete;
 
-    // Reads the folder. A file that cannot be understood is dropped: the next boot makes it anew.
-    Result<> load();
+    // Reads the folder. A file that cannot be understood is set aside: the next boot makes it anew.
+    void load(Problems& problems);
 
     std::chrono::seconds length() const { return length_; }
     // Where to record a boot of this version; null when that is known, or being recorded.
@@ -70,8 +71,8 @@ class BootTraces {
     };
 
     void keep(const std::string& version, Trace trace);
+    static Result<Trace> parse(const std::string& text);
     Result<> write(const std::string& version, const Trace& trace) const;
-    Result<Trace> read(const std::filesystem::path& file) const;
 
     const std::filesystem::path folder_;
     store::ImageStore& store_;

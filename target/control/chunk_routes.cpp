@@ -60,8 +60,6 @@ http::Response post_missing(ControlContext& context, const http::Request& reques
 http::Response put_chunks(ControlContext& context, const http::Request& request) {
     const auto chunks = unpack_chunks(request.body);
     if (!chunks) return http::problem(chunks.error());
-    if (const auto space = context.uploads.check_space(chunks->size()); !space)
-        return http::problem(space.error());
     const auto stored = context.transfers.with<void>(
         request.params.at("id"),
         [&](store::VersionTransfer& transfer) { return transfer.store(*chunks); });

@@ -7,11 +7,14 @@
 #include <vector>
 
 #include "common/http/server.hpp"
+#include "target/control/arrivals.hpp"
 #include "target/control/export_files.hpp"
 #include "target/control/garbage.hpp"
 #include "target/control/link_table.hpp"
 #include "target/control/pins.hpp"
+#include "target/control/registry_binding.hpp"
 #include "target/control/server_paths.hpp"
+#include "target/control/serving_problems.hpp"
 #include "target/control/task_queue.hpp"
 #include "target/control/transfers.hpp"
 #include "target/control/upload_spool.hpp"
@@ -30,11 +33,15 @@ struct ControlContext {
     UploadSpool& uploads;
     ExportFiles& exports;
     const ServerPaths& server_paths;
+    Arrivals& arrivals;
     Transfers& transfers;
     GarbageCollector& garbage;
     EventLog& events;
+    Problems& problems;  // whoever finds something that its admin should know adds it here
+    ServingProblems& serving;
     BootTraces& traces;
     Pins& pins;
+    RegistryBinding& registry;
     iscsi::PortalSet& portals;
     std::filesystem::path overlay_folder;
     std::string advertised_portal;  // "": chosen from the portals' addresses
@@ -48,7 +55,11 @@ void add_transfer_routes(std::vector<http::Route>& routes, ControlContext& conte
 void add_chunk_routes(std::vector<http::Route>& routes, ControlContext& context);
 void add_garbage_routes(std::vector<http::Route>& routes, ControlContext& context);
 void add_integrity_routes(std::vector<http::Route>& routes, ControlContext& context);
+void add_registry_routes(std::vector<http::Route>& routes, ControlContext& context);
+void add_trash_routes(std::vector<http::Route>& routes, ControlContext& context);
 void add_status_routes(std::vector<http::Route>& routes, ControlContext& context);
+void add_live_route(std::vector<http::Route>& routes, std::vector<reactor::Reactor*> reactors,
+                    ControlContext& context);
 void add_usage_routes(std::vector<http::Route>& routes, ControlContext& context);
 
 // Where the files of imports come from and those of exports go to.
@@ -56,6 +67,7 @@ struct TransferFolders {
     UploadSpool& uploads;
     ExportFiles& exports;
     const ServerPaths& server_paths;
+    Arrivals& arrivals;
 };
 
 // Does a task of the queue (import, commit, verify, repair, export).
@@ -75,6 +87,7 @@ boost::json::value damage_json(const std::string& damage);  // null when there i
 http::Response respond_json(int status, const boost::json::value& body);
 http::Response respond_text(int status, std::string json_text);
 http::Response respond(const OperationError& error);
+http::Response respond_link(const ControlContext& context, const LinkView& view);
 // A query parameter from 0 to `most`; invalid when it is no such number, or absent without
 // fallback.
 Result<std::uint64_t> number_query(const http::Request& request, std::string_view name,

@@ -51,6 +51,14 @@ GarbageItem item(std::string kind, std::string name, std::uint64_t bytes) {
     return {std::move(kind), std::move(name), bytes, std::nullopt, std::move(reason)};
 }
 
+// One that may be somebody's work goes to the trash first: nothing comes back by that.
+GarbageItem overlay_item(const LinkTable::LeftOverlays& left) {
+    GarbageItem found = item("overlay", left.link_id, left.is_kept ? 0 : left.bytes);
+    if (left.is_kept)
+        found.reason = "its link is gone; it goes to the trash, and from there in days";
+    return found;
+}
+
 void add_store_items(GarbageReport& report, const store::StoreGarbage& garbage) {
     for (const store::LeftFile& manifest : garbage.manifests)
         report.items.push_back(item("manifest", manifest.name, manifest.bytes));
@@ -124,7 +132,7 @@ Result<GarbageCandidates> GarbageCollector::candidates() const {
     for (const store::VersionInfo& version : versions)
         if (!in_hand.versions.contains(version.digest) &&
             store_.made_at(version.digest) <= in_hand.made_until &&
-            links_.users_of_version(version.digest).empty())
+            !links_.needs_version(version.digest))
             found.versions.push_back({version, in_hand.made_by[version.digest]});
     for (SpooledFile& upload : uploads_.list())
         if (!in_hand.uploads.contains(upload.name)) found.uploads.push_back(std::move(upload));
@@ -144,8 +152,8 @@ Result<GarbageReport> GarbageCollector::look(const GarbageRequest& request) cons
             [&](const store::VersionInfo& version) { return version.digest == digest; });
         if (info == listed.end()) continue;  // gone already
         if (in_hand.versions.contains(digest) || store_.made_at(digest) > made_until ||
-            !links_.users_of_version(digest).empty()) {
-            report.kept.push_back({"version", digest, "a link or a task uses it by now"});
+            links_.needs_version(digest)) {
+            report.kept.push_back({"version", digest, "a link, the trash or a task needs it"});
             continue;
         }
         leaving.push_back(&*info);
@@ -171,7 +179,7 @@ Result<GarbageReport> GarbageCollector::look(const GarbageRequest& request) cons
     for (const std::string& name : exports_.old())
         report.items.push_back(item("export", name, exports_.bytes_of(name)));
     for (const LinkTable::LeftOverlays& left : links_.left_overlays())
-        report.items.push_back(item("overlay", left.link_id, left.bytes));
+        report.items.push_back(overlay_item(left));
     add_store_items(report, garbage);
     return report;
 }
@@ -229,8 +237,8 @@ Result<> GarbageCollector::remove_version(const std::string& digest, const std::
 }
 
 Result<> GarbageCollector::remove_version(const std::string& digest, std::uint64_t made_until) {
-    if (protected_now().versions.contains(digest) || !links_.users_of_version(digest).empty())
-        return failure(ErrorKind::conflict, "a link or a task uses it by now");
+    if (protected_now().versions.contains(digest) || links_.needs_version(digest))
+        return failure(ErrorKind::conflict, "a link, the trash or a task needs it");
     GOLDLINK_TRY(store_.remove(digest, made_until));
     links_.version_removed(digest);
     return {};

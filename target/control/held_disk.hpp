@@ -19,6 +19,7 @@ class HeldDisk {
     HeldDisk& operator=(HeldDisk&&) = delete;
     ~HeldDisk();
 
+    OpenDisk& disk() const { return *disk_; }  // for work on its reactor
     const DiskState& state() const { return disk_->state; }
     const disk::DiskSnapshot& snapshot() const { return *snapshot_; }
 

@@ -12,9 +12,19 @@ inline constexpr std::size_t kMaxParents = 32;  // of a server path
 Result<store::ImportRequest> import_request(const TaskRequest& task,
                                             const TransferFolders& folders);
 
-// Refuses files of an upload set that do not hash to what their sender said. Not part of the
-// progress: it reads what has just been written.
+// Of a request whose body is (a piece of) a disk image to import, which it says by `image=1`, or to
+// repair a version from (`repair=1`, too), with the import's `format`; `name` is for messages,
+// `key` for `arrivals`, which hear of it.
+std::optional<ExpectedImage> expected_image(const http::Request& request, std::string name,
+                                            Arrivals& arrivals, std::string key,
+                                            std::uint64_t file_bytes);
+
+// What is stored already of the file that the task imports, or null.
+std::shared_ptr<store::ArrivingDisk> take_arriving(const TaskRequest& task, Arrivals& arrivals);
+
+// Refuses files of an upload set that do not hash to what their sender said. A file that was not
+// hashed while it came is read for it, which is no part of the progress.
 Result<> check_digests(const TaskRequest& task, const UploadSpool& uploads,
-                       const store::Progress& progress);
+                       store::ArrivingDisk* arriving, store::Progress& progress);
 
 }  // namespace goldlink::control

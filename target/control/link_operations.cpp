@@ -1,10 +1,9 @@
-// What the control API does to links that are there: boot, reset, redirect, remove; and what such
+// What the control API does to links that are there: boot, reset, redirect; and what such
 // operations share.
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <boost/json.hpp>
-#include <condition_variable>
 
 #include "common/check.hpp"
 #include "common/hex.hpp"
@@ -14,36 +13,8 @@
 namespace goldlink::control {
 namespace {
 
-constexpr std::chrono::seconds kCloseWait{10};
 constexpr std::size_t kRamShares = 16;
 constexpr std::size_t kBootSecretLength = 16;  // what Windows takes at most
-
-// `lun`: looks at that disk only.
-bool carries_overlay(const GenerationState& generation, std::optional<std::uint16_t> lun) {
-    return std::any_of(
-        generation.disks.begin(), generation.disks.end(), [lun](const DiskState& disk) {
-            return disk.policy != disk::Policy::discard && lun.value_or(disk.lun) == disk.lun;
-        });
-}
-
-// What a reactor tells a thread that waits, and that may have stopped waiting.
-class Signal {
-  public:
-    void set() {
-        const std::lock_guard lock(mutex_);
-        set_ = true;
-        changed_.notify_all();
-    }
-    bool wait_for(std::chrono::seconds most) {
-        std::unique_lock lock(mutex_);
-        return changed_.wait_for(lock, most, [this] { return set_; });
-    }
-
-  private:
-    std::mutex mutex_;
-    std::condition_variable changed_;
-    bool set_ = false;
-};
 
 }  // namespace
 
@@ -77,7 +48,13 @@ Result<UnitsPlan> LinkTable::plan(const LinkPointer& link, const GenerationState
         iqn = link->state.definition.iqn;
         links = links_.size();
     }
-    GOLDLINK_TRY_ASSIGN(UnitsPlan made, plan_units(store_, link->id, iqn, generation));
+    bool overlays = false, ram = false;
+    for (const DiskState& disk : generation.disks) {
+        overlays = overlays || !disk.overlay.empty();
+        ram = ram || (!disk.overlay.empty() && disk.policy == disk::Policy::discard);
+    }
+    if (overlays) GOLDLINK_TRY(settings_.check_folders(ram));
+    GOLDLINK_TRY_ASSIGN(UnitsPlan made, plan_units(store_, link->id, iqn, generation, settings_));
     // A link's fair share, of a sixteenth at most, and of that each disk's: what an overlay has
     // taken it keeps until its end.
     const auto discarding = static_cast<std::size_t>(
@@ -102,27 +79,44 @@ OperationResult<> LinkTable::check_usable(const LinkPointer& link) {
     return {};
 }
 
+// What has to be waited for (versions, overlays that are made or replayed) is done here; then `use`
+// gets it on the link's reactor. Nobody else opens disks of the link meanwhile, but a login may
+// make a prepared boot current and a save may let go of a disk: then once more, as what is open
+// already must not be opened beside it.
+Result<> LinkTable::open_on(const LinkPointer& link, const GenerationState& generation,
+                            const std::function<void(LiveLink&, UnitsPlan)>& use) {
+    for (;;) {
+        GOLDLINK_TRY_ASSIGN(UnitsPlan plan, this->plan(link, generation));
+        reactor::Reactor& reactor = link->live->reactor();
+        reactor.run_and_wait([&] { plan.shared = link->live->shared(plan); });
+        GOLDLINK_TRY(open_disks(plan, settings_, reactor.ring()));
+        bool fits = false;
+        reactor.run_and_wait([&] {
+            fits = link->live->shared(plan) == plan.shared;
+            if (fits) use(*link->live, std::move(plan));
+        });
+        if (fits) return {};
+    }
+}
+
 // Opens `generation` as the link's current one; when that fails the link is listed with its
 // problem.
 void LinkTable::open_current(const LinkPointer& link, const GenerationState& generation,
                              bool unless_open) {
-    const LinkState state = state_of(link);
-    auto plan = this->plan(link, generation);
-    const auto opened = run_on(link, [&](LiveLink& live) -> Result<> {
-        Result<> result;
-        if (!plan)
-            result = Failure(plan.error());
-        else
-            result = unless_open ? live.open_current(*plan) : live.replace_current(*plan);
-        if (!result) live.set_problem(generation, result.error().message);
-        return result;
-    });
-    if (!opened)
-        log::error("link {} ({}) is not ready: {}", link->id, state.definition.iqn,
-                   opened.error().message);
+    bool is_open = false;
+    if (unless_open)
+        link->live->reactor().run_and_wait([&] { is_open = link->live->units() != nullptr; });
+    Result<> opened;
+    if (!is_open) {
+        opened = open_on(link, generation, [](LiveLink& live, UnitsPlan plan) {
+            live.replace_current(std::move(plan));
+        });
+        if (!opened)
+            link->live->reactor().run_and_wait(
+                [&] { link->live->set_problem(generation, opened.error().message); });
+    }
     const std::lock_guard lock(mutex_);
-    link->state.current = generation;
-    list(link);
+    note_opened(link, generation, opened);
 }
 
 // The link runs as `generation` of `definition` from now on. That is on record before it happens:
@@ -151,56 +145,8 @@ OperationResult<> LinkTable::move_on(const LinkPointer& link, const LinkDefiniti
         return {};
     });
     open_current(link, generation, false);
+    save_behind();  // that its overlays have been made
     return {};
-}
-
-OperationResult<> LinkTable::remove(std::string_view id, std::chrono::seconds grace) {
-    const LinkPointer link = find(id);
-    if (!link) return {};
-    const std::lock_guard operation(link->operation);
-    if (!link->busy_with.empty()) return check_usable(link);
-    {
-        const std::lock_guard lock(mutex_);
-        if (std::exchange(link->removed, true)) return {};
-        unlist(*link);
-        links_.erase(link->id);
-        leaving_.insert(link->id);
-        --links_per_reactor_[link->reactor];
-    }
-    usage_turns_.cancel(link->id);
-    if (grace.count() > 0) {
-        auto drained = std::make_shared<Signal>();
-        link->live->reactor().post([link, drained, grace] {
-            link->live->drain(static_cast<std::uint16_t>(grace.count()),
-                              [drained] { drained->set(); });
-        });
-        if (!drained->wait_for(grace))
-            log::info("link {}: not all initiators have logged out within {} s", link->id,
-                      grace.count());
-    }
-    auto closing = std::make_shared<Signal>();
-    link->live->reactor().post([this, link, closing] {
-        link->live->close(iscsi::SessionEnd::removed, [this, link, closing] {
-            background_.post([this, link_id = link->id] {
-                std::error_code ignored;
-                for (const auto& root : {settings_.root, settings_.ram_root}) {
-                    if (root.empty()) continue;
-                    for (const auto& entry :
-                         std::filesystem::directory_iterator(root / link_id, ignored))
-                        (void)disk::LinkDisk::destroy(entry.path(), {});
-                    std::filesystem::remove_all(root / link_id, ignored);
-                }
-                const std::lock_guard lock(mutex_);
-                leaving_.erase(link_id);
-            });
-            closing->set();
-        });
-    });
-    auto saved = save();
-    if (!closing->wait_for(kCloseWait))
-        log::warn("link {} is removed, but its sessions have not ended within {} s", link->id,
-                  kCloseWait.count());
-    return saved;
 }
 
 OperationResult<BootAnswer> LinkTable::boot(std::string_view id, const BootRequest& request) {
@@ -215,15 +161,12 @@ OperationResult<BootAnswer> LinkTable::boot(std::string_view id, const BootReque
     generation.initiator = request.initiator;
     generation.username = fmt::format("{}-{}", link->id.substr(0, 8), generation.number);
     generation.secret = random_secret(kBootSecretLength);
-    auto plan = this->plan(link, generation);
-    Result<> prepared;
-    if (plan)
-        prepared = run_on(link, [&](LiveLink& live) { return live.prepare(*plan); });
-    else
-        prepared = Failure(plan.error());
+    auto prepared = open_on(link, generation,
+                            [](LiveLink& live, UnitsPlan plan) { live.prepare(std::move(plan)); });
     if (!prepared)
         return refuse(std::move(prepared).error().with_context(
             fmt::format("link {} ({}) cannot boot", link->id, state.definition.iqn)));
+    note_made(generation);
     {
         const std::lock_guard lock(mutex_);
         link->state.pending = generation;
@@ -243,7 +186,10 @@ OperationResult<> LinkTable::reset(std::string_view id, bool force,
         return refuse(ErrorKind::not_found, "no-such-lun",
                       fmt::format("link {} has no disk with lun {}", link->id, *lun));
     LinkReport report;
-    link->live->reactor().run_and_wait([&] { report = link->live->report(); });
+    LoginHold hold(*link->live, "a reset", [&] {
+        report = link->live->report();
+        return force || report.sessions.empty();
+    });
     if (!report.sessions.empty() && !force)
         return refuse(
             ErrorKind::conflict, "link-in-use",
@@ -257,26 +203,21 @@ OperationResult<> LinkTable::reset(std::string_view id, bool force,
     const GenerationState generation =
         lun ? plan_renewal(state.definition, state.current, state.next_number(), *lun)
             : plan_generation(state.definition, &state.current, state.next_number(), true);
-    auto plan = this->plan(link, generation);
     usage_turns_.cancel(link->id);
     // A prepared boot that carries an overlay on would bring back what is dropped here.
     const bool drop_pending = carries_overlay(generation, lun);
-    Result<> replaced;
-    if (plan)
-        replaced = run_on(link, [&](LiveLink& live) {
-            if (drop_pending) live.drop_pending();
-            return live.replace_current(*plan);
-        });
-    else
-        replaced = Failure(plan.error());
+    auto replaced = open_on(link, generation, [&](LiveLink& live, UnitsPlan plan) {
+        if (drop_pending) live.drop_pending();
+        live.replace_current(std::move(plan));
+        hold.end();
+    });
     if (!replaced)
         return refuse(std::move(replaced).error().with_context(
             fmt::format("link {} is not reset", link->id)));
     {
         const std::lock_guard lock(mutex_);
-        link->state.current = generation;
         if (drop_pending) link->state.pending.reset();
-        list(link);
+        note_opened(link, generation, {});
     }
     return save();
 }
@@ -307,6 +248,7 @@ void LinkTable::retry_problems() {
         link->live->reactor().run_and_wait([&] { report = link->live->report(); });
         if (!report.open) open_current(link, state_of(link).current, true);
     }
+    save_behind();
 }
 
 }  // namespace goldlink::control

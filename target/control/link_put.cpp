@@ -50,6 +50,10 @@ OperationResult<LinkTable::LinkPointer> LinkTable::reserve(const LinkDefinition&
                                       definition.id, held, definition.revision));
         return it->second;
     }
+    if (leaving_.contains(definition.id))
+        return refuse(
+            ErrorKind::conflict, "link-leaving",
+            fmt::format("link {} is just being removed; try again in a moment", definition.id));
     if (links_.size() >= kMaxLinks)
         return refuse(ErrorKind::exhausted, "too-many-links",
                       fmt::format("this target has its most links, {}", kMaxLinks));
@@ -86,6 +90,19 @@ OperationResult<> LinkTable::check_change(const LinkState& old, const LinkDefini
                 "nobody is logged in",
                 link->id, initiators_of(report)));
     std::string blocked;
+    if (!report.open)
+        // What it holds is not known, so it is not given up for another.
+        for (const DiskState& disk : old.current.disks) {
+            const DiskDefinition* after = wanted.find_disk(disk.lun);
+            const bool carried = after != nullptr && after->policy == disk.policy &&
+                                 after->version == disk.version && after->type == disk.type &&
+                                 after->logical_block_bytes == disk.logical_block_bytes;
+            std::error_code unknown;
+            if (disk.policy != disk::Policy::discard && !carried && !disk.overlay.empty() &&
+                std::filesystem::exists(settings_.folder(link->id, disk.overlay), unknown))
+                blocked = fmt::format("the {} overlay of lun {} of link {} cannot be opened ({})",
+                                      to_string(disk.policy), disk.lun, link->id, report.problem);
+        }
     link->live->reactor().run_and_wait([&] {
         if (!link->live->units()) return;
         for (const auto& disk : link->live->units()->disks()) {
@@ -133,7 +150,9 @@ void LinkTable::follow_quotas(const LinkPointer& link, const LinkDefinition& wan
 OperationResult<> LinkTable::apply(const LinkPointer& link, const LinkDefinition& wanted) {
     const LinkState old = state_of(link);
     if (old.current.number == 0) {
-        open_current(link, plan_generation(wanted, nullptr, 1, true), false);
+        const auto found = take_back_unnamed(link->id) ? generation_in_folder(wanted)
+                                                       : found_generation(wanted);
+        open_current(link, found ? *found : plan_generation(wanted, nullptr, 1, true), false);
         return {};
     }
     if (auto usable = check_usable(link); !usable) return usable;
@@ -144,7 +163,24 @@ OperationResult<> LinkTable::apply(const LinkPointer& link, const LinkDefinition
     }
     LinkReport report;
     link->live->reactor().run_and_wait([&] { report = link->live->report(); });
+    if (!report.open)
+        if (const auto found = found_generation(wanted)) {
+            {
+                const std::lock_guard lock(mutex_);
+                link->state.definition = wanted;
+                link->state.pending.reset();
+            }
+            open_current(link, *found, true);
+            return {};
+        }
     const bool structure = changes_structure(old.definition, wanted);
+    // Nobody has ever seen the current generation: it may as well be of the version wanted now.
+    const bool unseen = !structure && report.open && !old.current.logged_in &&
+                        differs_from_current(old.current, wanted);
+    const LoginHold hold(*link->live, "a change", [&] {
+        report = link->live->report();
+        return (structure || unseen) && report.sessions.empty();
+    });
     if (structure) {
         if (auto allowed = check_change(old, wanted, report, link); !allowed) return allowed;
     }
@@ -171,17 +207,18 @@ OperationResult<> LinkTable::apply(const LinkPointer& link, const LinkDefinition
             link,
             replan ? plan_generation(wanted, &old.current, old.next_number(), false) : current,
             true);
-    } else if (!current.logged_in && report.sessions.empty() &&
+    } else if (unseen && !current.logged_in && report.sessions.empty() &&
                differs_from_current(current, wanted)) {
-        // Nobody has ever seen the current generation: it may as well be of the version wanted now.
         open_current(link, plan_generation(wanted, &old.current, old.next_number(), false), false);
     }
     return {};
 }
 
 OperationResult<std::vector<LinkTable::SetProblem>> LinkTable::put_all(
-    std::uint64_t revision, const std::vector<LinkDefinition>& definitions) {
+    std::uint64_t revision, const std::vector<LinkDefinition>& definitions,
+    std::optional<std::uint64_t> confirmed) {
     std::vector<std::string> gone;
+    std::size_t kept = 0;
     {
         const std::lock_guard lock(mutex_);
         if (revision < revision_)
@@ -191,8 +228,16 @@ OperationResult<std::vector<LinkTable::SetProblem>> LinkTable::put_all(
         for (const auto& [id, link] : links_)
             if (std::none_of(
                     definitions.begin(), definitions.end(),
-                    [&id](const LinkDefinition& definition) { return definition.id == id; }))
+                    [&id](const LinkDefinition& definition) { return definition.id == id; })) {
                 gone.push_back(id);
+                if (carries_overlay(link->state.current, {})) ++kept;
+            }
+        if (kept > 1 && confirmed != gone.size())
+            return refuse(ErrorKind::conflict, "mass-removal",
+                          fmt::format("this set removes {} links, {} of them with disks that keep "
+                                      "their changes; if that is meant, send it with "
+                                      "confirm_removals {}",
+                                      gone.size(), kept, gone.size()));
     }
     std::vector<SetProblem> problems;
     for (const std::string& id : gone)

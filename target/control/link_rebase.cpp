@@ -183,9 +183,11 @@ OperationResult<LinkTable::Rebased> LinkTable::rebase(std::string_view id,
     LinkDefinition definition = state.definition;
     for (DiskDefinition& each : definition.disks)
         if (each.lun == request.lun) each.version = request.to;
-    const GenerationState generation =
+    GenerationState generation =
         plan_renewal(definition, state.current, state.next_number(), request.lun);
     auto done = prepare_rebase(link, request, std::move(*disk), generation, progress);
+    for (DiskState& each : generation.disks)
+        if (each.lun == request.lun) each.made = request.keep_written;  // by prepare_rebase
     auto finished = finish_rebase(link, definition, done ? &generation : nullptr);
     if (!done) return done;
     if (!finished) {

@@ -64,6 +64,11 @@ json::object view_json(const LinkView& view, const Damages& damages) {
             if (open.state.lun != disk.lun || disk.type != DiskType::disk) continue;
             shown["overlay"] = overlay_json(open.overlay);
             if (open.overlay.storage_failed) problems.emplace_back(kStorageFailed);
+            if (open.overlay.bad_bytes > 0)
+                problems.push_back(fmt::format(
+                    "{} bytes of it are not what was written, or cannot be read; reads of them "
+                    "fail ('goldlink link verify' says which)",
+                    open.overlay.bad_bytes));
         }
         if (const auto damage = damages.find(disk.version); damage != damages.end())
             problems.push_back(fmt::format("its version is damaged: {}", damage->second));
@@ -75,6 +80,14 @@ json::object view_json(const LinkView& view, const Damages& damages) {
     return o;
 }
 
+}  // namespace
+
+http::Response respond_link(const ControlContext& context, const LinkView& view) {
+    return respond_json(200, view_json(view, damages_of(context)));
+}
+
+namespace {
+
 Result<LinkDefinition> parse_link(const http::Request& request) {
     GOLDLINK_TRY_ASSIGN(const json::object body, json::parse_object(request.body));
     return LinkDefinition::parse(body, request.params.at("id"));
@@ -85,11 +98,15 @@ http::Response put_link(ControlContext& context, const http::Request& request) {
     if (!definition) return http::problem(definition.error());
     auto view = context.links.put(*definition);
     if (!view) return respond(view.error());
-    return respond_json(200, view_json(*view, damages_of(context)));
+    return respond_link(context, *view);
 }
 
-Result<std::vector<LinkDefinition>> parse_set(const json::object& body, std::uint64_t& revision) {
-    GOLDLINK_TRY(json::only_fields(body, {"revision", "links"}));
+Result<std::vector<LinkDefinition>> parse_set(const json::object& body, std::uint64_t& revision,
+                                              std::optional<std::uint64_t>& confirmed) {
+    GOLDLINK_TRY(json::only_fields(body, {"revision", "links", "confirm_removals"}));
+    GOLDLINK_TRY_ASSIGN(const auto count,
+                        json::optional_int(body, "confirm_removals", 0, kMaxLinks));
+    if (count) confirmed = static_cast<std::uint64_t>(*count);
     GOLDLINK_TRY_ASSIGN(const auto number, json::int_field(body, "revision", 0, INT64_MAX));
     revision = static_cast<std::uint64_t>(number);
     GOLDLINK_TRY_ASSIGN(const json::array items, json::array_field(body, "links", kMaxLinks));
@@ -115,9 +132,10 @@ http::Response put_links(ControlContext& context, const http::Request& request) 
     const auto body = json::parse_object(request.body);
     if (!body) return http::problem(body.error());
     std::uint64_t revision = 0;
-    const auto definitions = parse_set(*body, revision);
+    std::optional<std::uint64_t> confirmed;
+    const auto definitions = parse_set(*body, revision, confirmed);
     if (!definitions) return http::problem(definitions.error());
-    const auto problems = context.links.put_all(revision, *definitions);
+    const auto problems = context.links.put_all(revision, *definitions, confirmed);
     if (!problems) return respond(problems.error());
     json::array array;
     for (const auto& problem : *problems)
@@ -141,15 +159,28 @@ http::Response get_link(ControlContext& context, const http::Request& request) {
     if (!view)
         return http::problem(404, "no-such-link", "No such link",
                              fmt::format("there is no link {}", request.params.at("id")));
-    return respond_json(200, view_json(*view, damages_of(context)));
+    return respond_link(context, *view);
+}
+
+Result<LinkTable::Removal> parse_removal(const http::Request& request) {
+    constexpr unsigned kMostSeconds = 60;
+    LinkTable::Removal removal;
+    GOLDLINK_TRY_ASSIGN(const auto seconds, number_query(request, "graceful", 0, kMostSeconds));
+    removal.grace = std::chrono::seconds(seconds);
+    if (request.query.contains("revision")) {
+        GOLDLINK_TRY_ASSIGN(removal.revision, number_query(request, "revision", 0, INT64_MAX));
+    }
+    const std::string trash = request.query_value("trash", "true");
+    if (trash != "true" && trash != "false")
+        return failure(ErrorKind::invalid, "query parameter 'trash' must be true or false");
+    removal.to_trash = trash == "true";
+    return removal;
 }
 
 http::Response delete_link(ControlContext& context, const http::Request& request) {
-    constexpr unsigned kMostSeconds = 60;
-    const auto seconds = number_query(request, "graceful", 0, kMostSeconds);
-    if (!seconds) return http::problem(seconds.error());
-    const auto removed =
-        context.links.remove(request.params.at("id"), std::chrono::seconds(*seconds));
+    const auto removal = parse_removal(request);
+    if (!removal) return http::problem(removal.error());
+    const auto removed = context.links.remove(request.params.at("id"), *removal);
     if (!removed) return respond(removed.error());
     return respond_text(204, "");
 }
@@ -230,7 +261,7 @@ http::Response delete_redirect(ControlContext& context, const http::Request& req
     return respond_text(204, "");
 }
 
-// `kind`: commit or save.
+// `kind`: commit, save, check (verify) or salvage.
 http::Response post_disk_task(ControlContext& context, const http::Request& request,
                               const char* kind) {
     const auto body = body_object(request);
@@ -342,6 +373,9 @@ void add_link_routes(std::vector<http::Route>& routes, ControlContext& c) {
         {"POST", "/links/{id}/compare", [&c](Request& r) { return post_compare(c, r); }});
     routes.push_back(
         {"POST", "/links/{id}/rebase", [&c](Request& r) { return post_rebase(c, r); }});
+    for (const auto& [path, kind] : {std::pair{"verify", "check"}, std::pair{"salvage", "salvage"}})
+        routes.push_back({"POST", fmt::format("/links/{{id}}/{}", path),
+                          [&c, kind = kind](Request& r) { return post_disk_task(c, r, kind); }});
     for (const char* kind : {"commit", "save"})
         routes.push_back({"POST", std::string("/links/{id}/") + kind,
                           [&c, kind](Request& r) { return post_disk_task(c, r, kind); }});

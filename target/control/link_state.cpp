@@ -31,7 +31,8 @@ json::object to_json(const GenerationState& generation) {
                                      {"quota_bytes", disk.quota_bytes},
                                      {"overlay", disk.overlay},
                                      {"type", to_string(disk.type)},
-                                     {"logical_block_bytes", disk.logical_block_bytes}});
+                                     {"logical_block_bytes", disk.logical_block_bytes},
+                                     {"made", disk.made}});
     o["disks"] = std::move(disks);
     return o;
 }
@@ -50,6 +51,8 @@ Result<DiskState> parse_disk(const json::value& item) {
     GOLDLINK_TRY_ASSIGN(disk.type, type_field(o));
     GOLDLINK_TRY_ASSIGN(disk.logical_block_bytes, block_bytes_field(o));
     GOLDLINK_TRY_ASSIGN(disk.overlay, json::string_field(o, "overlay", 0, 64));
+    GOLDLINK_TRY_ASSIGN(const auto made, json::optional_bool(o, "made"));
+    disk.made = made.value_or(!disk.overlay.empty());  // programs of before did not say
     if ((disk.type == DiskType::cdrom) != disk.overlay.empty() ||
         disk.overlay.find('/') != std::string::npos || disk.overlay.starts_with('.'))
         return failure(ErrorKind::corrupt,
@@ -86,6 +89,15 @@ std::array<std::uint8_t, SHA256_DIGEST_LENGTH> identity_hash(std::string_view li
 }
 
 }  // namespace
+
+void note_made(GenerationState& generation) {
+    for (DiskState& disk : generation.disks) disk.made = !disk.overlay.empty();
+}
+
+void forget_lost_overlays(GenerationState& generation) {
+    for (DiskState& disk : generation.disks)
+        if (disk.policy == disk::Policy::discard) disk.made = false;
+}
 
 bool LinkState::refers_to(std::string_view version) const {
     const auto uses = [version](const DiskState& disk) { return disk.version == version; };
@@ -169,8 +181,10 @@ GenerationState plan_generation(const LinkDefinition& definition, const Generati
             for (const DiskState& old : previous->disks) {
                 if (old.lun == wanted.lun && old.policy == wanted.policy &&
                     old.version == wanted.version && old.type == wanted.type &&
-                    old.logical_block_bytes == wanted.logical_block_bytes)
+                    old.logical_block_bytes == wanted.logical_block_bytes) {
                     disk.overlay = old.overlay;
+                    disk.made = old.made;
+                }
             }
         }
         generation.disks.push_back(std::move(disk));
@@ -189,6 +203,13 @@ GenerationState plan_renewal(const LinkDefinition& definition, const GenerationS
         generation.disks.push_back(std::move(disk));
     }
     return generation;
+}
+
+bool carries_overlay(const GenerationState& generation, std::optional<std::uint16_t> lun) {
+    return std::any_of(
+        generation.disks.begin(), generation.disks.end(), [lun](const DiskState& disk) {
+            return disk.policy != disk::Policy::discard && lun.value_or(disk.lun) == disk.lun;
+        });
 }
 
 std::string serial_number(std::string_view link_id, std::uint16_t lun) {

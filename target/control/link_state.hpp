@@ -27,6 +27,8 @@ struct DiskState {
     std::string overlay;  // folder name below the link's; "": it has none (a CD-ROM)
     DiskType type = DiskType::disk;
     std::uint32_t logical_block_bytes = 512;
+    // Its overlay has been made and is there, or is missed: nobody makes it a second time.
+    bool made = false;
 
     bool operator==(const DiskState&) const = default;
 };
@@ -58,6 +60,11 @@ struct LinkState {
     static Result<LinkState> parse(const boost::json::object& o);
 };
 
+// All its overlays have been opened, so they are there.
+void note_made(GenerationState& generation);
+// After a restart of the machine: discard overlays, which are never synced, begin empty.
+void forget_lost_overlays(GenerationState& generation);
+
 // {"portal": "10.0.0.2:3260" or "[2001:db8::2]:3260", "permanent": false}, in the spelling that
 // connections report.
 Result<iscsi::Redirect> parse_redirect(const boost::json::object& o);
@@ -71,6 +78,9 @@ GenerationState plan_generation(const LinkDefinition& definition, const Generati
 // stay what they are, discard ones too.
 GenerationState plan_renewal(const LinkDefinition& definition, const GenerationState& previous,
                              std::uint64_t number, std::uint16_t lun);
+
+// Whether what was written to it outlives a boot; `lun`: looks at that disk only.
+bool carries_overlay(const GenerationState& generation, std::optional<std::uint16_t> lun);
 
 // Stable for the life of a link: drive letters and drivers hang on it.
 std::string serial_number(std::string_view link_id, std::uint16_t lun);  // 20 characters

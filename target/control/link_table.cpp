@@ -9,6 +9,7 @@
 #include "common/check.hpp"
 #include "common/file.hpp"
 #include "common/log.hpp"
+#include "target/control/identity.hpp"
 #include "target/iscsi/text.hpp"
 
 namespace goldlink::control {
@@ -37,11 +38,12 @@ LinkTable::LinkTable(std::filesystem::path state_folder, OverlaySettings setting
       reactors_(std::move(reactors)),
       traces_(traces),
       links_per_reactor_(reactors_.size()),
+      trash_(settings_.root, settings_.keep_trash),
       file_(path_, [this] { return snapshot(); }) {
     CHECK(!reactors_.empty(), "links need a reactor");
 }
 
-LinkTable::~LinkTable() = default;
+LinkTable::~LinkTable() { stop_retries(); }
 
 LinkTable::LinkPointer LinkTable::find(std::string_view id) const {
     const std::lock_guard lock(mutex_);
@@ -170,6 +172,22 @@ std::vector<std::string> LinkTable::users_of_version(std::string_view digest) co
     for (const auto& [id, link] : links_)
         if (link->state.refers_to(digest)) users.push_back(id);
     return users;
+}
+
+bool LinkTable::needs_version(const std::string& digest) const {
+    if (!users_of_version(digest).empty() || !trash_.users_of_version(digest).empty()) return true;
+    const std::lock_guard lock(mutex_);
+    return waiting_versions_.contains(digest);
+}
+
+std::string LinkTable::state_problem() const {
+    const std::lock_guard lock(mutex_);
+    return state_problem_;
+}
+
+bool LinkTable::has_state() const {
+    const std::lock_guard lock(mutex_);
+    return !links_.empty() || !state_problem_.empty();
 }
 
 std::uint64_t LinkTable::revision() const {
@@ -347,6 +365,7 @@ std::string LinkTable::snapshot() const {
     {
         const std::lock_guard lock(mutex_);
         o["format"] = 1;
+        if (settings_.identity != nullptr) o["target_id"] = settings_.identity->id();
         o["host_boot_id"] = host_boot_id_;
         o["revision"] = revision_;
         for (const auto& [id, link] : links_)

@@ -9,15 +9,20 @@
 // with its overlay and credential, and the same login makes it current again. A restart of the host
 // ends discard generations: their overlays are never synced, so what is left of them is not what
 // the client wrote.
+//
+// What destroys: an operation that names the link or the trash entry. Where the state file is
+// missing or damaged the overlays wait, untouched, for the manager to say whose they are.
 #pragma once
 
 #include <atomic>
+#include <condition_variable>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <set>
 #include <span>
 #include <string>
+#include <thread>
 #include <unordered_map>
 #include <vector>
 
@@ -25,9 +30,11 @@
 #include "target/control/background.hpp"
 #include "target/control/boot_traces.hpp"
 #include "target/control/live_link.hpp"
+#include "target/control/overlay_trash.hpp"
 #include "target/control/refusal_filter.hpp"
 #include "target/control/state_file.hpp"
 #include "target/control/usage_turns.hpp"
+#include "target/disk/overlay_salvage.hpp"
 #include "target/store/version_diff.hpp"
 #include "target/usage/disk_use.hpp"
 
@@ -79,15 +86,25 @@ class LinkTable final : public iscsi::Directory {
 
     OperationResult<LinkView> put(const LinkDefinition& definition);
     // The whole set. What was wrong with single links is in `problems`; the others are served.
+    // mass-removal when more than one link with a kept disk would go, unless their number is
+    // `confirmed`.
     struct SetProblem {
         std::string link_id;
         Error error;
     };
-    OperationResult<std::vector<SetProblem>> put_all(
-        std::uint64_t revision, const std::vector<LinkDefinition>& definitions);
-    // With `grace` its initiators are asked to log out, and get that long to do it.
-    OperationResult<> remove(std::string_view id,
-                             std::chrono::seconds grace = std::chrono::seconds(0));
+    OperationResult<std::vector<SetProblem>> put_all(std::uint64_t revision,
+                                                     const std::vector<LinkDefinition>& definitions,
+                                                     std::optional<std::uint64_t> confirmed = {});
+    struct Removal {
+        std::chrono::seconds grace{0};  // its initiators are asked to log out, and get that long
+        std::optional<std::uint64_t> revision;  // stale-revision when the link is of a later one
+        bool to_trash = true;  // what was written to its kept disks; false: it is deleted
+    };
+    OperationResult<> remove(std::string_view id, const Removal& removal);
+    OperationResult<> remove(std::string_view id) { return remove(id, Removal()); }
+    // A removed link again, with its kept disks as they were; its discard disks begin anew.
+    OperationResult<LinkView> restore(const std::string& trash_entry);
+    OverlayTrash& trash() { return trash_; }
     OperationResult<BootAnswer> boot(std::string_view id, const BootRequest& request);
     // `lun`: only that disk starts anew; the others keep what was written to them.
     OperationResult<> reset(std::string_view id, bool force, std::optional<std::uint16_t> lun);
@@ -125,6 +142,36 @@ class LinkTable final : public iscsi::Directory {
     OperationResult<MadeVersion> save_disk(std::string_view id, std::optional<std::uint16_t> lun,
                                            store::Progress& progress);
 
+    // Reads every block of a disk's overlay and compares it with what was written; the disk knows
+    // the bad ones from then on. Its client goes on. Long, as above.
+    struct OverlayCheck {
+        std::uint16_t lun = 0;
+        std::uint64_t checked_bytes = 0, bad_bytes = 0;
+        std::vector<disk::OverlaySalvage::Range> bad;  // at most OverlaySalvage::kMaxRanges
+    };
+    OperationResult<OverlayCheck> verify(std::string_view id, std::optional<std::uint16_t> lun,
+                                         store::Progress& progress);
+    // The same for who has time: at most kCompareStepBytes of the overlay from a chunk on.
+    // unavailable while something else looks into a disk, conflict when the disk has another
+    // overlay by now.
+    static constexpr std::uint32_t kCompareStepBytes = 4 << 20;
+    struct CompareStep {
+        std::uint64_t looked_bytes = 0, bad_bytes = 0;
+        std::optional<std::uint64_t> next_chunk;  // where to go on; nullopt: it was the last
+    };
+    OperationResult<CompareStep> compare_some(std::string_view id, std::uint16_t lun,
+                                              const std::string& overlay, std::uint64_t chunk);
+    // Makes a version of what can be read of a keep or super disk that is damaged, served or not,
+    // and says what of it is lost or doubtful. The link stays what it is. Refused while sessions
+    // live. Long, as above.
+    struct Salvaged {
+        MadeVersion version;
+        std::uint16_t lun = 0;
+        disk::OverlaySalvage::Report report;
+    };
+    OperationResult<Salvaged> salvage(std::string_view id, std::optional<std::uint16_t> lun,
+                                      store::Progress& progress);
+
     // What fills the overlay of a disk, while its client goes on. One at a time on this node, and
     // it ends when anything else wants the disk. Up to a minute, on a thread that may block.
     struct Usage {
@@ -142,12 +189,18 @@ class LinkTable final : public iscsi::Directory {
     std::map<std::string, disk::ReadCounters> reads_by_version();
     void version_removed(const std::string& digest);
     std::vector<std::string> users_of_version(std::string_view digest) const;
+    // By a link, by the trash, or by an overlay that waits for its link to be known.
+    bool needs_version(const std::string& digest) const;
+    // Why overlays wait for the manager to name their links; "" when none do.
+    std::string state_problem() const;
+    bool has_state() const;  // links, or overlays that wait
     // Folders of overlays whose links are gone: their deletion failed, or somebody put them there.
-    // With `remove` they are deleted. Those of a link that is just being removed are not among
-    // them.
+    // Those of a link that is just being removed are not among them. Removed, they are deleted, or
+    // put into the trash where they may be of a keep or super disk.
     struct LeftOverlays {
         std::string link_id;
         std::uint64_t bytes = 0;
+        bool is_kept = false;
     };
     std::vector<LeftOverlays> left_overlays();
     Result<> remove_left_overlays(const std::string& link_id);
@@ -171,6 +224,8 @@ class LinkTable final : public iscsi::Directory {
         LinkState state;       // guarded by mutex_, as `removed`
         bool removed = false;
         std::string busy_with;  // "a commit": what keeps other operations out; guarded by operation
+        std::string problem;    // why its generation is not open, as last said; guarded by mutex_
+        bool waits = false;     // for a folder or files that may come back; guarded by mutex_
     };
     using LinkPointer = std::shared_ptr<Link>;
     using Listing = std::map<std::string, std::shared_ptr<const iscsi::TargetEntry>, std::less<>>;
@@ -198,6 +253,8 @@ class LinkTable final : public iscsi::Directory {
     // Operations (link_operations.cpp)
     Result<UnitsPlan> plan(const LinkPointer& link, const GenerationState& generation);
     OperationResult<> check_usable(const LinkPointer& link);  // operation held
+    Result<> open_on(const LinkPointer& link, const GenerationState& generation,
+                     const std::function<void(LiveLink&, UnitsPlan)>& use);  // operation held
     void open_current(const LinkPointer& link, const GenerationState& generation, bool unless_open);
     OperationResult<> start_commit(const LinkPointer& link, std::optional<std::uint16_t> lun,
                                    std::shared_ptr<OpenDisk>& disk);
@@ -218,12 +275,34 @@ class LinkTable final : public iscsi::Directory {
     OperationResult<std::shared_ptr<OpenDisk>> disk_to_save(const LinkPointer& link,
                                                             std::optional<std::uint16_t> lun,
                                                             bool& live);
+    OperationResult<DiskState> start_salvage(const LinkPointer& link,
+                                             std::optional<std::uint16_t> lun);  // link_damage.cpp
     Result<> run_on(const LinkPointer& link, const std::function<Result<>(LiveLink&)>& work);
     OperationResult<> save();
 
+    // Links whose overlays are not there, or not readable, are tried again (link_waiting.cpp)
+    void note_opened(const LinkPointer& link, const GenerationState& generation,
+                     const Result<>& opened);  // mutex_ held
+    void retry_waiting();
+    void run_retries();
+    void stop_retries();
+
     // Start (link_loading.cpp)
     Result<std::vector<LinkState>> parse_state_file(bool& host_restarted);
-    void remove_orphans();
+    Result<std::vector<LinkState>> read_states(const std::string& content, bool& host_restarted);
+    void note_lost_state(std::string why);
+    std::optional<GenerationState> found_generation(const LinkDefinition& wanted) const;
+    std::optional<GenerationState> generation_in_folder(const LinkDefinition& wanted) const;
+    // Trash (link_trash.cpp)
+    using OverlayNames = std::set<std::filesystem::path>;  // link id / overlay
+    std::optional<TrashEntry> trash_entry(const LinkPointer& link);
+    void finish_removal(const std::string& id, const std::optional<TrashEntry>& entry);
+    Result<> trash_left(const std::string& link_id);
+    bool take_back_unnamed(const std::string& link_id);
+    // Folders with names of this form hold overlays whose deletion has begun.
+    static constexpr std::string_view kLeftPrefix = ".left-";
+    void settle_trash();                                    // mutex_ held
+    void settle_orphans(const OverlayNames& were_discard);  // mutex_ held
 
     std::filesystem::path path_;
     std::string host_boot_id_;  // the kernel's: what was not synced is lost when it changes
@@ -240,9 +319,17 @@ class LinkTable final : public iscsi::Directory {
     std::vector<std::size_t> links_per_reactor_;
     std::map<std::string, disk::ReadCounters> ended_reads_;  // of disks that are closed
     std::set<std::string> leaving_;  // removed links whose overlays are still to be deleted
+    std::string state_problem_;      // set at the start, with the next
+    std::set<std::string> waiting_versions_;  // of overlays whose links are not known
+
+    std::mutex retries_mutex_;
+    std::condition_variable retries_end_;
+    bool retries_ended_ = false;
+    std::thread retries_;
 
     std::mutex refusals_mutex_;
     RefusalFilter refusals_;
+    OverlayTrash trash_;
     StateFile file_;
     UsageTurns usage_turns_;
     Background background_;  // last: its work uses all of the above

@@ -48,11 +48,31 @@ std::string_view to_string(iscsi::SessionEnd why) {
 
 std::string isid_text(std::uint64_t isid) { return fmt::format("{:012x}", isid); }
 
+LoginHold::LoginHold(LiveLink& live, std::string by, const std::function<bool()>& wanted) {
+    live.reactor().run_and_wait([&] {
+        if (!wanted()) return;
+        live.hold(std::move(by));
+        live_ = &live;
+    });
+}
+
+LoginHold::~LoginHold() {
+    if (live_ != nullptr) live_->reactor().run_and_wait([this] { end(); });
+}
+
+void LoginHold::end() {
+    if (live_ != nullptr) std::exchange(live_, nullptr)->hold("");
+}
+
 LiveLink::LiveLink(reactor::Reactor& reactor, const OverlaySettings& settings,
                    LiveLinkListener listener)
     : reactor_(reactor), settings_(settings), listener_(std::move(listener)) {}
 
-Result<std::shared_ptr<OpenUnits>> LiveLink::open(const UnitsPlan& plan) {
+SharedUnits LiveLink::shared(const UnitsPlan& plan) const {
+    return OpenUnits::shared(plan, current_.units, held_disks_);
+}
+
+std::shared_ptr<OpenUnits> LiveLink::make_units(UnitsPlan plan) {
     const std::weak_ptr<LiveLink> self = weak_from_this();
     OpenUnits::DiskListener listener;
     listener.space_warning = [self, state = plan.generation](std::uint16_t lun, int percent) {
@@ -65,18 +85,18 @@ Result<std::shared_ptr<OpenUnits>> LiveLink::open(const UnitsPlan& plan) {
         if (const auto link = self.lock())
             link->listener_.event("storage_failed", state, {{"lun", lun}});
     };
-    return OpenUnits::open(plan, settings_, reactor_, current_.units, held_disks_, listener,
-                           listener_.run_behind);
+    return OpenUnits::make(std::move(plan), settings_, reactor_, current_.units, held_disks_,
+                           listener, listener_.run_behind);
 }
 
-Result<> LiveLink::replace_current(const UnitsPlan& plan) {
+void LiveLink::replace_current(UnitsPlan plan) {
     CHECK(!closed_, "a closed link is not opened again");
-    GOLDLINK_TRY_ASSIGN(auto units, open(plan));
+    GenerationState state = plan.generation;
+    auto units = make_units(std::move(plan));
     const bool is_first = current_.state.number == 0;
     if (!is_first) retire_current(iscsi::SessionEnd::generation_ended);
-    current_ = Generation{plan.generation, std::move(units), {}, {}};
+    current_ = Generation{std::move(state), std::move(units), {}, {}};
     close_retired();
-    return {};
 }
 
 void LiveLink::set_problem(const GenerationState& state, std::string problem) {
@@ -85,12 +105,12 @@ void LiveLink::set_problem(const GenerationState& state, std::string problem) {
     close_retired();
 }
 
-Result<> LiveLink::prepare(const UnitsPlan& plan) {
+void LiveLink::prepare(UnitsPlan plan) {
     CHECK(!closed_, "a closed link prepares no boot");
-    GOLDLINK_TRY_ASSIGN(auto units, open(plan));
+    GenerationState state = plan.generation;
+    auto units = make_units(std::move(plan));
     drop_pending();
-    pending_ = Generation{plan.generation, std::move(units), {}, {}};
-    return {};
+    pending_ = Generation{std::move(state), std::move(units), {}, {}};
 }
 
 void LiveLink::note_held(const std::shared_ptr<OpenDisk>& disk) {

@@ -53,8 +53,8 @@ struct LiveLinkListener {
 // For an admin, of a disk of which OverlayUsage says so.
 inline constexpr std::string_view kStorageFailed =
     "this server's storage could not keep what was written to the overlay (its system log says "
-    "why); nothing more is written to it until goldlink-target is started again, and writes that "
-    "were not flushed before may be lost";
+    "why); start goldlink-target again when the storage works: until then writes fail, and what "
+    "was not flushed before may be lost";
 
 struct LiveSession {
     iscsi::SessionInfo info;
@@ -86,20 +86,18 @@ class LiveLink final : public iscsi::LinkEndpoint, public std::enable_shared_fro
 
     reactor::Reactor& reactor() const { return reactor_; }
 
-    // Makes `plan` the running generation; sessions of the one before are ended. On error nothing
-    // has changed.
-    Result<> replace_current(const UnitsPlan& plan);
+    // What of `plan` is open here. The disks of a plan that open_disks opened after that fit as
+    // long as this stays the same.
+    SharedUnits shared(const UnitsPlan& plan) const;
+    // Makes `plan` the running generation; sessions of the one before are ended.
+    void replace_current(UnitsPlan plan);
     // States that the current generation cannot be served; logins are refused with the reason.
     void set_problem(const GenerationState& state, std::string problem);
     // Opens `plan` beside the running generation, in place of an earlier pending one.
-    Result<> prepare(const UnitsPlan& plan);
+    void prepare(UnitsPlan plan);
     void drop_pending();
     // Of this disk in every generation, from now on.
     void set_quota(std::uint16_t lun, std::uint64_t quota_bytes);
-    // Like replace_current, but leaves a generation alone that is open already.
-    Result<> open_current(const UnitsPlan& plan) {
-        return current_.units ? Result<>() : replace_current(plan);
-    }
     // A disk that somebody beside its generations keeps open: whoever opens its overlay again gets
     // the same one.
     void note_held(const std::shared_ptr<OpenDisk>& disk);
@@ -127,7 +125,7 @@ class LiveLink final : public iscsi::LinkEndpoint, public std::enable_shared_fro
         std::vector<LiveSession> sessions;
     };
 
-    Result<std::shared_ptr<OpenUnits>> open(const UnitsPlan& plan);
+    std::shared_ptr<OpenUnits> make_units(UnitsPlan plan);
     void promote_pending();
     void retire_current(iscsi::SessionEnd why);
     void close_retired();
@@ -151,6 +149,21 @@ class LiveLink final : public iscsi::LinkEndpoint, public std::enable_shared_fro
     std::function<void()> on_closed_;
     std::function<void()> on_drained_;
     bool draining_ = false;
+};
+
+// Keeps logins out of a link while what they would find is exchanged for something else, which
+// takes as long as storage takes. On a thread that may wait for the reactor.
+class LoginHold {
+  public:
+    // `wanted` is asked on the reactor.
+    LoginHold(LiveLink& live, std::string by, const std::function<bool()>& wanted);
+    ~LoginHold();
+    LoginHold(const LoginHold&) = delete;
+    LoginHold& operator=(const LoginHold&) = delete;
+    void end();  // on the reactor; else the destructor does it
+
+  private:
+    LiveLink* live_ = nullptr;  // null: not held, or no more
 };
 
 std::string_view to_string(iscsi::SessionEnd why);

@@ -1,15 +1,21 @@
 #include "target/control/open_units.hpp"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <openssl/rand.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <chrono>
+#include <filesystem>
 #include <map>
 
 #include "common/check.hpp"
+#include "common/file.hpp"
 #include "common/log.hpp"
+#include "target/control/identity.hpp"
 #include "target/control/unit_state_file.hpp"
 
 namespace goldlink::control {
@@ -24,10 +30,16 @@ std::filesystem::path OverlaySettings::ram_folder(std::string_view link_id,
     return ram_root.empty() ? std::filesystem::path() : ram_root / link_id / overlay;
 }
 
+Result<> OverlaySettings::check_folders(bool ram, bool holds_data) const {
+    if (identity == nullptr) return {};
+    GOLDLINK_TRY(identity->check(root, FolderKind::overlays, holds_data));
+    return ram && !ram_root.empty() ? identity->check(ram_root, FolderKind::ram) : Result<>();
+}
+
 namespace {
 
 constexpr std::uint32_t kCdromBlockBytes = 2048;
-constexpr std::uint32_t kSectorBytes = 512;
+constexpr std::uint32_t kSectorBytes = 512, kNativeBlockBytes = 4096;
 
 bool has_gpt_at(const store::Version& version, std::uint64_t offset_bytes) {
     constexpr std::string_view kSignature = "EFI PART";  // UEFI 5.3.2: of the header in block 1
@@ -40,30 +52,41 @@ bool has_gpt_at(const store::Version& version, std::uint64_t offset_bytes) {
            std::string_view(found.data(), found.size()) == kSignature;
 }
 
-// A GPT made for sectors of 512 bytes is not found on a disk of larger ones: it would look empty.
-// (An MBR does not say what it was made for.)
+// A GPT made for blocks of another size is not found: the disk would look empty. (An MBR does not
+// say what it was made for.)
 Result<> check_partition_table(const store::Version& version, const DiskState& disk) {
-    if (!has_gpt_at(version, kSectorBytes) || has_gpt_at(version, disk.logical_block_bytes))
-        return {};
+    const std::uint32_t own = disk.logical_block_bytes;
+    const std::uint32_t other = own == kSectorBytes ? kNativeBlockBytes : kSectorBytes;
+    if (!has_gpt_at(version, other) || has_gpt_at(version, own)) return {};
     return failure(
         ErrorKind::conflict,
-        fmt::format("version {} of lun {} has a partition table made for blocks of {} "
-                    "bytes, which nobody would find on blocks of {}; serve it with "
-                    "logical_block_bytes {}",
-                    disk.version, disk.lun, kSectorBytes, disk.logical_block_bytes, kSectorBytes));
+        fmt::format("version {} of lun {} has a partition table made for blocks of {} bytes, which "
+                    "nobody would find on blocks of {}; serve it with logical_block_bytes {} "
+                    "({})",
+                    disk.version, disk.lun, other, own, other,
+                    other == kNativeBlockBytes ? "--4kn" : "without --4kn"));
+}
+
+// A disk that was kept may have got a table of its client's own.
+bool has_kept_blocks(const OverlaySettings& settings, std::string_view link_id,
+                     const DiskState& disk) {
+    std::error_code error;
+    return disk.policy != disk::Policy::discard &&
+           std::filesystem::exists(settings.folder(link_id, disk.overlay), error);
 }
 
 }  // namespace
 
 Result<UnitsPlan> plan_units(store::ImageStore& store, std::string_view link_id,
-                             std::string_view iqn, const GenerationState& generation) {
+                             std::string_view iqn, const GenerationState& generation,
+                             const OverlaySettings& settings) {
     UnitsPlan plan{std::string(link_id), std::string(iqn), generation, {}, 0};
     for (const DiskState& disk : generation.disks) {
         auto version = store.open_version(disk.version);
         if (!version)
             return Failure(std::move(version).error().with_context(
                 fmt::format("cannot open version {} of lun {}", disk.version, disk.lun)));
-        if (disk.logical_block_bytes != kSectorBytes)
+        if (disk.type == DiskType::disk && !has_kept_blocks(settings, link_id, disk))
             GOLDLINK_TRY(check_partition_table(**version, disk));
         plan.versions.push_back(std::move(*version));
     }
@@ -72,20 +95,41 @@ Result<UnitsPlan> plan_units(store::ImageStore& store, std::string_view link_id,
 
 namespace {
 
+// What portals, sessions, the store and the control API need: a disk that took the last one would
+// take all others along.
+constexpr rlim_t kKeptDescriptors = 256;
+
+// Descriptors are given from the lowest number on.
+Result<> check_descriptors() {
+    rlimit limit{};
+    if (::getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return {};
+    const FileDescriptor probe(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+    const rlim_t kept = std::min(kKeptDescriptors, limit.rlim_cur / 4);
+    if (probe && static_cast<rlim_t>(probe.get()) + kept < limit.rlim_cur) return {};
+    return failure(ErrorKind::exhausted,
+                   fmt::format("goldlink-target may have {} open files, and but for the {} that "
+                               "serving needs these are in use; give it more (LimitNOFILE in its "
+                               "service, 'ulimit -n' of a shell) and start it again",
+                               limit.rlim_cur, kept));
+}
+
 Result<std::shared_ptr<OpenDisk>> open_disk(const UnitsPlan& plan, std::size_t index,
-                                            const OverlaySettings& settings, reactor::IoRing& ring,
-                                            const OpenUnits::DiskListener& listener) {
+                                            const OverlaySettings& settings,
+                                            reactor::IoRing& ring) {
     const DiskState& state = plan.generation.disks[index];
     if (state.type == DiskType::cdrom)
         return std::make_shared<OpenDisk>(
             state, disk::LinkDisk::open_read_only(plan.versions[index], kCdromBlockBytes, ring));
+    GOLDLINK_TRY(check_descriptors());
     disk::LinkDiskOptions options;
     options.version = plan.versions[index];
     options.policy = state.policy;
+    options.owner = plan.link_id;
     options.folder = settings.folder(plan.link_id, state.overlay);
     options.quota_bytes = state.quota_bytes;
     options.reserve_bytes = settings.reserve_bytes;
     options.logical_block_bytes = state.logical_block_bytes;
+    options.must_exist = state.made;
     if (state.policy == disk::Policy::discard) {
         options.ram_folder = settings.ram_folder(plan.link_id, state.overlay);
         options.ram_budget_bytes = plan.ram_budget_bytes;
@@ -94,16 +138,19 @@ Result<std::shared_ptr<OpenDisk>> open_disk(const UnitsPlan& plan, std::size_t i
     if (!opened)
         return Failure(std::move(opened).error().with_context(
             fmt::format("cannot open overlay {} of lun {}", state.overlay, state.lun)));
-    auto disk = std::make_shared<OpenDisk>(state, std::move(*opened));
-    disk->disk->on_storage_failed = [tell = listener.storage_failed, lun = state.lun] {
+    return std::make_shared<OpenDisk>(state, std::move(*opened));
+}
+
+void listen_to(OpenDisk& disk, const OpenUnits::DiskListener& listener) {
+    if (disk.state.type == DiskType::cdrom) return;
+    disk.disk->on_storage_failed = [tell = listener.storage_failed, lun = disk.state.lun] {
         tell(lun);
     };
-    disk->disk->on_space_warning = [tell = listener.space_warning, &disk = *disk](int percent) {
+    disk.disk->on_space_warning = [tell = listener.space_warning, &disk](int percent) {
         tell(disk.state.lun, percent);
         for (const auto& user : disk.users)
             if (const auto units = user.lock()) units->device().space_warning(disk.state.lun);
     };
-    return disk;
 }
 
 bool is_same(const DiskState& open, const DiskState& wanted) {
@@ -125,40 +172,66 @@ std::shared_ptr<OpenDisk> shared_disk(const std::shared_ptr<OpenUnits>& running,
 
 }  // namespace
 
-Result<std::shared_ptr<OpenUnits>> OpenUnits::open(
-    const UnitsPlan& plan, const OverlaySettings& settings, reactor::Reactor& reactor,
-    const std::shared_ptr<OpenUnits>& running, const std::vector<std::weak_ptr<OpenDisk>>& held,
-    const DiskListener& listener, const RunBehind& run_behind) {
+Result<> open_disks(UnitsPlan& plan, const OverlaySettings& settings, reactor::IoRing& ring) {
+    const auto& disks = plan.generation.disks;
+    plan.disks.resize(disks.size());
+    plan.saved.resize(disks.size());
+    for (std::size_t i = 0; i < disks.size(); ++i) {
+        if (!plan.shared.disks[i]) {
+            GOLDLINK_TRY_ASSIGN(plan.disks[i], open_disk(plan, i, settings, ring));
+        }
+        // Of a CD-ROM nothing is reserved or written: no state.
+        if (plan.shared.device || disks[i].type == DiskType::cdrom) continue;
+        GOLDLINK_TRY_ASSIGN(plan.saved[i],
+                            load_unit_state(settings.folder(plan.link_id, disks[i].overlay)));
+    }
+    return {};
+}
+
+SharedUnits OpenUnits::shared(const UnitsPlan& plan, const std::shared_ptr<OpenUnits>& running,
+                              const HeldDisks& held) {
+    SharedUnits shared;
+    bool device = running && running->iqn_ == plan.iqn &&
+                  running->disks_.size() == plan.generation.disks.size();
+    for (const DiskState& disk : plan.generation.disks) {
+        shared.disks.push_back(shared_disk(running, held, disk) != nullptr);
+        device = device && shared_disk(running, {}, disk) != nullptr;
+    }
+    shared.device = device;
+    return shared;
+}
+
+std::shared_ptr<OpenUnits> OpenUnits::make(UnitsPlan plan, const OverlaySettings& settings,
+                                           reactor::Reactor& reactor,
+                                           const std::shared_ptr<OpenUnits>& running,
+                                           const HeldDisks& held, const DiskListener& listener,
+                                           const RunBehind& run_behind) {
     auto units = std::make_shared<OpenUnits>();
-    std::size_t shared = 0;
     for (std::size_t i = 0; i < plan.generation.disks.size(); ++i) {
         auto disk = shared_disk(running, held, plan.generation.disks[i]);
-        if (disk) {
-            ++shared;
-        } else {
-            GOLDLINK_TRY_ASSIGN(disk, open_disk(plan, i, settings, reactor.ring(), listener));
+        if (!disk) {
+            disk = std::move(plan.disks[i]);
+            CHECK(disk != nullptr, "a disk is neither open nor shared");
+            listen_to(*disk, listener);
         }
         units->disks_.push_back(std::move(disk));
     }
     for (const DiskState& disk : plan.generation.disks)
         units->set_quota(disk.lun, disk.quota_bytes);
-    if (running && running->iqn_ == plan.iqn && shared == units->disks_.size() &&
-        shared == running->disks_.size())
-        return running;
+    if (plan.shared.device) return running;
     units->iqn_ = plan.iqn;
     std::vector<scsi::LogicalUnitDefinition> definitions;
-    for (const auto& disk : units->disks_) {
+    for (std::size_t i = 0; i < units->disks_.size(); ++i) {
+        const auto& disk = units->disks_[i];
         scsi::LogicalUnitDefinition definition;
         definition.lun = disk->state.lun;
         definition.identity.serial = serial_number(plan.link_id, disk->state.lun);
         definition.identity.naa = naa_identifier(plan.link_id, disk->state.lun);
         definition.disk = std::shared_ptr<disk::Disk>(disk, disk->disk.get());
-        if (disk->state.type == DiskType::cdrom) {  // nothing is reserved or written: no state
+        definition.restored = std::move(plan.saved[i]);
+        if (disk->state.type == DiskType::cdrom) {
             definition.type = scsi::DeviceType::cdrom;
             definition.identity.product = "CD-ROM";
-        } else {
-            GOLDLINK_TRY_ASSIGN(definition.restored, load_unit_state(settings.folder(
-                                                         plan.link_id, disk->state.overlay)));
         }
         definitions.push_back(std::move(definition));
     }

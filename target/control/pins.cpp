@@ -5,8 +5,8 @@
 #include <algorithm>
 #include <boost/json.hpp>
 
-#include "common/file.hpp"
 #include "common/json.hpp"
+#include "common/kept_file.hpp"
 #include "common/log.hpp"
 
 namespace goldlink::control {
@@ -34,25 +34,18 @@ Pins::~Pins() {
     progress_.cancel = true;
 }
 
-Result<> Pins::load() {
-    std::error_code error;
-    if (!std::filesystem::exists(path_, error)) return {};
-    GOLDLINK_TRY_ASSIGN(const std::string text, read_file(path_, kMaxFileBytes));
-    const auto parsed = [&]() -> Result<std::vector<std::string>> {
+void Pins::load(Problems& problems) {
+    const auto take = [this](const std::string& text) -> Result<> {
         GOLDLINK_TRY_ASSIGN(const json::object o, json::parse_object(text));
-        return parse_pins(o);
-    }();
-    if (!parsed)
-        return Failure(Error(parsed.error())
-                           .with_context(fmt::format("{} cannot be understood; remove it, the "
-                                                     "manager says anew what is pinned",
-                                                     path_.string())));
-    {
+        GOLDLINK_TRY_ASSIGN(auto digests, parse_pins(o));
         const std::lock_guard lock(mutex_);
-        wanted_ = *parsed;
-    }
-    read_in();
-    return {};
+        wanted_ = std::move(digests);
+        return {};
+    };
+    const bool taken = load_or_set_aside(
+        {path_, kMaxFileBytes, "nothing is pinned until the manager says anew what is"}, take,
+        problems);
+    if (taken) read_in();
 }
 
 Result<> Pins::set(std::vector<std::string> digests) {

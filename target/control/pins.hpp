@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "common/problems.hpp"
 #include "target/control/background.hpp"
 #include "target/control/boot_traces.hpp"
 #include "target/control/state_file.hpp"
@@ -33,8 +34,9 @@ class Pins {
     Pins(const Pins&) = delete;
     Pins& operator=(const Pins&) = delete;
 
-    // A file that cannot be understood is an error; one that is not there means no pins.
-    Result<> load();
+    // A file that cannot be understood is set aside; without one there are no pins until the
+    // manager says them anew.
+    void load(Problems& problems);
     // These versions from now on, and no others; durable when it returns, in memory later. What is
     // not in the store (any more) is kept for when it is said again.
     Result<> set(std::vector<std::string> digests);

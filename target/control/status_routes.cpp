@@ -16,21 +16,30 @@ std::uint64_t uptime_seconds(const ControlContext& context) {
                                           .count());
 }
 
+json::value text_or_null(const std::string& text) {
+    return text.empty() ? json::value(nullptr) : json::value(text);
+}
+
 http::Response get_status(ControlContext& context) {
     json::array portals;
     for (const std::string& portal : context.portals.addresses()) portals.emplace_back(portal);
     return respond_json(
         200, json::object{
                  {"version", GOLDLINK_VERSION},
+                 {"target_id", context.registry.target_id()},
                  {"portals", std::move(portals)},
                  {"revision", context.links.revision()},
                  {"links", context.links.size()},
+                 {"links_ready", context.serving.ready()},
                  {"sessions", context.portals.session_count()},
-                 {"store", json::object{{"free_bytes", context.store.free_bytes()},
+                 {"store", json::object{{"problem", text_or_null(context.store.problem())},
+                                        {"free_bytes", context.store.free_bytes()},
                                         {"resident_bytes", context.store.resident_bytes()},
                                         {"pinned_bytes", context.store.pinned_bytes()}}},
                  {"overlay", json::object{{"free_bytes", free_bytes_at(context.overlay_folder)}}},
                  {"io", context.io_kind},
+                 {"problems", problems_json(context.problems.list())},
+                 {"state_problem", text_or_null(context.links.state_problem())},
                  {"uptime_seconds", uptime_seconds(context)}});
 }
 

@@ -25,7 +25,11 @@ constexpr std::uint64_t kBusyBytes = 1 << 20;  // in that time
 
 StoreHealth::StoreHealth(store::ImageStore& store, LinkTable& links, EventLog& events,
                          Options options)
-    : store_(store), links_(links), events_(events), options_(options) {}
+    : store_(store),
+      links_(links),
+      events_(events),
+      options_(options),
+      overlays_(links, events, options.verify_every) {}
 
 StoreHealth::~StoreHealth() { stop(); }
 
@@ -55,12 +59,18 @@ void StoreHealth::run() {
         lock.unlock();
         if (Clock::now() >= next_recheck) {
             recheck();
+            links_.trash().remove_expired();
             next_recheck = Clock::now() + kRecheckEvery;
         }
         tell_changes();
         if (options_.verify_every.count() > 0 && Clock::now() >= next_verify) {
             verify_one();
-            next_verify = Clock::now() + schedule_every;
+            // As long as nothing else is due.
+            const bool more = overlays_.compare_one([&](std::uint64_t bytes) {
+                keep_pace(bytes);
+                return !progress_.cancel && Clock::now() < next_recheck;
+            });
+            next_verify = more ? Clock::now() : Clock::now() + schedule_every;
         }
         lock.lock();
         changed_.wait_for(lock, kLookEvery, [this] { return stopping_; });

@@ -1,7 +1,7 @@
 // StoreHealth: watches what is damaged in the image store. Says so in events (image_damaged,
 // image_mended), looks again from time to time at what is bad, as a file may have come back, and
-// verifies each version once in a while, slowly, and slower while clients are busy. One thread of
-// its own.
+// verifies each version and each overlay that is kept (OverlayScrub) once in a while, slowly, and
+// slower while clients are busy. One thread of its own.
 #pragma once
 
 #include <chrono>
@@ -14,6 +14,7 @@
 
 #include "common/event_log.hpp"
 #include "target/control/link_table.hpp"
+#include "target/control/overlay_scrub.hpp"
 #include "target/store/image_store.hpp"
 
 namespace goldlink::control {
@@ -52,6 +53,7 @@ class StoreHealth {
     std::uint64_t seen_revision_ = 0;
     std::map<std::string, std::uint64_t> damaged_;  // version -> bad bytes, as last told
     store::Progress progress_;                      // of what runs, to stop it
+    OverlayScrub overlays_;
 
     std::mutex mutex_;
     std::condition_variable changed_;

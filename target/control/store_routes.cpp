@@ -15,13 +15,24 @@ namespace goldlink::control {
 namespace {
 
 http::Response put_upload(ControlContext& context, http::Request& request) {
-    const auto received = context.uploads.receive(request.params.at("name"), *request.body_reader);
-    if (!received) return http::problem(received.error());
+    // Not first sent and then refused.
+    if (const auto usable = context.store.list(); !usable) return http::problem(usable.error());
+    const std::string& name = request.params.at("name");
+    const auto received = context.uploads.receive(
+        name, *request.body_reader,
+        expected_image(request, request.query_value("filename"), context.arrivals,
+                       Arrivals::key_of(name), request.body_reader->declared_length()));
+    if (!received) {
+        context.arrivals.drop(name);  // nothing of it is left
+        return http::problem(received.error());
+    }
     return respond_json(200, json::object{{"bytes", *received}});
 }
 
 http::Response delete_upload(ControlContext& context, const http::Request& request) {
-    const auto removed = context.uploads.remove(request.params.at("name"));
+    const std::string& name = request.params.at("name");
+    context.arrivals.drop(name);
+    const auto removed = context.uploads.remove(name);
     if (!removed) return http::problem(removed.error());
     return respond_text(204, "");
 }
@@ -115,7 +126,8 @@ http::Response post_import(ControlContext& context, const http::Request& request
     if (!context.tasks.report(task->id)) {
         std::error_code error;
         if (task->arguments.contains("upload") || task->arguments.contains("server_path")) {
-            const TransferFolders folders{context.uploads, context.exports, context.server_paths};
+            const TransferFolders folders{context.uploads, context.exports, context.server_paths,
+                                          context.arrivals};
             if (auto found = import_request(*task, folders); !found)
                 return http::problem(found.error());
         } else if (task->arguments.contains("path") &&
@@ -234,6 +246,14 @@ http::Response delete_version(ControlContext& context, const http::Request& requ
             0};
         return respond(OperationError{std::move(error), "version-in-use", std::move(users)});
     }
+    if (context.links.needs_version(digest)) {
+        Error error{ErrorKind::conflict,
+                    fmt::format("version {} is what a disk in the trash lies over; 'goldlink trash "
+                                "ls' shows it, 'goldlink trash empty' lets it go",
+                                digest),
+                    0};
+        return respond(OperationError{std::move(error), "version-in-use", {}});
+    }
     const std::string mark = request.query_value("mark");
     const auto removed =
         mark.empty() ? context.store.remove(digest) : context.garbage.remove_version(digest, mark);
@@ -303,8 +323,10 @@ Result<std::string> run_import(const TaskRequest& request, store::Progress& prog
         links.retry_problems();
         return version_member(made);
     }
-    GOLDLINK_TRY_ASSIGN(const store::ImportRequest import, import_request(request, folders));
-    GOLDLINK_TRY(check_digests(request, folders.uploads, progress));
+    GOLDLINK_TRY_ASSIGN(store::ImportRequest import, import_request(request, folders));
+    const auto arriving = take_arriving(request, folders.arrivals);
+    import.arriving = arriving.get();
+    GOLDLINK_TRY(check_digests(request, folders.uploads, arriving.get(), progress));
     GOLDLINK_TRY_ASSIGN(const store::VersionInfo info, store.import(import, progress));
     // Cancelled or failed, the file stays for another try; imported, it is only in the way.
     if (const auto upload = request.arguments.find("upload"); upload != request.arguments.end())
@@ -321,12 +343,6 @@ Result<std::string> run_export(const TaskRequest& request, store::Progress& prog
         GOLDLINK_TRY(store.export_version(digest, path->second, format, progress));
         return std::string();
     }
-    GOLDLINK_TRY_ASSIGN(const auto versions, store.list());
-    // At most: the file itself, and beside it the raw disk that a conversion reads.
-    for (const store::VersionInfo& info : versions)
-        if (info.digest == digest)
-            GOLDLINK_TRY(folders.uploads.check_space(info.stored_bytes *
-                                                     (format.starts_with("raw") ? 1 : 2)));
     GOLDLINK_TRY_ASSIGN(const auto file, folders.exports.begin(request.id));
     GOLDLINK_TRY_ASSIGN(const Digest sha256, store.export_version(digest, file, format, progress));
     std::error_code error;
@@ -366,6 +382,42 @@ Result<std::string> run_rebase(const TaskRequest& request, store::Progress& prog
     return "\"rebase\":" + json::serialize(said);
 }
 
+json::array ranges_json(const std::vector<disk::OverlaySalvage::Range>& ranges) {
+    json::array array;
+    for (const auto& each : ranges)
+        array.push_back(
+            json::object{{"offset_bytes", each.offset_bytes}, {"length_bytes", each.length_bytes}});
+    return array;
+}
+
+Result<std::string> run_check(const TaskRequest& request, store::Progress& progress,
+                              LinkTable& links) {
+    GOLDLINK_TRY_ASSIGN(const auto lun, named_lun(request));
+    auto found = links.verify(request.arguments.at("link"), lun, progress);
+    if (!found) return Failure(std::move(found).error().error);
+    return "\"check\":" + json::serialize(json::object{{"lun", found->lun},
+                                                       {"checked_bytes", found->checked_bytes},
+                                                       {"bad_bytes", found->bad_bytes},
+                                                       {"bad", ranges_json(found->bad)}});
+}
+
+Result<std::string> run_salvage(const TaskRequest& request, store::Progress& progress,
+                                LinkTable& links) {
+    GOLDLINK_TRY_ASSIGN(const auto lun, named_lun(request));
+    auto made = links.salvage(request.arguments.at("link"), lun, progress);
+    if (!made) return Failure(std::move(made).error().error);
+    const disk::OverlaySalvage::Report& report = made->report;
+    const json::object said{{"lun", made->lun},
+                            {"bad_records", report.bad_records},
+                            {"lost_bytes", report.lost_bytes},
+                            {"lost", ranges_json(report.lost)},
+                            {"doubtful_bytes", report.doubtful_bytes},
+                            {"doubtful", ranges_json(report.doubtful)}};
+    return fmt::format(R"({},"base":"{}","live":false,"salvage":{})",
+                       version_member(made->version.info), made->version.base,
+                       json::serialize(said));
+}
+
 }  // namespace
 
 Result<std::string> run_task(const TaskRequest& request, store::Progress& progress,
@@ -382,6 +434,8 @@ Result<std::string> run_task(const TaskRequest& request, store::Progress& progre
                            made->live);
     }
     if (request.kind == "rebase") return run_rebase(request, progress, links);
+    if (request.kind == "check") return run_check(request, progress, links);
+    if (request.kind == "salvage") return run_salvage(request, progress, links);
     if (request.kind == "grow") {
         GOLDLINK_TRY_ASSIGN(const auto size,
                             parse_number<std::uint64_t>(request.arguments.at("size_bytes")));

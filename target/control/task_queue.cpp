@@ -7,12 +7,14 @@
 #include "common/file.hpp"
 #include "common/hex.hpp"
 #include "common/json.hpp"
+#include "common/kept_file.hpp"
 #include "common/log.hpp"
 
 namespace goldlink::control {
 namespace {
 
 constexpr std::size_t kMaxFileBytes = 64 << 20;
+constexpr std::int64_t kFormat = 1;
 
 ErrorKind parse_error_kind(std::string_view text) {
     for (int i = 0; i <= static_cast<int>(ErrorKind::cancelled); ++i)
@@ -54,48 +56,50 @@ std::string TaskQueue::snapshot() const {
         o["error_message"] = task->error.message;
         array.push_back(std::move(o));
     }
-    return json::serialize(json::object{{"format", 1}, {"tasks", std::move(array)}});
+    return json::serialize(json::object{{"format", kFormat}, {"tasks", std::move(array)}});
 }
 
-Result<> TaskQueue::load() {
-    auto content = read_file(path_, kMaxFileBytes);
-    if (!content && content.error().kind == ErrorKind::not_found) return {};
-    if (!content) return Failure(std::move(content).error());
-    const auto parse_task = [](const json::object& o) -> Result<TaskPointer> {
-        auto task = std::make_shared<Task>();
-        GOLDLINK_TRY_ASSIGN(task->request.id, json::string_field(o, "id", 1, 64));
-        GOLDLINK_TRY_ASSIGN(task->request.kind, json::string_field(o, "kind", 1, 16));
-        GOLDLINK_TRY_ASSIGN(const auto order, json::int_field(o, "order", 0, INT64_MAX));
-        task->order = static_cast<std::uint64_t>(order);
-        GOLDLINK_TRY_ASSIGN(const json::object arguments, json::object_field(o, "arguments"));
-        for (const auto& item : arguments) {
-            GOLDLINK_TRY_ASSIGN(task->request.arguments[std::string(item.key())],
-                                json::string_field(arguments, item.key(), 0, 8192));
-        }
-        GOLDLINK_TRY_ASSIGN(const auto state, json::string_field(o, "state", 1, 16));
-        for (const State ended : {State::done, State::failed, State::cancelled})
-            if (state == name_of(ended)) task->state = ended;
-        GOLDLINK_TRY_ASSIGN(const auto done, json::int_field(o, "done_bytes", 0, INT64_MAX));
-        GOLDLINK_TRY_ASSIGN(const auto total, json::int_field(o, "total_bytes", 0, INT64_MAX));
-        if (task->state != State::waiting)
-            task->progress.done_bytes = static_cast<std::uint64_t>(done);
-        task->progress.total_bytes = static_cast<std::uint64_t>(total);
-        GOLDLINK_TRY_ASSIGN(task->result, json::string_field(o, "result", 0, kMaxFileBytes));
-        GOLDLINK_TRY_ASSIGN(const auto kind, json::string_field(o, "error_kind", 1, 16));
-        GOLDLINK_TRY_ASSIGN(task->error.message,
-                            json::string_field(o, "error_message", 0, 1 << 20));
-        task->error.kind = parse_error_kind(kind);
-        return task;
-    };
-    GOLDLINK_TRY_ASSIGN(const json::object o, json::parse_object(*content));
-    GOLDLINK_TRY(json::int_field(o, "format", 1, 1));
+void TaskQueue::load(Problems& problems) {
+    load_or_set_aside(
+        {path_, kMaxFileBytes,
+         "imports and other tasks of before this start are forgotten; the manager "
+         "begins anew those that it still wants"},
+        [this](const std::string& content) { return take_file(content); }, problems);
+}
+
+Result<TaskQueue::TaskPointer> TaskQueue::parse_task(const json::object& o) {
+    auto task = std::make_shared<Task>();
+    GOLDLINK_TRY_ASSIGN(task->request.id, json::string_field(o, "id", 1, 64));
+    GOLDLINK_TRY_ASSIGN(task->request.kind, json::string_field(o, "kind", 1, 16));
+    GOLDLINK_TRY_ASSIGN(const auto order, json::int_field(o, "order", 0, INT64_MAX));
+    task->order = static_cast<std::uint64_t>(order);
+    GOLDLINK_TRY_ASSIGN(const json::object arguments, json::object_field(o, "arguments"));
+    for (const auto& item : arguments) {
+        GOLDLINK_TRY_ASSIGN(task->request.arguments[std::string(item.key())],
+                            json::string_field(arguments, item.key(), 0, 8192));
+    }
+    GOLDLINK_TRY_ASSIGN(const auto state, json::string_field(o, "state", 1, 16));
+    for (const State ended : {State::done, State::failed, State::cancelled})
+        if (state == name_of(ended)) task->state = ended;
+    GOLDLINK_TRY_ASSIGN(const auto done, json::int_field(o, "done_bytes", 0, INT64_MAX));
+    GOLDLINK_TRY_ASSIGN(const auto total, json::int_field(o, "total_bytes", 0, INT64_MAX));
+    if (task->state != State::waiting) task->progress.done_bytes = static_cast<std::uint64_t>(done);
+    task->progress.total_bytes = static_cast<std::uint64_t>(total);
+    GOLDLINK_TRY_ASSIGN(task->result, json::string_field(o, "result", 0, kMaxFileBytes));
+    GOLDLINK_TRY_ASSIGN(const auto kind, json::string_field(o, "error_kind", 1, 16));
+    GOLDLINK_TRY_ASSIGN(task->error.message, json::string_field(o, "error_message", 0, 1 << 20));
+    task->error.kind = parse_error_kind(kind);
+    return task;
+}
+
+Result<> TaskQueue::take_file(const std::string& content) {
+    GOLDLINK_TRY_ASSIGN(const json::object o, json::parse_object(content));
+    GOLDLINK_TRY(check_format(o, kFormat));
     GOLDLINK_TRY_ASSIGN(const json::array items,
                         json::array_field(o, "tasks", kMaxWaiting + kKeepEnded + 1));
     std::map<std::uint64_t, TaskPointer> by_order;
     for (const json::value& item : items) {
-        if (!item.is_object())
-            return failure(ErrorKind::corrupt,
-                           fmt::format("{}: a task is no object", path_.string()));
+        if (!item.is_object()) return failure(ErrorKind::corrupt, "a task is no object");
         GOLDLINK_TRY_ASSIGN(TaskPointer task, parse_task(item.get_object()));
         by_order.emplace(task->order, std::move(task));
     }
@@ -117,6 +121,10 @@ Result<> TaskQueue::load() {
 }
 
 void TaskQueue::start() {
+    {
+        const std::lock_guard lock(mutex_);
+        started_ = true;
+    }
     for (unsigned i = 0; i < thread_count_; ++i) threads_.emplace_back([this] { run(); });
 }
 
@@ -226,6 +234,7 @@ Result<std::string> TaskQueue::add(TaskRequest request) {
                                 request.id));
             return report_of(*it->second);
         }
+        if (!started_ && why_not_) return failure(ErrorKind::unavailable, why_not_());
         if (waiting_.size() >= kMaxWaiting)
             return failure(
                 ErrorKind::exhausted,

@@ -21,14 +21,19 @@
 #include <vector>
 
 #include "common/event_log.hpp"
+#include "common/problems.hpp"
 #include "target/control/state_file.hpp"
 #include "target/store/image_store.hpp"
+
+namespace boost::json {
+class object;
+}
 
 namespace goldlink::control {
 
 struct TaskRequest {
     std::string id;  // a UUID
-    // "import", "commit", "save", "rebase", "grow", "verify", "export", "gc"
+    // "import", "commit", "save", "rebase", "salvage", "check", "grow", "verify", "export", "gc"
     std::string kind;
     std::map<std::string, std::string> arguments;
 };
@@ -50,8 +55,12 @@ class TaskQueue {
               Stamp stamp = nullptr);
     ~TaskQueue();  // stop()
 
-    Result<> load();  // before start
+    // Before start. A file that cannot be understood is set aside: what it held is forgotten, and
+    // whoever waits for a task of it is told that it is not known.
+    void load(Problems& problems);
+    // Until then tasks that were loaded wait, and new ones are refused as `why_not` says.
     void start();
+    void set_why_not(std::function<std::string()> why_not) { why_not_ = std::move(why_not); }
     // Running tasks are told to stop; they are queued again by the next load().
     void stop();
 
@@ -86,6 +95,8 @@ class TaskQueue {
     using TaskPointer = std::shared_ptr<Task>;
 
     static std::string_view name_of(State state);
+    static Result<TaskPointer> parse_task(const boost::json::object& o);
+    Result<> take_file(const std::string& content);
     void run();
     void finish(const TaskPointer& task, Result<std::string> outcome);
     std::string report_of(const Task& task) const;
@@ -95,6 +106,7 @@ class TaskQueue {
 
     Runner runner_;
     Stamp stamp_;
+    std::function<std::string()> why_not_;
     EventLog& events_;
     unsigned thread_count_;
     mutable std::mutex mutex_;  // guards all below but threads_ and file_
@@ -102,7 +114,7 @@ class TaskQueue {
     std::map<std::string, TaskPointer> tasks_;
     std::deque<TaskPointer> waiting_;
     std::uint64_t next_order_ = 0;
-    bool stopping_ = false;
+    bool started_ = false, stopping_ = false;
     std::vector<std::thread> threads_;
     std::filesystem::path path_;
     StateFile file_;

@@ -5,17 +5,23 @@
 
 #include "common/json.hpp"
 #include "target/control/control_context.hpp"
+#include "target/control/import_files.hpp"
 
 namespace goldlink::control {
 namespace {
 
 http::Response put_upload_file(ControlContext& context, http::Request& request) {
+    // Not first sent and then refused.
+    if (const auto usable = context.store.list(); !usable) return http::problem(usable.error());
     const auto offset = number_query(request, "offset", std::nullopt);
     if (!offset) return http::problem(offset.error());
     const auto total = number_query(request, "total", std::nullopt);
     if (!total) return http::problem(total.error());
-    const auto there = context.uploads.append(request.params.at("name"), request.params.at("file"),
-                                              *offset, *total, *request.body_reader);
+    const std::string& file = request.params.at("file");
+    const std::string& set = request.params.at("name");
+    const auto there = context.uploads.append(
+        set, file, *offset, *total, *request.body_reader,
+        expected_image(request, file, context.arrivals, Arrivals::key_of(set, file), *total));
     if (!there) return http::problem(there.error());
     return respond_json(200, json::object{{"bytes", *there}});
 }

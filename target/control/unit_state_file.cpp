@@ -8,6 +8,7 @@
 #include "common/file.hpp"
 #include "common/hex.hpp"
 #include "common/json.hpp"
+#include "common/kept_file.hpp"
 #include "target/disk/link_disk.hpp"
 
 namespace goldlink::control {
@@ -69,7 +70,7 @@ std::string unit_state_text(const scsi::PersistentUnit& state) {
 Result<scsi::PersistentUnit> parse_unit_state(std::string_view text) {
     scsi::PersistentUnit state;
     GOLDLINK_TRY_ASSIGN(const json::object o, json::parse_object(text));
-    GOLDLINK_TRY(json::int_field(o, "format", kFormat, kFormat));
+    GOLDLINK_TRY(check_format(o, kFormat));
     GOLDLINK_TRY_ASSIGN(const auto type, json::int_field(o, "reservation_type", 0, 255));
     state.reservation_type = static_cast<std::uint8_t>(type);
     GOLDLINK_TRY_ASSIGN(const json::array items,

@@ -14,6 +14,8 @@
 
 #include "common/file.hpp"
 #include "common/hex.hpp"
+#include "common/image_magic.hpp"
+#include "common/image_verdict.hpp"
 #include "common/log.hpp"
 
 namespace goldlink::control {
@@ -21,7 +23,6 @@ namespace {
 
 constexpr std::size_t kBlockBytes = 64 * 1024;
 constexpr std::size_t kBufferBytes = 16 * kBlockBytes;
-constexpr std::uint64_t kCheckEveryBytes = 64 << 20;
 
 Result<> check_name(std::string_view name) {
     const auto allowed = [](char c) {
@@ -116,22 +117,17 @@ void UploadSpool::remove_left_overs() const {
     }
 }
 
-Result<> UploadSpool::check_space(std::uint64_t coming_bytes) const {
-    const std::uint64_t free = free_bytes_at(folder_);
-    if (free >= reserve_bytes_ && free - reserve_bytes_ >= coming_bytes) return {};
-    return failure(
-        ErrorKind::exhausted,
-        fmt::format(
-            "no space for the upload in {}: {} bytes are free, {} of them are kept in reserve and "
-            "{} more are coming; free some, or delete versions that are no longer needed",
-            folder_.string(), free, reserve_bytes_, coming_bytes));
+Result<store::SpaceClaim> UploadSpool::claim(std::string_view name,
+                                             std::uint64_t coming_bytes) const {
+    return space_.claim(folder_, coming_bytes, fmt::format("the upload {}", name));
 }
 
-Result<std::uint64_t> UploadSpool::copy(http::BodyReader& body, int fd, std::uint64_t offset_bytes,
-                                        std::uint64_t at_most, Error* error) const {
+Result<std::uint64_t> UploadSpool::copy(
+    http::BodyReader& body, int fd, std::uint64_t offset_bytes, std::uint64_t at_most,
+    store::SpaceClaim& space, Error* error,
+    const std::function<void(int fd, std::uint64_t bytes)>& arrived) {
     std::vector<char> buffer(kBufferBytes);
     std::uint64_t total = 0;
-    std::uint64_t next_check = kCheckEveryBytes;
     for (bool more = true; more;) {
         std::size_t filled = 0;
         while (filled < buffer.size()) {
@@ -146,27 +142,70 @@ Result<std::uint64_t> UploadSpool::copy(http::BodyReader& body, int fd, std::uin
         }
         if (filled > at_most - total)
             return failure(ErrorKind::invalid, "more bytes come than the upload is to have");
+        GOLDLINK_TRY(space.spend(filled));
         if (filled > 0) GOLDLINK_TRY(write_sparse(fd, buffer.data(), filled, offset_bytes + total));
         total += filled;
+        if (::ftruncate(fd, static_cast<off_t>(offset_bytes + total)) != 0)
+            return system_failure("cannot set the upload's length");
+        if (arrived) arrived(fd, offset_bytes + total);
         if (filled < buffer.size()) break;
-        if (total >= next_check) {
-            GOLDLINK_TRY(check_space(0));
-            next_check = total + kCheckEveryBytes;
-        }
     }
-    if (::ftruncate(fd, static_cast<off_t>(offset_bytes + total)) != 0)
-        return system_failure("cannot set the upload's length");
     return total;
 }
 
-Result<std::uint64_t> UploadSpool::receive(std::string_view name, http::BodyReader& body) {
+Result<std::uint64_t> UploadSpool::copy_beginning(http::BodyReader& body, int fd,
+                                                  std::uint64_t offset_bytes,
+                                                  std::uint64_t total_bytes,
+                                                  const ExpectedImage& expected, Error* error) {
+    const auto wanted = std::min<std::uint64_t>(kMagicFirstBytes, total_bytes);
+    if (offset_bytes >= wanted) return std::uint64_t{0};
+    std::vector<char> buffer(static_cast<std::size_t>(wanted - offset_bytes));
+    std::size_t filled = 0;
+    while (filled < buffer.size()) {
+        auto n = body.read(std::span(buffer).subspan(filled));
+        if (!n) *error = std::move(n).error();
+        if (!n || *n == 0) break;
+        filled += *n;
+    }
+    GOLDLINK_TRY(write_sparse(fd, buffer.data(), filled, offset_bytes));
+    if (::ftruncate(fd, static_cast<off_t>(offset_bytes + filled)) != 0)
+        return system_failure("cannot set the upload's length");
+    if (filled < buffer.size()) return filled;
+    std::vector<std::uint8_t> first(static_cast<std::size_t>(wanted));
+    GOLDLINK_TRY(read_at(fd, first, 0, "the upload"));
+    GOLDLINK_TRY(check_importable({expected.name, total_bytes, first, {}}, expected.format));
+    return filled;
+}
+
+Result<std::uint64_t> UploadSpool::copy_image(http::BodyReader& body, int fd,
+                                              std::uint64_t offset_bytes, std::uint64_t total_bytes,
+                                              const std::optional<ExpectedImage>& expected,
+                                              store::SpaceClaim& space, Error* error) {
+    std::uint64_t begun = 0;
+    if (expected) {
+        GOLDLINK_TRY_ASSIGN(begun,
+                            copy_beginning(body, fd, offset_bytes, total_bytes, *expected, error));
+        if (!error->message.empty()) return begun;
+    }
+    GOLDLINK_TRY_ASSIGN(
+        const std::uint64_t more,
+        copy(body, fd, offset_bytes + begun, total_bytes - offset_bytes - begun, space, error,
+             expected ? expected->arrived : std::function<void(int, std::uint64_t)>()));
+    return begun + more;
+}
+
+Result<std::uint64_t> UploadSpool::receive(std::string_view name, http::BodyReader& body,
+                                           const std::optional<ExpectedImage>& expected) {
     GOLDLINK_TRY(check_name(name));
-    GOLDLINK_TRY(check_space(body.declared_length()));
+    GOLDLINK_TRY_ASSIGN(auto space, claim(name, body.declared_length()));
     const std::filesystem::path part = folder_ / ("." + std::string(name) + "." + random_uuid());
-    FileDescriptor fd(::open(part.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+    FileDescriptor fd(::open(part.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
     if (!fd) return system_failure(fmt::format("cannot create {}", part.string()));
     Error broken;
-    auto received = copy(body, fd.get(), 0, ~std::uint64_t{0}, &broken);
+    const std::uint64_t declared = body.declared_length();
+    auto received = declared == 0
+                        ? copy(body, fd.get(), 0, ~std::uint64_t{0}, space, &broken)
+                        : copy_image(body, fd.get(), 0, declared, expected, space, &broken);
     if (received && !broken.message.empty()) received = Failure(std::move(broken));
     if (received && ::fdatasync(fd.get()) != 0) received = system_failure("cannot sync the upload");
     std::error_code error;
@@ -222,13 +261,14 @@ Result<std::filesystem::path> UploadSpool::find(std::string_view name) const {
 
 Result<std::uint64_t> UploadSpool::append(std::string_view set, const std::string& file,
                                           std::uint64_t offset_bytes, std::uint64_t total_bytes,
-                                          http::BodyReader& body) {
+                                          http::BodyReader& body,
+                                          const std::optional<ExpectedImage>& expected) {
     GOLDLINK_TRY(check_name(set));
     GOLDLINK_TRY(check_file_name(file));
     if (offset_bytes > total_bytes || body.declared_length() > total_bytes - offset_bytes)
         return failure(ErrorKind::invalid,
                        fmt::format("{} is to have {} bytes, and more come", file, total_bytes));
-    GOLDLINK_TRY(check_space(total_bytes - offset_bytes));
+    GOLDLINK_TRY_ASSIGN(auto space, claim(file, total_bytes - offset_bytes));
     remove_left_overs();
     GOLDLINK_TRY_ASSIGN(const auto present, files(set));
     if (present.size() >= kMaxSetFiles)
@@ -236,7 +276,7 @@ Result<std::uint64_t> UploadSpool::append(std::string_view set, const std::strin
                        fmt::format("an upload may have {} files", kMaxSetFiles));
     GOLDLINK_TRY(make_directories(folder_ / set));
     const FileDescriptor fd(
-        ::open((folder_ / set / file).c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
+        ::open((folder_ / set / file).c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
     if (!fd) return system_failure(fmt::format("cannot open {} of upload {}", file, set));
     if (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0)
         return failure(
@@ -250,8 +290,9 @@ Result<std::uint64_t> UploadSpool::append(std::string_view set, const std::strin
                        fmt::format("{} bytes of {} have arrived; go on from there, not from {}",
                                    there, file, offset_bytes));
     Error broken;
-    GOLDLINK_TRY_ASSIGN(const std::uint64_t added,
-                        copy(body, fd.get(), offset_bytes, total_bytes - offset_bytes, &broken));
+    GOLDLINK_TRY_ASSIGN(
+        const std::uint64_t added,
+        copy_image(body, fd.get(), offset_bytes, total_bytes, expected, space, &broken));
     if (!broken.message.empty())
         return Failure(std::move(broken).with_context(
             fmt::format("{} bytes of {} have arrived", offset_bytes + added, file)));

@@ -39,18 +39,39 @@ class DiskSnapshot {
     Result<> carry_over(const store::Version& over, const std::filesystem::path& folder) const;
 
     // Fills a chunk (kChunkBytes; zeros past the disk's end). `read_base` fills the version's, and
-    // is asked only when a block of it is needed.
+    // is asked only when a block of it is needed. corrupt when a block does not hold what was
+    // written: each is compared (under discard nothing says what it should be).
     using ReadBase = std::function<Result<>(std::uint64_t chunk, std::uint8_t* data)>;
     Result<> read_chunk(std::uint64_t chunk, std::uint8_t* data, const ReadBase& read_base) const;
 
+    // Reads every block that has a slot and compares it, in runs; `on_run` gets what was found of
+    // each and says whether to go on.
+    struct Compared {
+        std::vector<LinkDisk::CheckedBlock> read;
+        std::uint64_t looked = 0;        // blocks
+        std::vector<std::uint32_t> bad;  // blocks that are not what was written, or unreadable
+    };
+    Result<> compare_all(const std::function<Result<>(const Compared& found)>& on_run) const;
+    // The same of whole chunks from `chunk` on, of `max_blocks` at most or of one chunk. `chunk` is
+    // where to go on; chunk_count() is the end.
+    Compared compare_some(std::uint64_t& chunk, std::uint32_t max_blocks) const;
+    std::uint64_t chunk_count() const;
+
   private:
-    // Blocks of which `wanted` says so, that are not the version's.
+    Result<> check_run(std::uint64_t block, std::uint32_t slot, const std::uint8_t* data,
+                       std::uint32_t count) const;
+    // Blocks of which `wanted` says so, that are not the version's, of chunks from `chunk` on,
+    // which is then where to go on: at the end, or where `max_blocks` were found.
     template <typename Wanted>
-    std::vector<ChunkBlocks> select(Wanted&& wanted) const;
+    std::vector<ChunkBlocks> select(Wanted&& wanted, std::uint64_t& chunk,
+                                    std::uint64_t max_blocks) const;
+    template <typename Wanted>
+    std::vector<ChunkBlocks> select_all(Wanted&& wanted) const;
 
     Overlay& overlay_;
     const std::shared_ptr<const store::Version> version_;
     const FrozenMap& map_;
+    const SlotChecks::View checks_;
 };
 
 }  // namespace goldlink::disk

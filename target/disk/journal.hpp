@@ -8,6 +8,7 @@
 #include <memory>
 
 #include "target/disk/journal_record.hpp"
+#include "target/store/memory_guard.hpp"
 #include "target/store/storage.hpp"
 
 namespace goldlink::disk {
@@ -27,17 +28,39 @@ class Journal {
     Result<> for_each(
         const std::function<Result<>(std::uint64_t index, const Record& record)>& visit) const;
 
+    // Where the records end: torn, as a power loss leaves it, or damaged? A mark says what was
+    // durable below it, but it may reach the disk before what it speaks of. What proves that its
+    // sync ended: that another mark follows, as they are written one after the other, and that the
+    // journal has its name, which it gets when its first mark is durable.
+    struct End {
+        std::uint64_t proven = 0;  // records below this were durable
+        std::uint64_t behind = 0;  // good records behind the first bad one
+        std::uint64_t first_bad = 0;
+        std::uint64_t last_bad = 0;  // the last bad one that has a good one behind it
+        std::uint64_t good_end = 0;  // behind the last good one
+        bool has_mark = false;       // anywhere
+        bool fills_file = false;     // there is always room for one more, unless it was cut short
+        bool odd_length = false;     // it grows by whole steps
+    };
+    const End& end() const { return end_; }
+    // From now on for_each leaves bad records out and goes on behind them: for what can be saved
+    // of a damaged journal.
+    void skip_bad_records();
+
     // Writes the records from `index` on over themselves, so that a sync brings them to the disk
     // whatever the kernel thinks of them. For the time between open() and the first append.
     Result<> rewrite(std::uint64_t index);
 
-    // Makes room for `count` more records; 0 or -errno. An append that was not reserved is a bug.
+    // Makes room for `count` more records; 0 or -errno. An append without room makes it.
     int reserve(std::uint64_t count);
     int append(const Record& record);
 
     // Whether nothing but zeros followed the records when it was opened. Other bytes could become
     // records again once there are new ones before them.
     bool clean_tail() const { return clean_tail_; }
+
+    // The file is no longer what was appended to: appends fail with -EIO.
+    bool failed() const { return cut_short_ || (guard_ && guard_->failed()); }
 
     const JournalHeader& header() const { return header_; }
     std::uint64_t count() const { return count_; }
@@ -46,6 +69,8 @@ class Journal {
 
   private:
     Journal(store::Storage& storage, int fd) : storage_(storage), fd_(fd) {}
+    void unmap();
+    Result<> look_for_end();
     Result<> look_at_tail();
 
     // Address space, not memory. Records past it are written with a system call each.
@@ -60,7 +85,11 @@ class Journal {
     std::uint64_t prepared_bytes_ = 0;  // of the mapping
     bool map_tried_ = false;
     bool clean_tail_ = true;
+    bool cut_short_ = false;
+    bool skip_bad_ = false;
+    End end_;
     std::uint8_t* mapped_ = nullptr;
+    std::unique_ptr<store::MemoryGuard> guard_;  // of mapped_
 };
 
 }  // namespace goldlink::disk

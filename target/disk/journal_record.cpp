@@ -49,6 +49,9 @@ std::array<std::uint8_t, kJournalHeaderBytes> JournalHeader::encode() const {
     store_le32(bytes.data() + 28, seed);
     put_text(bytes.data() + 32, 64, version_digest);
     put_text(bytes.data() + 96, 40, boot_id);
+    put_text(bytes.data() + 136, 48, journal_file);
+    put_text(bytes.data() + 184, 48, slots_file);
+    put_text(bytes.data() + 232, 64, owner);
     store_le32(bytes.data() + kHeaderCrcAt, crc32c(bytes.data(), kHeaderCrcAt));
     return bytes;
 }
@@ -73,6 +76,9 @@ Result<JournalHeader> JournalHeader::decode(const std::uint8_t* bytes, const std
     header.seed = load_le32(bytes + 28);
     header.version_digest = text_at(bytes + 32, 64);
     header.boot_id = text_at(bytes + 96, 40);
+    header.journal_file = text_at(bytes + 136, 48);
+    header.slots_file = text_at(bytes + 184, 48);
+    header.owner = text_at(bytes + 232, 64);
     return header;
 }
 

@@ -10,18 +10,22 @@
 //     seed                      28       4   random; part of each record's check
 //     base version's digest     32      64   hex
 //     boot id of the machine    96      40   text, zero padded
-//     zero                     136    3956
+//     the journal's file       136      48   text: Storage::file_id of who wrote it; "": not known
+//     the slots file           184      48   the same
+//     whose overlay it is      232      64   the link's id; zero: a program of before did not say
+//     zero                     296    3796
 //     CRC32C of the above     4092       4
 //   records of 16 bytes, up to the first that is not valid:
 //     block, or count of members 0       4
 //     slot, or count of blocks   4       4
-//     CRC32C of the block        8       4   0 under discard, which never checks it
+//     CRC32C of the block        8       4   0: not known (discard; checkpoints of older programs)
 //     type                      12       1
 //     check                     13       3   CRC32C of the 13 bytes above, the record's index, the
 //     seed
 //
 // A `mark` says: all records below the 64-bit index in its first 8 bytes, and the blocks they
-// speak of, are durable. A record at or above the last mark's index counts after a power loss only
+// speak of, are durable. It is written again when its sync has ended; what that proves says
+// Journal::End. A record at or above the last mark's index counts after a power loss only
 // if the slot's bytes have its CRC. What is written atomically is a `member` a block and then a
 // `group`: all of them count or none, so one whose slot has not its CRC takes the others with it,
 // and members without their group, where the journal was cut short, count for nothing. The check
@@ -52,6 +56,8 @@ struct JournalHeader {
     std::uint32_t seed = 0;
     std::string version_digest;
     std::string boot_id;
+    std::string journal_file, slots_file;
+    std::string owner;
 
     std::array<std::uint8_t, kJournalHeaderBytes> encode() const;
     // `name` is for messages.

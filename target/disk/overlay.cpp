@@ -33,6 +33,7 @@ Overlay::Overlay(store::Storage& storage, const LinkDiskOptions& options,
       ram_folder_(options.policy == Policy::discard ? options.ram_folder : std::filesystem::path()),
       version_(options.version),
       policy_(options.policy),
+      owner_(options.owner),
       durable_(options.policy != Policy::discard),
       reserve_bytes_(options.reserve_bytes),
       ram_slots_(ram_folder_.empty() ? 0
@@ -63,80 +64,9 @@ JournalHeader Overlay::make_header() const {
     header.seed = std::random_device()();
     header.version_digest = version_->digest();
     header.boot_id = storage_.boot_id();
+    header.owner = owner_;
+    header.slots_file = storage_.file_id(slots_->disk_fd());
     return header;
-}
-
-Result<std::unique_ptr<Overlay>> Overlay::open(store::Storage& storage,
-                                               const LinkDiskOptions& options,
-                                               const OverlayTuning& tuning) {
-    CHECK(options.version != nullptr, "an overlay without a version");
-    if (blocks_of(options.version->size_bytes()) > 0xffffffffu)
-        return failure(ErrorKind::invalid, "the disk is larger than an overlay can be");
-    std::unique_ptr<Overlay> overlay(new Overlay(storage, options, tuning));
-    for (const auto* folder : {&overlay->folder_, &overlay->ram_folder_}) {
-        if (folder->empty()) continue;
-        if (const int error = storage.make_folder(*folder); error < 0)
-            return system_failure(fmt::format("cannot create folder {}", folder->string()), -error);
-    }
-    overlay->folder_fd_ = storage.open_folder(overlay->journal_folder());
-    if (overlay->folder_fd_ < 0)
-        return system_failure(
-            fmt::format("cannot open folder {}", overlay->journal_folder().string()),
-            -overlay->folder_fd_);
-    const auto path = overlay->journal_folder() / "journal";
-    storage.remove(path.string() + ".new");  // a checkpoint that did not end
-    if (!storage.exists(path)) {
-        GOLDLINK_TRY(overlay->create());
-        return overlay;
-    }
-    auto journal = Journal::open(storage, path);
-    if (!journal && !overlay->durable_ && journal.error().kind == ErrorKind::corrupt) {
-        // Nothing of a discard overlay is ever synced: this is what a power loss left of it.
-        log::info("{}: the discard overlay begins empty", journal.error().message);
-        GOLDLINK_TRY(overlay->create());
-        return overlay;
-    }
-    if (!journal) return Failure(std::move(journal).error());
-    GOLDLINK_TRY(overlay->load(std::move(*journal)));
-    return overlay;
-}
-
-Result<> Overlay::create() {
-    GOLDLINK_TRY_ASSIGN(
-        slots_, Slots::open(storage_, {folder_, ram_folder_, ram_slots_, reserve_bytes_, true}));
-    GOLDLINK_TRY(compact());
-    if (!durable_) return {};
-    // The folder is new, and so may be the link's, which it is in.
-    for (const auto& parent : {folder_.parent_path(), folder_.parent_path().parent_path()})
-        GOLDLINK_TRY(store::sync_folder(storage_, parent));
-    return {};
-}
-
-Result<> Overlay::load(std::unique_ptr<Journal> journal) {
-    const JournalHeader& header = journal->header();
-    const auto name = journal_folder().string();
-    if (header.version_digest != version_->digest() || header.size_bytes != version_->size_bytes())
-        return failure(
-            ErrorKind::conflict,
-            fmt::format("the overlay in {} was made over version {}, not {}; reset the link to "
-                        "drop it",
-                        name, header.version_digest, version_->digest()));
-    if (header.policy != static_cast<std::uint32_t>(policy_))
-        return failure(
-            ErrorKind::conflict,
-            fmt::format("the overlay in {} was made with another policy; reset the link to drop it",
-                        name));
-    const bool same_boot = !header.boot_id.empty() && header.boot_id == storage_.boot_id();
-    if (!durable_ && !same_boot) {
-        log::info("the machine was started anew: the discard overlay in {} begins empty", name);
-        journal.reset();
-        return create();
-    }
-    ram_slots_ = header.ram_slots;
-    journal_ = std::move(journal);
-    GOLDLINK_TRY_ASSIGN(
-        slots_, Slots::open(storage_, {folder_, ram_folder_, ram_slots_, reserve_bytes_, false}));
-    return replay(same_boot);
 }
 
 // Writes the map as a new journal and puts it in place, durably for durable overlays. Blocks.
@@ -171,8 +101,10 @@ Result<> Overlay::compact() {
 
 Overlay::Refusal Overlay::reserve(std::uint64_t blocks) {
     if (sync_failed_) return Refusal::failed;
-    if (const int error = journal_->reserve(blocks + kCommonReserve); error < 0)
+    if (const int error = journal_->reserve(blocks + kCommonReserve); error < 0) {
+        if (journal_->failed()) sync_failed_ = true;
         return refusal_of(error);
+    }
     if (next_ && next_->reserve(blocks + kCommonReserve) < 0) drop_next();
     return Refusal::none;
 }
@@ -202,9 +134,21 @@ Overlay::Refusal Overlay::choose(std::uint32_t block, bool in_place, Target& tar
 }
 
 void Overlay::abandoned(std::uint32_t block, const Target& target) {
-    if (target.in_place) return;
+    if (target.in_place) return note_torn(block, target.slot);
     slots_->release(target.slot);
     if (!map_.get(block).has_slot()) --used_blocks_;
+}
+
+// A write in place that failed may have changed some of the block: it is what it is now, for
+// whoever compares it later.
+void Overlay::note_torn(std::uint32_t block, std::uint32_t slot) {
+    if (!durable_) return;
+    std::vector<std::uint8_t> data(kBlockBytes);
+    if (!slots_->read(slot, data.data())) return checks_.condemned(slot);
+    const std::uint32_t crc = crc32c(data.data(), data.size());
+    if (crc == checks_.crc_of(slot)) return;
+    checks_.written(slot, crc);
+    corrections_[slot] = {Record::Type::write, block, slot, crc};
 }
 
 Overlay::Refusal Overlay::recorded(std::uint32_t block, const Target& target, std::uint32_t crc) {
@@ -215,7 +159,10 @@ Overlay::Refusal Overlay::recorded(std::uint32_t block, const Target& target, st
         abandoned(block, target);
         return refusal;
     }
-    if (durable_ && !target.in_place) make_fresh(target.slot);
+    if (durable_) {
+        if (!target.in_place) make_fresh(target.slot);
+        checks_.written(target.slot, crc);
+    }
     apply_write(block, target.slot);
     step_checkpoint();
     return Refusal::none;
@@ -234,6 +181,7 @@ Overlay::Refusal Overlay::recorded_together(const std::vector<Placed>& blocks) {
     // nothing else is written there.
     for (const Placed& each : blocks) {
         make_not_fresh(each.target.slot);
+        if (durable_) checks_.written(each.target.slot, each.crc);
         apply_write(each.block, each.target.slot);
     }
     step_checkpoint();
@@ -250,7 +198,11 @@ Overlay::Refusal Overlay::zeroed(std::uint32_t block, std::uint32_t count) {
 
 Overlay::Refusal Overlay::append(const Record& record) {
     if (sync_failed_) return Refusal::failed;
-    if (const int error = journal_->append(record); error < 0) return refusal_of(error);
+    if (const int error = journal_->append(record); error < 0) {
+        // Somebody cut the journal short under us: what was acknowledged is not on record any more.
+        if (journal_->failed()) sync_failed_ = true;
+        return refusal_of(error);
+    }
     if (next_ && !next_broken_ && next_->append(record) < 0) drop_next();
     return Refusal::none;
 }
@@ -324,6 +276,7 @@ void Overlay::make_not_fresh(std::uint32_t slot) {
 }
 
 void Overlay::free_slot(std::uint32_t slot) {
+    if (!checks_.all_good()) checks_.freed(slot);
     if (holding_ && slots_->is_held(slot))
         held_back_.push_back(slot);
     else if (!durable_ || replaying_marked_ || is_fresh(slot))
@@ -359,6 +312,7 @@ bool Overlay::wants_flush() const {
 
 Overlay::Flush Overlay::begin_flush() {
     Flush flush;
+    if (!corrections_.empty()) (void)record_corrections();  // what has no room is tried again
     flush.records = journal_->count();
     flush.with_checkpoint = next_ && checkpoint_block_ >= map_.block_count();
     flush.next_records = next_ ? next_->count() : 0;
@@ -413,6 +367,11 @@ void Overlay::end_flush(const Flush& flush, bool ok) {
         return;
     }
     flushed_records_ = (flush.with_checkpoint ? flush.next_records : flush.records) + 1;
+    // A second mark, which nobody waits for, witnesses that the first one's sync ended: by it a
+    // later start tells a record that is torn from one that was good and is damaged.
+    if (journal_->append(
+            Record::mark_of(flush.with_checkpoint ? flush.next_records : flush.records)) == 0)
+        ++flushed_records_;
     for (const std::uint32_t slot : std::exchange(freed_before_flush_, {})) slots_->release(slot);
 }
 
@@ -449,7 +408,8 @@ void Overlay::advance_checkpoint(std::uint32_t blocks) {
             ++checkpoint_block_;
             if (state.is_base()) continue;
             record = state.is_zero() ? Record{Record::Type::zeroes, block, 1, 0}
-                                     : Record{Record::Type::snapshot, block, state.slot(), 0};
+                                     : Record{Record::Type::snapshot, block, state.slot(),
+                                              checks_.crc_of(state.slot())};
         }
         if (next_->reserve(kCommonReserve) < 0 || next_->append(record) < 0) return drop_next();
     }

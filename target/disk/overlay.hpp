@@ -7,6 +7,9 @@
 //   reads as before or as written, never as a mixture.
 // - Slots written since the last flush began are "fresh": those are overwritten in place. Those of
 //   atomic writes are not, as each of them must still be what its group says.
+// - Each slot's CRC is known (SlotChecks): replay believes no block before somebody has compared
+// it,
+//   and a block that does not hold what was written is bad until it is written anew.
 // Under `discard` every overwrite is in place and nothing is ever synced; the journal is there for
 // the process being killed, which page cache and tmpfs survive. A machine that starts anew finds a
 // discard overlay gone.
@@ -16,11 +19,13 @@
 #include <functional>
 #include <memory>
 #include <span>
+#include <unordered_map>
 #include <vector>
 
 #include "target/disk/journal.hpp"
 #include "target/disk/link_disk.hpp"
 #include "target/disk/overlay_map.hpp"
+#include "target/disk/slot_checks.hpp"
 #include "target/disk/slots.hpp"
 #include "target/store/version_diff.hpp"
 
@@ -34,7 +39,9 @@ struct OverlayTuning {
 
 class Overlay {
   public:
-    // Opens what is there, or makes it. Replays, checks CRCs after a power loss, and compacts.
+    // Opens what is there, or makes it where that is asked for. Replays, checks CRCs after a power
+    // loss, and compacts. A journal that is damaged, not torn, is an error that says the way out,
+    // and nothing of the overlay is changed.
     static Result<std::unique_ptr<Overlay>> open(store::Storage& storage,
                                                  const LinkDiskOptions& options,
                                                  const OverlayTuning& tuning);
@@ -42,6 +49,8 @@ class Overlay {
 
     const OverlayMap& map() const { return map_; }
     const Slots& slots() const { return *slots_; }
+    SlotChecks& checks() { return checks_; }
+    const SlotChecks& checks() const { return checks_; }
     bool durable() const { return durable_; }
     // Slots in use: of the client's blocks, and those that a snapshot holds back.
     std::uint64_t used_blocks() const { return used_blocks_ + held_back_.size(); }
@@ -86,14 +95,17 @@ class Overlay {
     // `changed` of `map`, which is held, and nothing else. Durable when it returns, and this
     // overlay stays whole; the slots are shared by both, so nobody writes to either until one is
     // destroyed. What was written must have been flushed before. Blocks; any thread.
-    Result<> carry(const FrozenMap& map, std::span<const store::ChunkBlocks> changed,
-                   const store::Version& over, const std::filesystem::path& folder) const;
+    Result<> carry(const FrozenMap& map, const SlotChecks::View& checks,
+                   std::span<const store::ChunkBlocks> changed, const store::Version& over,
+                   const std::filesystem::path& folder) const;
 
     // A flush, run by LinkDisk: begin_flush; sync of slots_fd() when slots_dirty; mark; sync of
     // journal_fds(); then, when checkpoint_ready(), install_checkpoint and sync of folder_fd();
     // end_flush, with `with_checkpoint` set to whether it was installed. One at a time. A flush
     // that finds no room for its mark is given up instead: nothing failed, nothing is durable.
-    bool has_unflushed() const { return durable_ && journal_->count() > flushed_records_; }
+    bool has_unflushed() const {
+        return durable_ && (journal_->count() > flushed_records_ || !corrections_.empty());
+    }
     struct Flush {
         std::uint64_t records = 0;  // the mark will cover these
         std::uint64_t next_records = 0;
@@ -117,15 +129,23 @@ class Overlay {
   private:
     Overlay(store::Storage& storage, const LinkDiskOptions& options, const OverlayTuning& tuning);
 
+    Result<> open_folders(bool make);
+    Slots::Options slot_options(bool empty) const;
     Result<> create();
     Result<> load(std::unique_ptr<Journal> journal);
+    bool has_own_files(const Journal& journal) const;
+    Result<> check_end(bool same_boot) const;
     Result<> replay(bool same_boot);
     bool replay_counts(const Record& record);
-    Result<> replay_rewrite(const Record& record);
+    Result<bool> replay_rewrite(Record& record);
+    Result<> record_corrections();
+    void note_torn(std::uint32_t block, std::uint32_t slot);
+    Result<> check_slots_are_there();
+    void condemn_past_end(std::uint32_t block, std::uint32_t slot);
     struct ReplayRules {
         bool above_mark, check_crc, rewrite;
     };
-    Result<bool> replay_writes(std::span<const Record> records, const ReplayRules& rules);
+    Result<bool> replay_writes(std::span<Record> records, const ReplayRules& rules);
     Result<> compact();
     static std::uint64_t blocks_of(std::uint64_t bytes) {
         return (bytes + kBlockBytes - 1) / kBlockBytes;
@@ -152,6 +172,7 @@ class Overlay {
     const std::filesystem::path folder_, ram_folder_;
     const std::shared_ptr<const store::Version> version_;
     const Policy policy_;
+    const std::string owner_;
     const bool durable_;
     std::uint64_t quota_blocks_ = 0;
     bool has_quota_ = false;  // that somebody chose; else no block of the disk is without a slot
@@ -160,6 +181,10 @@ class Overlay {
 
     OverlayMap map_;
     std::unique_ptr<Slots> slots_;
+    SlotChecks checks_;  // of durable overlays
+    // By slot: what a killed process, or a write that failed, left and no record speaks of.
+    std::unordered_map<std::uint32_t, Record> corrections_;
+    bool past_end_seen_ = false;
     std::unique_ptr<Journal> journal_;
     int folder_fd_ = -1;
     std::uint64_t used_blocks_ = 0;

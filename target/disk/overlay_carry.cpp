@@ -14,8 +14,9 @@ constexpr std::uint32_t kChunkBlocks = store::kChunkBytes / kBlockBytes;
 constexpr std::uint64_t kReserveRecords = 512;
 }  // namespace
 
-Result<> Overlay::carry(const FrozenMap& map, std::span<const store::ChunkBlocks> changed,
-                        const store::Version& over, const std::filesystem::path& folder) const {
+Result<> Overlay::carry(const FrozenMap& map, const SlotChecks::View& checks,
+                        std::span<const store::ChunkBlocks> changed, const store::Version& over,
+                        const std::filesystem::path& folder) const {
     if (!durable_) return failure(ErrorKind::invalid, "a discard overlay is not carried on");
     if (over.size_bytes() < version_->size_bytes())
         return failure(ErrorKind::conflict,
@@ -62,7 +63,8 @@ Result<> Overlay::carry(const FrozenMap& map, std::span<const store::ChunkBlocks
             const BlockState state = map.get(block);
             int error = 0;
             if (state.has_slot()) {
-                error = append({Record::Type::snapshot, block, state.slot(), 0});
+                error = append(
+                    {Record::Type::snapshot, block, state.slot(), checks.crc_of(state.slot())});
             } else if (zeroes.slot > 0 && zeroes.block + zeroes.slot == block) {
                 ++zeroes.slot;
             } else {

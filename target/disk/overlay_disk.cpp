@@ -63,6 +63,8 @@ Submit OverlayDisk::start(Request& request) noexcept {
 
 Submit OverlayDisk::finish(Request& request, Outcome outcome) noexcept {
     request.outcome = outcome;
+    if (outcome == Outcome::write_failed) [[unlikely]]
+        note_write_failed();
     if (outcome != Outcome::ok || !request.fua || request.operation == Operation::read ||
         !overlay_->durable())
         return Submit::done;
@@ -163,10 +165,12 @@ bool OverlayDisk::for_each_piece(std::uint64_t offset, std::uint8_t* data, std::
         } else {
             const SlotPlace place = overlay_->slots().place(state.slot());
             const std::uint64_t in_block = offset % kBlockBytes;
-            if (place.mapped != nullptr)
+            if (place.mapped != nullptr) {
                 std::memcpy(data, place.mapped + in_block, run);
-            else
+                good = good && !overlay_->slots().memory_failed();
+            } else {
                 add(place.fd, place.offset_bytes + in_block, run, place.memory_backed, false);
+            }
         }
         offset += run;
         data += run;
@@ -222,6 +226,18 @@ Submit OverlayDisk::start_read(Request& request) noexcept {
         read_trace->note(request.offset_bytes, request.length_bytes);
     if (request.may_lend && lend(request)) return finish(request, Outcome::ok);
     PendingRequest* pending = nullptr;
+    if (!overlay_->checks().all_good()) [[unlikely]] {
+        const BlockRange range = blocks_of(request);
+        switch (check_blocks(range.first, range.last, request, pending)) {
+            case Progress::done:
+                break;
+            case Progress::failed:
+                return finish(request, Outcome::medium_error);
+            case Progress::missed:
+                pending->phase = PendingRequest::Phase::check;
+                return send(*pending);
+        }
+    }
     switch (read_all(request.offset_bytes, request.data, request.length_bytes, request, pending)) {
         case Progress::done:
             return finish(request, Outcome::ok);
@@ -360,6 +376,7 @@ void OverlayDisk::on_transfer(Transfer& transfer) noexcept {
         transfer.outcome = Outcome::out_of_space;
     } else {
         transfer.outcome = write ? Outcome::write_failed : Outcome::medium_error;
+        if (write) note_write_failed();
     }
     if (again) {
         transfer.operation.offset_bytes = transfer.piece.offset_bytes;
@@ -372,9 +389,17 @@ void OverlayDisk::on_transfer(Transfer& transfer) noexcept {
     if (--pending.running == 0) on_all_transfers(pending);
 }
 
+// Of one that is flushed the next flush tells.
+void OverlayDisk::note_write_failed() noexcept {
+    if (overlay_->durable() || std::exchange(write_failed_, true)) return;
+    if (on_storage_failed) on_storage_failed();
+}
+
 void OverlayDisk::on_all_transfers(PendingRequest& pending) noexcept {
     Request& request = *pending.request;
     switch (pending.phase) {
+        case PendingRequest::Phase::check:
+            return on_checked(pending);
         case PendingRequest::Phase::read:
             break;
         case PendingRequest::Phase::load_edges:
@@ -448,8 +473,13 @@ std::optional<ThinSpace> OverlayDisk::space() const {
 }
 
 OverlayUsage OverlayDisk::usage() const {
-    return {overlay_->used_blocks() * kBlockBytes, overlay_->quota_blocks() * kBlockBytes,
-            overlay_->slots().ram_bytes(), overlay_->journal_bytes(), overlay_->sync_failed()};
+    return {overlay_->used_blocks() * kBlockBytes,
+            overlay_->quota_blocks() * kBlockBytes,
+            overlay_->slots().ram_bytes(),
+            overlay_->journal_bytes(),
+            overlay_->sync_failed() || write_failed_,
+            overlay_->checks().bad_count() * kBlockBytes,
+            overlay_->checks().unchecked_count() * kBlockBytes};
 }
 
 // ---- Snapshots

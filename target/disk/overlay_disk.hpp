@@ -29,6 +29,7 @@ class OverlayDisk final : public LinkDisk {
     void set_quota(std::uint64_t quota_bytes) override;
     ReadCounters counters() const override { return counters_; }
     void take_snapshot(SnapshotTaken taken) override;
+    void note_checked(std::span<const CheckedBlock> blocks) override;
     void close() override;
 
   private:
@@ -70,6 +71,12 @@ class OverlayDisk final : public LinkDisk {
     Progress read_all(std::uint64_t offset, std::uint8_t* data, std::uint64_t length,
                       Request& request, PendingRequest*& pending) noexcept;
 
+    // Checking (overlay_disk_check.cpp)
+    Progress check_blocks(std::uint64_t first, std::uint64_t last, Request& request,
+                          PendingRequest*& pending) noexcept;
+    Progress check_edges(Request& request, bool head, bool tail, PendingRequest*& pending) noexcept;
+    void on_checked(PendingRequest& pending) noexcept;
+
     // Writing
     Progress load_edges(Request& request, PendingRequest*& pending) noexcept;
     Submit write_blocks(Request& request, PendingRequest* pending) noexcept;
@@ -92,6 +99,7 @@ class OverlayDisk final : public LinkDisk {
     void add_transfer(PendingRequest& pending, const Piece& piece, bool write) noexcept;
     Submit send(PendingRequest& pending) noexcept;
     void on_transfer(Transfer& transfer) noexcept;
+    void note_write_failed() noexcept;
     void on_all_transfers(PendingRequest& pending) noexcept;
     void retire(PendingRequest& pending, Outcome outcome) noexcept;
 
@@ -145,6 +153,7 @@ class OverlayDisk final : public LinkDisk {
     Overlay::Flush flush_;
     Request* flush_running_ = nullptr;  // end with the running flush
     Request* flush_queued_ = nullptr;   // with the one after it
+    bool write_failed_ = false;         // of one that is never flushed
     struct SyncOperation;
     std::unique_ptr<SyncOperation> sync_;
     std::uint64_t checked_blocks_ = 0;  // used_blocks at the last look at the space

@@ -14,7 +14,7 @@ namespace goldlink::disk {
 Outcome OverlayDisk::store_block(const SlotPlace& place, std::uint8_t* data) noexcept {
     if (place.mapped != nullptr) {
         std::memcpy(place.mapped, data, kBlockBytes);
-        return Outcome::ok;
+        return overlay_->slots().memory_failed() ? Outcome::write_failed : Outcome::ok;
     }
     for (std::uint64_t done = 0; done < kBlockBytes;) {
         const iovec rest{data + done, kBlockBytes - done};

@@ -20,7 +20,7 @@ struct OverlayDisk::Transfer {
 };
 
 struct OverlayDisk::PendingRequest {
-    enum class Phase : std::uint8_t { read, load_edges, write };
+    enum class Phase : std::uint8_t { check, read, load_edges, write };
 
     OverlayDisk* disk = nullptr;
     Request* request = nullptr;
@@ -32,6 +32,7 @@ struct OverlayDisk::PendingRequest {
     std::size_t used = 0;
     std::size_t running = 0;
     std::array<std::uint8_t, 2 * kBlockBytes> edges{};
+    std::vector<std::uint8_t> checked;  // the request's blocks that are to be compared, in place
 };
 
 // Lives apart from the disk: a flush that nobody waits for may still be in the kernel when the disk

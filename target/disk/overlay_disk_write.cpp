@@ -64,12 +64,12 @@ bool OverlayDisk::write_part_in_place(std::uint32_t block, std::uint64_t in_bloc
     const BlockState state = overlay_->map().get(block);
     if (overlay_->durable() || !state.has_slot() || overlay_->is_held(state.slot())) return false;
     const SlotPlace place = overlay_->slots().place(state.slot());
-    if (place.mapped == nullptr) return false;
+    if (place.mapped == nullptr || overlay_->slots().memory_failed()) return false;
     if (data != nullptr)
         std::memcpy(place.mapped + in_block, data, length);
     else
         std::memset(place.mapped + in_block, 0, length);
-    return true;
+    return !overlay_->slots().memory_failed();
 }
 
 Submit OverlayDisk::start_write(Request& request) noexcept {
@@ -82,6 +82,17 @@ Submit OverlayDisk::start_write(Request& request) noexcept {
         return finish(request, Outcome::ok);
     if (edges.head || edges.tail) {
         PendingRequest* pending = nullptr;
+        if (!overlay_->checks().all_good()) [[unlikely]] {
+            switch (check_edges(request, edges.head, edges.tail, pending)) {
+                case Progress::done:
+                    break;
+                case Progress::failed:
+                    return finish(request, Outcome::medium_error);
+                case Progress::missed:
+                    pending->phase = PendingRequest::Phase::check;
+                    return send(*pending);
+            }
+        }
         switch (load_edges(request, pending)) {
             case Progress::done:
                 break;
@@ -269,7 +280,11 @@ Outcome OverlayDisk::gather_blocks(Request& request, std::uint8_t* edge_blocks, 
         else
             piece_vectors_.push_back({data, kBlockBytes});
     }
-    if (streamed) end_streaming();
+    if (streamed) {
+        end_streaming();
+        if (overlay_->slots().memory_failed()) [[unlikely]]
+            outcome = Outcome::write_failed;
+    }
     // What was gathered before a refusal is written all the same: no slot is left hanging.
     const Outcome written = write_piece(request, async, pending);
     const Outcome zeroed = end_zero_run();

@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <utility>
 
 #include "common/check.hpp"
 #include "target/disk/overlay_map.hpp"
@@ -23,22 +25,34 @@ Result<std::unique_ptr<Slots>> Slots::open(store::Storage& storage, const Option
         if (slots->ram_.memory_backed) {
             slots->ram_.mapped_bytes = std::uint64_t{options.ram_slots} * kBlockBytes;
             slots->ram_.mapped = storage.map(slots->ram_.fd, slots->ram_.mapped_bytes);
+            if (slots->ram_.mapped != nullptr)
+                slots->ram_guard_ = std::make_unique<store::MemoryGuard>(slots->ram_.mapped,
+                                                                         slots->ram_.mapped_bytes);
         }
     }
     return slots;
 }
 
 Slots::~Slots() {
+    ram_guard_.reset();
     for (const File* file : {&ram_, &disk_}) {
         if (file->mapped != nullptr) storage_.unmap(file->mapped, file->mapped_bytes);
         if (file->fd >= 0) storage_.close(file->fd);
     }
 }
 
+Failure Slots::missing(const std::filesystem::path& file) {
+    return failure(ErrorKind::not_found,
+                   fmt::format("the overlay's file {} is missing; mount its disk or restore it, or "
+                               "reset the link, which begins an empty disk",
+                               file.string()));
+}
+
 Result<> Slots::open_file(File& file, const std::filesystem::path& path) {
-    file.fd = storage_.open(path, true);
+    file.fd = storage_.open(path, options_.empty);
     if (file.fd < 0) {
         const int error = -std::exchange(file.fd, -1);
+        if (error == ENOENT) return missing(path);
         return system_failure(fmt::format("cannot open {}", path.string()), error);
     }
     if (options_.empty) {
@@ -103,10 +117,16 @@ void Slots::release(std::uint32_t slot) {
 }
 
 bool Slots::mark_taken(std::uint32_t slot) {
-    const File& file = slot < ram_slots_ ? ram_ : disk_;
-    const std::uint32_t number = slot < ram_slots_ ? slot : slot - ram_slots_;
-    if ((std::uint64_t{number} + 1) * kBlockBytes > file.allocated_bytes) return false;
+    // While flushes are under way more slots are taken than the disk has blocks, but not that many.
+    const std::uint64_t most = 4 * options_.disk_blocks + (1u << 20);
+    const std::uint32_t number = number_of(slot);
+    if (number >= most && is_past_end(slot)) return false;
     return (slot < ram_slots_ ? ram_free_ : disk_free_).mark_taken(number);
+}
+
+bool Slots::is_past_end(std::uint32_t slot) const {
+    const File& file = slot < ram_slots_ ? ram_ : disk_;
+    return (std::uint64_t{number_of(slot)} + 1) * kBlockBytes > file.allocated_bytes;
 }
 
 SlotPlace Slots::place(std::uint32_t slot) const {

@@ -2,6 +2,9 @@
 // space they take. Slots below ram_slots are in the file slots-ram (tmpfs, mapped), the others in
 // the file slots. One thread.
 //
+// A slots file is made with its overlay, never later; one that is shorter than its journal says
+// has slots past its end, which nobody is given.
+//
 // Space is made ahead in steps, so a write into a slot never meets a full filesystem; where a
 // step would leave less than the reserve free, there is no slot.
 #pragma once
@@ -12,6 +15,7 @@
 
 #include "common/result.hpp"
 #include "target/disk/slot_allocator.hpp"
+#include "target/store/memory_guard.hpp"
 #include "target/store/storage.hpp"
 
 namespace goldlink::disk {
@@ -30,14 +34,17 @@ class Slots {
         std::filesystem::path ram_folder;  // with ram_slots > 0
         std::uint32_t ram_slots = 0;
         std::uint64_t reserve_bytes = 0;
-        bool empty = false;  // drop what the files hold
+        bool empty = false;  // a new overlay: the files are made, what they hold is dropped
+        std::uint64_t disk_blocks = 0;  // how many the disk has: bounds what a journal may name
     };
     static Result<std::unique_ptr<Slots>> open(store::Storage& storage, const Options& options);
     ~Slots();
+    static Failure missing(const std::filesystem::path& file);
 
     std::optional<std::uint32_t> take();
     void release(std::uint32_t slot);
-    bool mark_taken(std::uint32_t slot);
+    bool mark_taken(std::uint32_t slot);  // replay; false: it is already, or no disk has so many
+    bool is_past_end(std::uint32_t slot) const;
     SlotPlace place(std::uint32_t slot) const;  // any thread
 
     // From hold() to let_go() the slots that were taken then are held: what is in them has a
@@ -54,6 +61,9 @@ class Slots {
     }
     // Writes a whole slot, blocking; for replay.
     Result<> write(std::uint32_t slot, std::uint8_t* data);
+
+    // Some of the mapped memory was not there when it was touched: none of it is relied on.
+    bool memory_failed() const { return ram_guard_ && ram_guard_->failed(); }
 
     std::uint64_t ram_bytes() const;
     int disk_fd() const { return disk_.fd; }
@@ -74,6 +84,9 @@ class Slots {
           ram_slots_(options.ram_slots),
           ram_free_(options.ram_slots),
           disk_free_(0xfffffffeu - options.ram_slots) {}
+    std::uint32_t number_of(std::uint32_t slot) const {
+        return slot < ram_slots_ ? slot : slot - ram_slots_;
+    }
     Result<> open_file(File& file, const std::filesystem::path& path);
     bool grow(File& file, std::uint64_t needed_bytes, std::uint64_t step, std::uint64_t reserve,
               const std::filesystem::path& folder);
@@ -83,6 +96,7 @@ class Slots {
     const Options options_;
     const std::uint32_t ram_slots_;
     File ram_, disk_;
+    std::unique_ptr<store::MemoryGuard> ram_guard_;
     SlotAllocator ram_free_, disk_free_;
     bool holding_ = false;
     std::vector<std::uint64_t> held_ram_, held_disk_;  // a bit a slot

@@ -27,6 +27,7 @@ class VersionDisk final : public LinkDisk {
     void set_quota(std::uint64_t) override {}  // nothing is written to it
     ReadCounters counters() const override { return counters_; }
     void take_snapshot(SnapshotTaken taken) override;  // refused: it is its version
+    void note_checked(std::span<const CheckedBlock>) override {}
     void close() override { closed_ = true; }
 
   private:

@@ -238,7 +238,11 @@ void SessionConnection::respond(Command& command) {
         residual =
             residual_of(command.expected_length, task.data_out_length, kUnderflow, kOverflow);
     } else {
-        residual = residual_of(task.offered_in, task.data_in_length, kUnderflow, kOverflow);
+        // With neither R nor W there is no room for data of either direction.
+        const std::uint32_t actual = command.reads
+                                         ? task.data_in_length
+                                         : std::max(task.data_in_length, task.data_out_length);
+        residual = residual_of(task.offered_in, actual, kUnderflow, kOverflow);
         length = std::min(task.data_in_length, task.offered_in);
     }
     const bool collapse = length > 0 && task.status == scsi::Status::good && !command.writes;

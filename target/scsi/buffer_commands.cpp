@@ -25,8 +25,6 @@ Step prepare_write_buffer(LogicalUnit&, Task& task) noexcept {
 }
 
 Step execute_write_buffer(LogicalUnit& unit, Task& task) noexcept {
-    if (task.offered_out < task.data_out_length)
-        return fail(task, sense::kParameterListLengthError);
     unit.echo.assign(task.buffer, task.buffer + task.data_out_length);
     return Step::finished;
 }

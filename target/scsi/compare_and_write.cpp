@@ -22,9 +22,6 @@ Step prepare_compare_and_write(LogicalUnit& unit, Task& task) noexcept {
                                     << unit.block_shift;
     if (check_range(unit, task, range, max_bytes) == Step::finished) return Step::finished;
     task.data_out_length = 2 * (task.block_count << unit.block_shift);
-    // Half of it must not happen, and data beyond it means that the length is not what was meant
-    // (256 blocks do not fit its byte).
-    if (task.offered_out != task.data_out_length) return fail_cdb_field(task, range.count_byte);
     task.request.fua = writes_through(unit, task);
     return Step::pending;
 }
@@ -67,9 +64,7 @@ Step prepare_orwrite(LogicalUnit& unit, Task& task) noexcept {
 
 Next advance_orwrite(LogicalUnit& unit, Task& task) noexcept {
     enum : std::uint64_t { kReadNext, kReading, kWriting };
-    const std::uint64_t end =
-        std::min<std::uint64_t>(std::uint64_t{task.block_count} << unit.block_shift,
-                                task.offered_out & ~(unit.block_bytes() - 1u));
+    const std::uint64_t end = std::uint64_t{task.block_count} << unit.block_shift;
     if (task.scratch[kStage] == kReading) {
         std::uint8_t* merged = task.request.data;
         const std::uint8_t* data_out = task.buffer + task.scratch[kPosition];

@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "common/check.hpp"
+#include "target/scsi/data_out.hpp"
 #include "target/scsi/logical_unit.hpp"
 #include "target/scsi/sense.hpp"
 #include "target/scsi/task_set.hpp"
@@ -184,6 +185,9 @@ Step Device::prepare(Task& task) noexcept {
     task.opcode = row;
     if (check_command(unit, task, row) == Step::finished) return Step::finished;
     if (row->prepare(unit, task) == Step::finished) return Step::finished;
+    if (task.offered_out != task.data_out_length &&
+        settle_data_out(unit, task, *row) == Step::finished) [[unlikely]]
+        return Step::finished;
     enter_task_set(unit, task);
     return Step::pending;
 }

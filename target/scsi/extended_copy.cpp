@@ -176,8 +176,6 @@ Step prepare_extended_copy(LogicalUnit&, Task& task) noexcept {
 
 Step execute_extended_copy(LogicalUnit&, Task& task) noexcept {
     if (task.data_out_length == 0) return Step::finished;
-    if (task.offered_out < task.data_out_length)
-        return fail(task, sense::kParameterListLengthError);
     CopyList list;
     if (!parse(task, Bytes(task.buffer, task.data_out_length), list)) return Step::finished;
     std::optional<std::uint32_t> identifier;

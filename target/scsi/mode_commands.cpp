@@ -182,8 +182,7 @@ Step execute_mode_select(LogicalUnit& unit, Task& task) noexcept {
     if (task.data_out_length == 0) return Step::finished;
     const bool ten = task.cdb[0] == kModeSelect10;
     const std::size_t header = ten ? 8 : 4;
-    if (task.offered_out < task.data_out_length || task.data_out_length < header)
-        return fail(task, sense::kParameterListLengthError);
+    if (task.data_out_length < header) return fail(task, sense::kParameterListLengthError);
     const Bytes list(task.buffer, task.data_out_length);
     const bool long_lba = ten && (list[4] & 0x01) != 0;
     const std::size_t descriptor_bytes = ten ? load_be16(&list[6]) : list[3];

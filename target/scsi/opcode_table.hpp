@@ -37,6 +37,16 @@ enum Trait : std::uint8_t {
     kAtomic = 128,         // known only to units whose disks write atomically
 };
 
+// What a data-out must be that is shorter or longer than the CDB says (settle_data_out). A longer
+// one is transferred as far as the command needs it, except where `exact` or `counted`.
+enum class DataOut : std::uint8_t {
+    list,     // a parameter list that is cut short is refused (PARAMETER LIST LENGTH ERROR)
+    blocks,   // as many blocks as are there
+    whole,    // all of it or nothing: half a comparison or atomic write is none
+    exact,    // more of it cannot be what was meant either
+    counted,  // the same, and what does not fit is the CDB's count (COMPARE AND WRITE)
+};
+
 // Between two disk requests of a multi-step command.
 enum class Next : std::uint8_t { submit, finished };
 
@@ -56,6 +66,7 @@ struct OpcodeRow {
     Step (*execute)(LogicalUnit& unit, Task& task) noexcept = nullptr;
     // For commands of several disk requests (see disk_steps.hpp), else null.
     Next (*advance)(LogicalUnit& unit, Task& task) noexcept = nullptr;
+    DataOut data_out = DataOut::list;  // of commands that have one
 };
 
 // The rows of one device type, findable by opcode in one step.

@@ -92,8 +92,7 @@ Step register_key(LogicalUnit& unit, Task& task) {
 // Step::finished if the task has failed.
 Step check_length(Task& task) {
     const bool ports = (task.buffer[kFlagsByte] & kSpecifyPorts) != 0;
-    if (task.offered_out < task.data_out_length ||
-        (!ports && task.data_out_length != kBasicListBytes))
+    if (!ports && task.data_out_length != kBasicListBytes)
         return fail(task, sense::kParameterListLengthError);
     return Step::pending;
 }
@@ -121,8 +120,6 @@ Step execute_register_and_move(LogicalUnit& unit, Task& task) noexcept {
     constexpr std::uint8_t kUnregister = 0x02;
     constexpr std::uint16_t kMoveFlagsByte = 17;
     Reservations& held = unit.reservations;
-    if (task.offered_out < task.data_out_length)
-        return fail(task, sense::kParameterListLengthError);
     const Registration* mover = check_registered(unit, task);
     if (mover == nullptr) return Step::finished;
     const std::uint32_t mover_id = mover->id;

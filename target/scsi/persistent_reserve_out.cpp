@@ -60,12 +60,6 @@ void hold(Reservations& held, ReservationType type, std::uint32_t registration) 
     held.holder = is_all_registrants(type) ? 0 : registration;
 }
 
-// SPEC_I_PT, ALL_TG_PT and APTPL are for those that register. Step::finished: the task has failed.
-Step check_list(Task& task) {
-    return task.offered_out < task.data_out_length ? fail(task, sense::kParameterListLengthError)
-                                                   : Step::pending;
-}
-
 // For actions that leave persistence as it is.
 Step answer(LogicalUnit& unit, Task& task) {
     return persistent::answer(unit, task, unit.reservations.persists);
@@ -127,7 +121,6 @@ Step prepare_persistent_reserve_out(LogicalUnit& unit, Task& task) noexcept {
 }
 
 Step execute_reserve(LogicalUnit& unit, Task& task) noexcept {
-    if (check_list(task) == Step::finished) return Step::finished;
     const Registration* self = check_registered(unit, task);
     if (self == nullptr) return Step::finished;
     if (!asks_for_valid_type(task)) return fail_cdb_field(task, 2);
@@ -141,7 +134,6 @@ Step execute_reserve(LogicalUnit& unit, Task& task) noexcept {
 }
 
 Step execute_release(LogicalUnit& unit, Task& task) noexcept {
-    if (check_list(task) == Step::finished) return Step::finished;
     const Registration* self = check_registered(unit, task);
     if (self == nullptr) return Step::finished;
     if (!unit.reservations.is_holder(self->id)) return Step::finished;
@@ -152,7 +144,6 @@ Step execute_release(LogicalUnit& unit, Task& task) noexcept {
 }
 
 Step execute_clear(LogicalUnit& unit, Task& task) noexcept {
-    if (check_list(task) == Step::finished) return Step::finished;
     if (check_registered(unit, task) == nullptr) return Step::finished;
     warn_registered(unit, *task.nexus, attention::kReservationsPreempted);
     Reservations& held = unit.reservations;
@@ -202,7 +193,6 @@ std::size_t preempt_registrations(LogicalUnit& unit, const Task& task, std::uint
 
 // 5.12.11.4 and 5.12.11.5
 Step preempt(LogicalUnit& unit, Task& task, bool abort) {
-    if (check_list(task) == Step::finished) return Step::finished;
     const Registration* registration = check_registered(unit, task);
     if (registration == nullptr) return Step::finished;
     const std::uint32_t self = registration->id;

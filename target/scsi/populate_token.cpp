@@ -28,8 +28,6 @@ Step prepare_token_command(LogicalUnit&, Task& task) noexcept {
 Step execute_populate_token(LogicalUnit& unit, Task& task) noexcept {
     constexpr std::uint8_t kRodTypeValid = 0x02;  // RTV
     if (task.data_out_length == 0) return Step::finished;
-    if (task.offered_out < task.data_out_length)
-        return fail(task, sense::kParameterListLengthError);
     const Bytes data(task.buffer, task.data_out_length);
     const std::uint16_t data_length = load_be16(&data[0]);
     const std::uint32_t inactivity_seconds = load_be32(&data[4]);

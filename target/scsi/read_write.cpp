@@ -63,13 +63,11 @@ Step execute_read(LogicalUnit& unit, Task& task) noexcept {
     return submit(unit, task, disk::Operation::read, task.data_in_length);
 }
 
-// An initiator that announced less than the CDB says gets the whole blocks it announced written;
-// the session reports the residual (RFC 7143 11.4.5.1).
 Step execute_write(LogicalUnit& unit, Task& task) noexcept {
-    const std::uint32_t blocks = std::min(task.block_count, task.offered_out >> unit.block_shift);
-    if (blocks == 0) [[unlikely]]
+    if (task.block_count == 0) [[unlikely]]
         return Step::finished;
-    return submit(unit, task, disk::Operation::write, std::uint64_t{blocks} << unit.block_shift);
+    return submit(unit, task, disk::Operation::write,
+                  std::uint64_t{task.block_count} << unit.block_shift);
 }
 
 // Zero blocks means up to the end. IMMED allows an answer ahead of the work and does not ask for

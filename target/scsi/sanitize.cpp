@@ -232,8 +232,6 @@ Step prepare_sanitize(LogicalUnit& unit, Task& task) noexcept {
 Step execute_sanitize(LogicalUnit& unit, Task& task) noexcept {
     std::vector<std::uint8_t> pattern;
     if (service_action(task) == kOverwrite) {
-        if (task.offered_out < task.data_out_length)
-            return fail(task, sense::kParameterListLengthError);
         const Bytes list(task.buffer, task.data_out_length);
         constexpr std::uint8_t kTest = 0x60;
         if ((list[0] & kTest) != 0 || (list[0] & 0x1F) == 0) return fail_parameter_field(task, 0);

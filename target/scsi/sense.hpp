@@ -50,7 +50,7 @@ inline constexpr Sense kInvalidMessage = make(0x5, 0x49, 0x00);
 inline constexpr Sense kMediumRemovalPrevented = make(0x5, 0x53, 0x02);
 inline constexpr Sense kSavingParametersNotSupported = make(0x5, 0x39, 0x00);
 inline constexpr Sense kInsufficientRegistrationResources = make(0x5, 0x55, 0x04);
-// The initiator announced less data than an indivisible command needs.
+// The data-out that the initiator announced is not what the command can take.
 inline constexpr Sense kInvalidFieldInCommandInformationUnit = make(0x5, 0x0E, 0x03);
 inline constexpr Sense kWriteProtected = make(0x7, 0x27, 0x00);
 inline constexpr Sense kSpaceAllocationFailed = make(0x7, 0x27, 0x07);

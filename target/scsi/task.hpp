@@ -7,8 +7,7 @@
 //   2. Device::prepare(task): checks the command and sets data_out_length / data_in_length, or
 //      finishes it at once with a status (returns Step::finished)
 //   3. the session collects min(offered, data_out_length) bytes into `buffer`; or provides
-//      a buffer of data_in_length bytes. A short data-out ends in the session's own hands
-//      only where the device says so (see data_out_length)
+//      a buffer of data_in_length bytes. Lengths that differ are settled by then (data_out.hpp)
 //   4. Device::execute(task): finished inline, or pending and `complete` is called later
 //   5. the session sends data-in (data_in_length now holds the true count), status, sense, residual
 #pragma once
@@ -75,8 +74,7 @@ struct Task {
         0;  // bytes it has room for (EDTL of a read, or bidirectional length)
 
     // Set by prepare, data_in_length corrected by execute.
-    std::uint32_t data_out_length = 0;  // bytes the command takes; if more than offered, only the
-                                        // whole blocks within offered_out are transferred
+    std::uint32_t data_out_length = 0;  // bytes the CDB says, set when that is refused too
     std::uint32_t data_in_length = 0;   // bytes the command returns; the session cuts to offered_in
 
     // Set by the session before execute: room for max(data_out, data_in) bytes.

@@ -36,7 +36,7 @@ namespace {
 bool check_unmap_list(const LogicalUnit& unit, Task& task, std::size_t& count) {
     count = 0;
     if (task.data_out_length == 0) return true;
-    if (task.data_out_length < kUnmapHeader || task.offered_out < task.data_out_length) {
+    if (task.data_out_length < kUnmapHeader) {
         fail(task, sense::kParameterListLengthError);
         return false;
     }
@@ -110,12 +110,7 @@ Step prepare_write_same(LogicalUnit& unit, Task& task) noexcept {
     const BlockRange range = block_range<CdbLength>(task);
     if (check_range(unit, task, range, kMaxWriteSameBytes) == Step::finished) return Step::finished;
     if (range.count == 0) return fail_cdb_field(task, range.count_byte);  // WSNZ (VPD B0)
-    if (has_data_out(task)) {
-        // One block is what is repeated: more or less announced cannot be what was meant.
-        if (task.offered_out != unit.block_bytes())
-            return fail(task, sense::kInvalidFieldInCommandInformationUnit);
-        task.data_out_length = unit.block_bytes();
-    }
+    if (has_data_out(task)) task.data_out_length = unit.block_bytes();
     task.request.fua = !unit.mode.write_cache_enabled();
     return Step::pending;
 }

@@ -73,15 +73,8 @@ Step prepare_verify(LogicalUnit& unit, Task& task) noexcept {
     return Step::pending;
 }
 
-// Of a data-out shorter than the CDB says the whole blocks are compared (as WRITE does).
 Next advance_verify(LogicalUnit& unit, Task& task) noexcept {
-    const ByteCheck check = byte_check(task);
-    std::uint64_t end = total_bytes(unit, task);
-    if (check == ByteCheck::compare)
-        end = std::min<std::uint64_t>(end, task.offered_out & ~(unit.block_bytes() - 1u));
-    if (check == ByteCheck::one_block && end != 0 && task.offered_out < unit.block_bytes())
-        return fail_step(task, sense::kInvalidFieldInCommandInformationUnit);
-    return verify_pieces(unit, task, check, end);
+    return verify_pieces(unit, task, byte_check(task), total_bytes(unit, task));
 }
 
 template <unsigned CdbLength>
@@ -98,8 +91,7 @@ Step prepare_write_and_verify(LogicalUnit& unit, Task& task) noexcept {
 
 Next advance_write_and_verify(LogicalUnit& unit, Task& task) noexcept {
     enum : std::uint64_t { kStart, kWriting, kVerifying };
-    const std::uint64_t end = std::min<std::uint64_t>(
-        total_bytes(unit, task), task.offered_out & ~(unit.block_bytes() - 1u));
+    const std::uint64_t end = total_bytes(unit, task);
     if (task.scratch[kStage] == kStart) {
         if (end == 0) return Next::finished;
         task.scratch[kStage] = kWriting;

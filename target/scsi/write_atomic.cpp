@@ -16,8 +16,6 @@ Step prepare_write_atomic(LogicalUnit& unit, Task& task) noexcept {
     if (check_range(unit, task, range, unit.max_atomic_bytes) == Step::finished)
         return Step::finished;
     task.data_out_length = task.block_count << unit.block_shift;
-    // What the initiator does not send cannot be left out, as another write would leave it.
-    if (task.offered_out < task.data_out_length) return fail_cdb_field(task, kLengthAt);
     task.request.fua = (task.cdb[1] & kFua) != 0 || !unit.mode.write_cache_enabled();
     task.request.atomic = true;
     return Step::pending;

@@ -99,8 +99,6 @@ bool resolve_token(LogicalUnit& unit, Task& task, Bytes data, const std::vector<
 
 Step execute_write_using_token(LogicalUnit& unit, Task& task) noexcept {
     if (task.data_out_length == 0) return Step::finished;
-    if (task.offered_out < task.data_out_length)
-        return fail(task, sense::kParameterListLengthError);
     const Bytes data(task.buffer, task.data_out_length);
     const std::uint16_t data_length = load_be16(&data[0]);
     if (data_length < kMinDataLength) return fail_parameter_field(task, 0);

@@ -6,6 +6,7 @@
 #include <cerrno>
 
 #include "common/file.hpp"
+#include "target/store/index_check.hpp"
 
 namespace goldlink::store {
 
@@ -106,10 +107,16 @@ Result<Digest> decode_digest(Bytes bytes) {
 
 }  // namespace
 
-Result<std::unique_ptr<ChunkIndex>> ChunkIndex::open(const std::filesystem::path& folder) {
-    GOLDLINK_TRY(make_directories(folder));
+Result<std::unique_ptr<ChunkIndex>> ChunkIndex::open(const std::filesystem::path& folder,
+                                                     const Admission& admission) {
     std::unique_ptr<ChunkIndex> index(new ChunkIndex);
+    const auto file = folder / "data.mdb";
     const std::string what = fmt::format("cannot open the store's index {}", folder.string());
+    std::error_code error;
+    const auto size = std::filesystem::file_size(file, error);
+    const bool is_there = !error && size > 0;
+    if (is_there && !index_is_as_closed(file)) GOLDLINK_TRY(check_index_file(file));
+    GOLDLINK_TRY(make_directories(folder));
     if (const int code = mdb_env_create(&index->env_); code != 0)
         return lmdb_failure(what.c_str(), code);
     mdb_env_set_maxdbs(index->env_, 8);
@@ -119,33 +126,60 @@ Result<std::unique_ptr<ChunkIndex>> ChunkIndex::open(const std::filesystem::path
     if (const int code = mdb_env_open(index->env_, folder.c_str(), MDB_NOTLS | MDB_NORDAHEAD, 0644);
         code != 0)
         return lmdb_failure(what.c_str(), code);
+    if (is_there && admission) GOLDLINK_TRY(index->admit(admission, what.c_str()));
+    GOLDLINK_TRY(index->open_tables(what.c_str()));
+    index->file_ = file;
+    return index;
+}
+
+Result<> ChunkIndex::admit(const Admission& admission, const char* what) {
+    GOLDLINK_TRY_ASSIGN(auto txn, begin_read());
+    const auto open_table = [&](const char* name, unsigned* table) -> Result<bool> {
+        const int code = mdb_dbi_open(txn.txn_, name, 0, table);
+        if (code == MDB_NOTFOUND) return false;
+        if (code != 0) return lmdb_failure(what, code);
+        return true;
+    };
+    std::uint64_t id = 0;
+    bool has_content = false;
+    GOLDLINK_TRY_ASSIGN(const bool has_meta, open_table("meta", &meta_));
+    if (has_meta) {
+        GOLDLINK_TRY_ASSIGN(id, txn.meta(kStoreId));
+        for (const std::string_view name : {kNextSlot, kNextVersion, kUnclean}) {
+            GOLDLINK_TRY_ASSIGN(const std::uint64_t value, txn.meta(name));
+            has_content = has_content || value != 0;
+        }
+    }
+    return admission(id, has_content);
+}
+
+Result<> ChunkIndex::open_tables(const char* what) {
     MDB_txn* txn = nullptr;
-    if (const int code = mdb_txn_begin(index->env_, nullptr, 0, &txn); code != 0)
-        return lmdb_failure(what.c_str(), code);
+    if (const int code = mdb_txn_begin(env_, nullptr, 0, &txn); code != 0)
+        return lmdb_failure(what, code);
     const struct {
         const char* name;
         unsigned flags;
         unsigned* table;
-    } tables[] = {{"chunks", 0, &index->chunks_},
-                  {"orphans", 0, &index->orphans_},
-                  {"free", MDB_INTEGERKEY, &index->free_},
-                  {"versions", 0, &index->versions_},
-                  {"meta", 0, &index->meta_},
-                  {"bad", 0, &index->bad_},
-                  {"verified", 0, &index->verified_}};
+    } tables[] = {
+        {"chunks", 0, &chunks_},     {"orphans", 0, &orphans_}, {"free", MDB_INTEGERKEY, &free_},
+        {"versions", 0, &versions_}, {"meta", 0, &meta_},       {"bad", 0, &bad_},
+        {"verified", 0, &verified_}, {"pending", 0, &pending_}};
     for (const auto& table : tables) {
         if (const int code = mdb_dbi_open(txn, table.name, table.flags | MDB_CREATE, table.table);
             code != 0) {
             mdb_txn_abort(txn);
-            return lmdb_failure(what.c_str(), code);
+            return lmdb_failure(what, code);
         }
     }
-    if (const int code = mdb_txn_commit(txn); code != 0) return lmdb_failure(what.c_str(), code);
-    return index;
+    if (const int code = mdb_txn_commit(txn); code != 0) return lmdb_failure(what, code);
+    return {};
 }
 
 ChunkIndex::~ChunkIndex() {
-    if (env_ != nullptr) mdb_env_close(env_);
+    if (env_ == nullptr) return;
+    mdb_env_close(env_);
+    if (!file_.empty()) note_index_closed(file_);
 }
 
 Result<ChunkIndex::Transaction> ChunkIndex::begin_read() const {
@@ -288,6 +322,31 @@ Result<std::vector<std::pair<Digest, VersionRecord>>> Transaction::versions() co
                                    return failure(ErrorKind::corrupt,
                                                   "a version's record has a wrong length");
                                all.emplace_back(digest, decode_version(data));
+                               return true;
+                           }));
+    return all;
+}
+
+Result<bool> Transaction::pending(const Digest& manifest) const {
+    GOLDLINK_TRY_ASSIGN(const auto found, get(txn_, index_->pending_, Bytes(manifest), 0,
+                                              "cannot look up a manifest"));
+    return found.has_value();
+}
+
+Result<> Transaction::put_pending(const Digest& manifest) {
+    return put(txn_, index_->pending_, Bytes(manifest), Bytes(), "cannot record a manifest");
+}
+
+Result<> Transaction::erase_pending(const Digest& manifest) {
+    return erase(txn_, index_->pending_, Bytes(manifest), "cannot record a manifest");
+}
+
+Result<std::vector<Digest>> Transaction::all_pending() const {
+    std::vector<Digest> all;
+    GOLDLINK_TRY(visit_all(txn_, index_->pending_, "cannot list manifests",
+                           [&all](Bytes key, Bytes) -> Result<bool> {
+                               GOLDLINK_TRY_ASSIGN(const Digest digest, decode_digest(key));
+                               all.push_back(digest);
                                return true;
                            }));
     return all;

@@ -6,9 +6,12 @@
 //   orphans   digest (32)      -> nothing; chunks that no version refers to (yet)
 //   free      slot u64         -> nothing; slots below meta.next_slot that hold no chunk
 //   versions  digest (32)      -> number u32, zero u32, size u64, stored chunks u64, unique chunks
-//   u64 meta      name             -> u64: next_slot, next_version, unclean
+//             u64
+//   meta      name             -> u64: next_slot, next_version, unclean, store_id, knows_pending
 //   verified  digest (32)      -> Unix time i64: when the version was last read and hashed whole
 //   bad       digest (32)      -> BadReason u32, zero u32, since (Unix time) i64
+//   pending   digest (32)      -> nothing; manifests that are about to come or to go. A manifest
+//             that is neither here nor in `versions` is one that this index knows nothing of.
 //
 // The xor of the numbers of the versions that use a chunk is, when there is just one, that
 // version's number: so each version's count of chunks of its own stays exact without a scan.
@@ -80,6 +83,11 @@ class ChunkIndex {
         Result<> erase_version(const Digest& digest);
         Result<std::vector<std::pair<Digest, VersionRecord>>> versions() const;
 
+        Result<bool> pending(const Digest& manifest) const;
+        Result<> put_pending(const Digest& manifest);
+        Result<> erase_pending(const Digest& manifest);
+        Result<std::vector<Digest>> all_pending() const;
+
         Result<std::int64_t> verified_at(const Digest& version) const;  // 0: never
         Result<> put_verified(const Digest& version, std::int64_t when);
         Result<> erase_verified(const Digest& version);
@@ -100,7 +108,19 @@ class ChunkIndex {
         MDB_txn* txn_;
     };
 
-    static Result<std::unique_ptr<ChunkIndex>> open(const std::filesystem::path& folder);
+    static constexpr std::string_view kNextSlot = "next_slot";
+    static constexpr std::string_view kNextVersion = "next_version";
+    static constexpr std::string_view kUnclean = "unclean";
+    // Says whose index it is: the store's folder has the same in its file `id`.
+    static constexpr std::string_view kStoreId = "store_id";
+    // 1: every manifest since has been in `pending` or `versions` all its life.
+    static constexpr std::string_view kKnowsPending = "knows_pending";
+
+    // Asked of a file that is there, before anything of it is changed: an error refuses it.
+    using Admission = std::function<Result<>(std::uint64_t store_id, bool has_content)>;
+    // Opens or creates. A file that LMDB could not read without harm is refused (index_check.hpp).
+    static Result<std::unique_ptr<ChunkIndex>> open(const std::filesystem::path& folder,
+                                                    const Admission& admit = nullptr);
     ~ChunkIndex();
 
     Result<Transaction> begin_read() const;
@@ -108,10 +128,13 @@ class ChunkIndex {
 
   private:
     ChunkIndex() = default;
+    Result<> admit(const Admission& admission, const char* what);
+    Result<> open_tables(const char* what);
 
+    std::filesystem::path file_;
     MDB_env* env_ = nullptr;
     unsigned chunks_ = 0, orphans_ = 0, free_ = 0, versions_ = 0, meta_ = 0, bad_ = 0,
-             verified_ = 0;
+             verified_ = 0, pending_ = 0;
 };
 
 }  // namespace goldlink::store

@@ -14,7 +14,6 @@ namespace goldlink::store {
 
 namespace {
 
-constexpr std::string_view kUnclean = "unclean";
 constexpr std::size_t kSweepBatch = 4096;
 
 // Punches ascending slots, neighbours in one go. What cannot be punched costs space until its slot
@@ -32,14 +31,15 @@ void punch_all(Packs& packs, const std::vector<std::uint64_t>& slots) {
 }  // namespace
 
 Result<std::unique_ptr<ChunkStore>> ChunkStore::open(const std::filesystem::path& folder,
+                                                     std::unique_ptr<ChunkIndex> index,
                                                      std::uint64_t resident_budget_bytes,
-                                                     Storage& storage) {
+                                                     Storage& storage,
+                                                     std::optional<Error> refusal) {
     const auto packs = folder / "packs";
     if (const int error = storage.make_folder(packs); error < 0)
         return system_failure(fmt::format("cannot create folder {}", packs.string()), -error);
-    GOLDLINK_TRY_ASSIGN(auto index, ChunkIndex::open(folder / "index"));
-    std::unique_ptr<ChunkStore> store(
-        new ChunkStore(storage, packs, resident_budget_bytes, std::move(index)));
+    std::unique_ptr<ChunkStore> store(new ChunkStore(storage, packs, resident_budget_bytes,
+                                                     std::move(index), std::move(refusal)));
     GOLDLINK_TRY(store->load());
     return store;
 }
@@ -48,13 +48,13 @@ Result<> ChunkStore::load() {
     std::uint64_t unclean = 0;
     {
         GOLDLINK_TRY_ASSIGN(const auto txn, index_->begin_read());
-        GOLDLINK_TRY_ASSIGN(unclean, txn.meta(kUnclean));
-        GOLDLINK_TRY_ASSIGN(next_slot_, txn.meta(kNextSlot));
+        GOLDLINK_TRY_ASSIGN(unclean, txn.meta(ChunkIndex::kUnclean));
+        GOLDLINK_TRY_ASSIGN(next_slot_, txn.meta(ChunkIndex::kNextSlot));
         GOLDLINK_TRY(txn.for_each_free([this](std::uint64_t slot) {
             if (slot < next_slot_) free_slots_.insert(free_slots_.end(), slot);
         }));
     }
-    if (unclean != 0) GOLDLINK_TRY(recover());
+    if (unclean != 0 && !refusal_) GOLDLINK_TRY(recover());
     GOLDLINK_TRY(bad_chunks_.load());
     return check_packs();
 }
@@ -93,6 +93,9 @@ Result<> ChunkStore::check_packs() {
                 auto trouble = troubles.find(record.slot / kSlotsPerPack);
                 const std::uint64_t in_pack = record.slot % kSlotsPerPack;
                 if (trouble == troubles.end() || in_pack < trouble->second.slots) return {};
+                // A slot that waits for its chunk (store_rebuild.hpp) is nobody's loss.
+                GOLDLINK_TRY_ASSIGN(const auto known, txn.bad(digest));
+                if (known && known->reason == BadReason::lost) return {};
                 bad.push_back({{digest, location_of_slot(record.slot)}, trouble->second.reason});
                 trouble->second.needed = std::max(trouble->second.needed, in_pack + 1);
                 return {};
@@ -116,9 +119,7 @@ Result<> ChunkStore::recover() {
     }));
     std::sort(used.begin(), used.end());
     if (std::adjacent_find(used.begin(), used.end()) != used.end())
-        return failure(ErrorKind::corrupt,
-                       "the image store's index names one slot for two chunks; restore the index "
-                       "from a backup");
+        return failure(ErrorKind::corrupt, "names one slot for two chunks");
     GOLDLINK_TRY(txn.clear_free());
     free_slots_.clear();
     next_slot_ = used.empty() ? 0 : used.back() + 1;
@@ -130,8 +131,8 @@ Result<> ChunkStore::recover() {
         }
         expected = slot + 1;
     }
-    GOLDLINK_TRY(txn.put_meta(kNextSlot, next_slot_));
-    GOLDLINK_TRY(txn.put_meta(kUnclean, 0));
+    GOLDLINK_TRY(txn.put_meta(ChunkIndex::kNextSlot, next_slot_));
+    GOLDLINK_TRY(txn.put_meta(ChunkIndex::kUnclean, 0));
     GOLDLINK_TRY(txn.commit());
     punch_all(packs_, {free_slots_.begin(), free_slots_.end()});
     if (auto cut = packs_.truncate_from(next_slot_); !cut)
@@ -140,10 +141,11 @@ Result<> ChunkStore::recover() {
 }
 
 Result<ChunkStore::Writing> ChunkStore::begin_writing() {
+    if (refusal_) return Failure(*refusal_);
     const std::lock_guard lock(writers_mutex_);
     if (writers_ == 0) {
         GOLDLINK_TRY_ASSIGN(auto txn, index_->begin_write());
-        GOLDLINK_TRY(txn.put_meta(kUnclean, 1));
+        GOLDLINK_TRY(txn.put_meta(ChunkIndex::kUnclean, 1));
         GOLDLINK_TRY(txn.commit());
     }
     ++writers_;
@@ -166,9 +168,9 @@ Result<> ChunkStore::end_writing() {
         const std::lock_guard slots_lock(slots_mutex_);
         for (const std::uint64_t slot : std::exchange(given_back_, {}))
             GOLDLINK_TRY(free_slots_.contains(slot) ? txn.put_free(slot) : txn.erase_free(slot));
-        GOLDLINK_TRY(txn.put_meta(kNextSlot, next_slot_));
+        GOLDLINK_TRY(txn.put_meta(ChunkIndex::kNextSlot, next_slot_));
     }
-    GOLDLINK_TRY(txn.put_meta(kUnclean, 0));
+    GOLDLINK_TRY(txn.put_meta(ChunkIndex::kUnclean, 0));
     return txn.commit();
 }
 

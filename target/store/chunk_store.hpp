@@ -8,6 +8,8 @@
 //   about to refer to one), at the latest at the next open.
 // - meta.unclean is set while anybody writes. A store opened with it set gets its free slots
 //   counted anew from the chunks, and the space of the free ones given back.
+// - A store that must not be written to (its index is older than what is there) is only read: its
+//   packs and index stay as they are, but for what is found bad.
 // - A pack that is missing, cut short or cannot be opened keeps nothing else from being served: its
 //   chunks are bad, and said to be so before anybody may make the file anew or extend it.
 // Threads: any.
@@ -17,6 +19,7 @@
 #include <filesystem>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <set>
 
 #include "target/store/bad_chunks.hpp"
@@ -28,9 +31,14 @@ namespace goldlink::store {
 class ChunkStore {
   public:
     // index/ in `folder` is LMDB's, whose files it keeps itself; packs/ are reached by `storage`.
+    // With a `refusal` every writer gets that.
     static Result<std::unique_ptr<ChunkStore>> open(const std::filesystem::path& folder,
+                                                    std::unique_ptr<ChunkIndex> index,
                                                     std::uint64_t resident_budget_bytes,
-                                                    Storage& storage);
+                                                    Storage& storage,
+                                                    std::optional<Error> refusal = std::nullopt);
+    // Why nothing is written to it; nullopt: it is.
+    const std::optional<Error>& refusal() const { return refusal_; }
 
     Packs& packs() { return packs_; }
     ChunkIndex& index() { return *index_; }
@@ -72,13 +80,12 @@ class ChunkStore {
 
   private:
     ChunkStore(Storage& storage, std::filesystem::path folder, std::uint64_t resident_budget_bytes,
-               std::unique_ptr<ChunkIndex> index)
+               std::unique_ptr<ChunkIndex> index, std::optional<Error> refusal)
         : storage_(storage),
           packs_(storage, std::move(folder), resident_budget_bytes),
           index_(std::move(index)),
-          bad_chunks_(*index_, packs_) {}
-
-    static constexpr std::string_view kNextSlot = "next_slot";
+          bad_chunks_(*index_, packs_),
+          refusal_(std::move(refusal)) {}
 
     Result<> load();
     Result<> recover();
@@ -97,6 +104,7 @@ class ChunkStore {
     Packs packs_;
     std::unique_ptr<ChunkIndex> index_;
     BadChunks bad_chunks_;
+    const std::optional<Error> refusal_;
 
     std::mutex writers_mutex_;  // held during a sweep: nobody starts writing meanwhile
     unsigned writers_ = 0;

@@ -20,7 +20,7 @@ Result<std::uint64_t> ChunkStore::left_orphans() {
 
 Result<std::uint64_t> ChunkStore::sweep_orphans() {
     const std::lock_guard lock(writers_mutex_);
-    if (writers_ > 0) return 0;
+    if (writers_ > 0 || refusal_) return 0;
     std::uint64_t count = 0;
     {
         GOLDLINK_TRY_ASSIGN(const auto txn, index_->begin_read());
@@ -103,7 +103,7 @@ Result<std::vector<LeftFile>> ChunkStore::empty_packs(const std::vector<bool>& l
 
 Result<std::vector<LeftFile>> ChunkStore::drop_empty_packs() {
     const std::lock_guard lock(writers_mutex_);
-    if (writers_ > 0) return std::vector<LeftFile>();
+    if (writers_ > 0 || refusal_) return std::vector<LeftFile>();
     std::uint64_t end = 0;
     std::vector<std::uint64_t> dropped;
     {
@@ -118,7 +118,7 @@ Result<std::vector<LeftFile>> ChunkStore::drop_empty_packs() {
     {
         GOLDLINK_TRY_ASSIGN(auto txn, index_->begin_write());
         for (const std::uint64_t slot : dropped) GOLDLINK_TRY(txn.erase_free(slot));
-        GOLDLINK_TRY(txn.put_meta(kNextSlot, end));
+        GOLDLINK_TRY(txn.put_meta(ChunkIndex::kNextSlot, end));
         GOLDLINK_TRY(txn.commit());
     }
     {

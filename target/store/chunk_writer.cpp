@@ -9,14 +9,17 @@
 
 namespace goldlink::store {
 
-Result<std::unique_ptr<ChunkWriter>> ChunkWriter::begin(ChunkStore& store) {
+Result<std::unique_ptr<ChunkWriter>> ChunkWriter::begin(ChunkStore& store,
+                                                        std::optional<SpaceClaim> space) {
     GOLDLINK_TRY_ASSIGN(auto writing, store.begin_writing());
-    return std::unique_ptr<ChunkWriter>(new ChunkWriter(store, std::move(writing), false));
+    return std::unique_ptr<ChunkWriter>(
+        new ChunkWriter(store, std::move(writing), false, std::move(space)));
 }
 
 Result<std::unique_ptr<ChunkWriter>> ChunkWriter::begin_mending(ChunkStore& store) {
     GOLDLINK_TRY_ASSIGN(auto writing, store.begin_writing());
-    return std::unique_ptr<ChunkWriter>(new ChunkWriter(store, std::move(writing), true));
+    return std::unique_ptr<ChunkWriter>(
+        new ChunkWriter(store, std::move(writing), true, std::nullopt));
 }
 
 ChunkWriter::~ChunkWriter() {
@@ -44,6 +47,7 @@ Result<Digest> ChunkWriter::store(const std::uint8_t* chunk, Hasher& hasher) {
                 GOLDLINK_TRY_ASSIGN(bad, txn.bad(digest));
             }
             if ((known || mend_only_) && !bad) return digest;
+            if (!known && space_) GOLDLINK_TRY(space_->spend(kChunkBytes));
             slot = known ? known->slot : store_.take_slot();
             (known ? mended_ : batch_).emplace(digest, slot);
             full = batch_.size() + mended_.size() >= kBatchChunks;
@@ -52,6 +56,11 @@ Result<Digest> ChunkWriter::store(const std::uint8_t* chunk, Hasher& hasher) {
     }
     if (full) GOLDLINK_TRY(record_batch());
     return digest;
+}
+
+Result<> ChunkWriter::expect(std::uint64_t chunks) {
+    const std::lock_guard lock(mutex_);
+    return space_ ? space_->ensure(chunks * kChunkBytes) : Result<>();
 }
 
 Result<> ChunkWriter::record_batch() {
@@ -77,7 +86,7 @@ Result<> ChunkWriter::record_batch() {
         found_again.push_back({digest, location_of_slot(slot)});
     }
     for (const std::uint64_t slot : duplicates) GOLDLINK_TRY(txn.put_free(slot));
-    GOLDLINK_TRY(txn.put_meta("next_slot", store_.next_slot()));
+    GOLDLINK_TRY(txn.put_meta(ChunkIndex::kNextSlot, store_.next_slot()));
     GOLDLINK_TRY(txn.commit());
     batch_.clear();
     store_.give_back(duplicates);
@@ -114,16 +123,19 @@ Result<> ChunkWriter::record_mended() {
 
 Result<VersionRecord> ChunkWriter::finish(const Manifest& manifest, const Digest& digest,
                                           const std::filesystem::path& manifest_file) {
+    {  // durable before the manifest's file is there: else nobody could say what that is
+        GOLDLINK_TRY_ASSIGN(auto txn, store_.index().begin_write());
+        GOLDLINK_TRY_ASSIGN(const auto existing, txn.version(digest));
+        if (existing) return *existing;
+        GOLDLINK_TRY(txn.put_pending(digest));
+        GOLDLINK_TRY(txn.commit());
+    }
     GOLDLINK_TRY_ASSIGN(auto txn, store_.index().begin_write());
-    GOLDLINK_TRY_ASSIGN(const auto existing, txn.version(digest));
-    if (existing) return *existing;
-    GOLDLINK_TRY_ASSIGN(const std::uint64_t last_number, txn.meta("next_version"));
+    GOLDLINK_TRY_ASSIGN(const std::uint64_t last_number, txn.meta(ChunkIndex::kNextVersion));
     VersionRecord record;
     record.number = static_cast<std::uint32_t>(last_number + 1);
     record.size_bytes = manifest.size_bytes;
-    record.stored_chunks = static_cast<std::uint64_t>(
-        std::count_if(manifest.chunks.begin(), manifest.chunks.end(),
-                      [](const Digest& chunk) { return !is_zero(chunk); }));
+    record.stored_chunks = manifest.stored_chunks();
     std::map<std::uint32_t, std::uint64_t> no_longer_alone;  // version number -> chunks
     for (const Digest& chunk : manifest.distinct_chunks()) {
         GOLDLINK_TRY_ASSIGN(const auto found, txn.chunk(chunk));
@@ -153,7 +165,8 @@ Result<VersionRecord> ChunkWriter::finish(const Manifest& manifest, const Digest
         }
     }
     GOLDLINK_TRY(txn.put_version(digest, record));
-    GOLDLINK_TRY(txn.put_meta("next_version", record.number));
+    GOLDLINK_TRY(txn.erase_pending(digest));
+    GOLDLINK_TRY(txn.put_meta(ChunkIndex::kNextVersion, record.number));
     GOLDLINK_TRY(write_manifest_file(store_.storage(), manifest_file,
                                      manifest));  // durable before the index names it
     GOLDLINK_TRY(txn.commit());

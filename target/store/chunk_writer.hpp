@@ -8,11 +8,13 @@
 #pragma once
 
 #include <mutex>
+#include <optional>
 #include <shared_mutex>
 #include <unordered_map>
 
 #include "common/manifest.hpp"
 #include "target/store/chunk_store.hpp"
+#include "target/store/space_account.hpp"
 
 namespace goldlink::store {
 
@@ -20,7 +22,9 @@ class ChunkWriter {
   public:
     static constexpr std::size_t kBatchChunks = 16384;  // 1 GiB
 
-    static Result<std::unique_ptr<ChunkWriter>> begin(ChunkStore& store);
+    // New chunks come out of `space`; without it until the disk is full.
+    static Result<std::unique_ptr<ChunkWriter>> begin(
+        ChunkStore& store, std::optional<SpaceClaim> space = std::nullopt);
     // One that mends bad chunks and stores nothing else.
     static Result<std::unique_ptr<ChunkWriter>> begin_mending(ChunkStore& store);
     ~ChunkWriter();
@@ -29,6 +33,8 @@ class ChunkWriter {
     // Makes durable, and good where it was bad, what came so far. Before finish(), and under no
     // lock of the store's: open versions are told of what is mended.
     Result<> flush() { return record_batch(); }
+    // That many new chunks are to come; refused when there is no space for them.
+    Result<> expect(std::uint64_t chunks);
     std::uint64_t mended_chunks() const { return mended_chunks_; }  // by flush()
     // Makes the version of `manifest` durable, whose chunks all came from store() and were flushed,
     // or are of a version that the caller holds open. A version that exists already is left as it
@@ -37,8 +43,12 @@ class ChunkWriter {
                                  const std::filesystem::path& manifest_file);
 
   private:
-    ChunkWriter(ChunkStore& store, ChunkStore::Writing writing, bool mend_only)
-        : store_(store), writing_(std::move(writing)), mend_only_(mend_only) {}
+    ChunkWriter(ChunkStore& store, ChunkStore::Writing writing, bool mend_only,
+                std::optional<SpaceClaim> space)
+        : store_(store),
+          writing_(std::move(writing)),
+          mend_only_(mend_only),
+          space_(std::move(space)) {}
 
     Result<> record_batch();
     Result<> sync_batch();
@@ -48,9 +58,10 @@ class ChunkWriter {
     ChunkStore::Writing writing_;
     std::shared_mutex batch_mutex_;  // shared: adding to the batch; unique: recording it
     const bool mend_only_;
-    std::mutex mutex_;                                              // guards batch_ and mended_
+    std::mutex mutex_;  // guards batch_, mended_ and space_
     std::unordered_map<Digest, std::uint64_t, DigestHash> batch_;   // new chunk -> slot
     std::unordered_map<Digest, std::uint64_t, DigestHash> mended_;  // written again, -> slot
+    std::optional<SpaceClaim> space_;
     std::uint64_t mended_chunks_ = 0;
 };
 

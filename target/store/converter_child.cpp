@@ -8,6 +8,8 @@
 #include <mutex>
 #include <optional>
 
+#include "target/store/space_account.hpp"
+
 namespace goldlink::store {
 
 namespace {
@@ -48,7 +50,7 @@ Result<ConverterEnd> run_converter(const ConverterRun& what, Progress& progress)
     const std::uint64_t before = progress.done_bytes;
     ChildOptions options;
     options.argv = what.argv;
-    options.extra_environment = {"LC_ALL=C"};
+    options.extra_environment = {"LC_ALL=" + what.locale};
     options.before_exec = [enter = sandbox->enter(), &what] {
         if (what.prepare) what.prepare();
         enter();
@@ -69,8 +71,8 @@ Result<ConverterEnd> run_converter(const ConverterRun& what, Progress& progress)
         auto child = Child::spawn(std::move(options));
         if (!child)
             return Failure(std::move(child).error().with_context(fmt::format(
-                "cannot start {}, which reads disk images (packages qemu-utils, gzip, xz-utils "
-                "and zstd)",
+                "cannot start {}, which reads disk images (packages qemu-utils, gzip, bzip2, "
+                "xz-utils, zstd and libarchive-tools)",
                 what.argv[0])));
         if (what.attend) {
             if (auto attended = what.attend(); !attended) {
@@ -79,8 +81,10 @@ Result<ConverterEnd> run_converter(const ConverterRun& what, Progress& progress)
             }
         }
         while (!(status = child->wait(kPollInterval))) {
-            if (!progress.cancel) continue;
+            auto fits = progress.space != nullptr ? progress.space->check() : Result<>();
+            if (!progress.cancel && fits) continue;
             child->stop(kGrace);
+            if (!fits) return fits.map([] { return ConverterEnd{}; });
             return failure(ErrorKind::cancelled, "the conversion was cancelled");
         }
     }  // its reader thread has ended: output is complete

@@ -26,6 +26,7 @@ struct ConverterRun {
     // Called in the parent, on run()'s thread, while the child runs; an error ends it.
     std::function<Result<>()> attend{};
     std::uint64_t progress_bytes = 0;  // what 100 % adds to done_bytes
+    std::string locale = "C";          // of messages, and of the names of files in an archive
 };
 
 struct ConverterEnd {

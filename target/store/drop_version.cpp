@@ -30,6 +30,7 @@ Result<> drop(ChunkIndex::Transaction txn, const Digest& digest, const VersionRe
         GOLDLINK_TRY(txn.put_chunk(chunk, updated));
     }
     GOLDLINK_TRY(txn.erase_version(digest));
+    GOLDLINK_TRY(txn.put_pending(digest));  // its manifest is yet to go
     GOLDLINK_TRY(txn.erase_verified(digest));
     if (!now_alone.empty()) {
         GOLDLINK_TRY_ASSIGN(const auto versions, txn.versions());

@@ -17,12 +17,14 @@
 #include "target/store/image_store.hpp"
 #include "target/store/open_version.hpp"
 #include "target/store/pinned_versions.hpp"
+#include "target/store/space_account.hpp"
 #include "target/store/version_transfer.hpp"
 
 namespace goldlink::store {
 
 // The folder:  format      the line above; a later number is refused
 //              lock        flock()ed while a process has the store open
+//              id          which index is this store's (store_folder.hpp)
 //              index/      ChunkIndex
 //              packs/      Packs
 //              manifests/  <digest>, one a version
@@ -30,14 +32,21 @@ namespace goldlink::store {
 class FolderStore final : public ImageStore {
   public:
     FolderStore(std::filesystem::path folder, FileDescriptor lock,
-                std::unique_ptr<ChunkStore> chunks)
-        : folder_(std::move(folder)), lock_(std::move(lock)), chunks_(std::move(chunks)) {
+                std::unique_ptr<ChunkStore> chunks, SpaceAccount* space)
+        : folder_(std::move(folder)),
+          lock_(std::move(lock)),
+          chunks_(std::move(chunks)),
+          space_(space) {
         chunks_->bad_chunks().on_change = [this](const std::vector<ChunkPlace>& changed, bool bad) {
             tell(changed, bad);
         };
     }
 
     Result<> tidy();
+
+    std::string problem() const override {
+        return chunks_->refusal() ? chunks_->refusal()->message : "";
+    }
 
     Result<std::shared_ptr<const Version>> open_version(std::string_view digest) override;
     Result<std::unique_ptr<const VersionReader>> read_version(std::string_view digest) override;
@@ -46,6 +55,8 @@ class FolderStore final : public ImageStore {
         return store::read_chunks(*chunks_, digests);
     }
     Result<std::unique_ptr<VersionTransfer>> begin_transfer() override;
+    Result<std::unique_ptr<ArrivingDisk>> begin_arrival(FileDescriptor fd,
+                                                        std::uint64_t file_bytes) override;
     Result<std::vector<VersionInfo>> list() const override;
     Result<VersionInfo> import(const ImportRequest& request, Progress& progress) override;
     Result<VersionInfo> make_blank(std::uint64_t size_bytes) override;
@@ -89,6 +100,10 @@ class FolderStore final : public ImageStore {
     }
     Result<Manifest> read_manifest(const Digest& digest) const;
     bool has_version(const Digest& digest) const;
+    Result<std::optional<SpaceClaim>> claim(const std::filesystem::path& folder,
+                                            std::uint64_t bytes, std::string what);
+    Result<std::optional<SpaceClaim>> claim_for(int fd, const std::string& what,
+                                                const Progress& progress);
     Result<VersionInfo> finish(ChunkWriter& writer, const Manifest& manifest);
     Result<RepairResult> mend(ChunkWriter& writer, const Manifest& manifest);
     Result<> make_manifest_anew(const Digest& digest, const Manifest& manifest);
@@ -101,6 +116,7 @@ class FolderStore final : public ImageStore {
     const std::filesystem::path folder_;
     const FileDescriptor lock_;
     const std::unique_ptr<ChunkStore> chunks_;
+    SpaceAccount* const space_;  // null: nobody counts
 
     // Guards what follows, and that a version is made or removed.
     mutable std::mutex open_mutex_;

@@ -71,7 +71,8 @@ Result<Manifest> grow_manifest(const VersionReader& version, std::uint64_t size_
     manifest.chunks.resize(chunk_count_of(size_bytes));
     Hasher hasher;
     for (const auto& [index, bytes] : changed) {
-        GOLDLINK_TRY_ASSIGN(manifest.chunks[index], writer.store(bytes.data(), hasher));
+        GOLDLINK_TRY_ASSIGN(const Digest stored, writer.store(bytes.data(), hasher));
+        manifest.chunks.set(index, stored);
     }
     return manifest;
 }

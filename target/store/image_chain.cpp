@@ -6,6 +6,9 @@
 
 #include <algorithm>
 
+#include "common/json.hpp"
+#include "target/store/vmdk_image.hpp"
+
 namespace goldlink::store {
 
 namespace {
@@ -21,6 +24,28 @@ std::string printable(std::string_view text) {
 std::string last_part(std::string_view reference) {
     const std::size_t slash = reference.find_last_of("/\\");
     return std::string(slash == std::string_view::npos ? reference : reference.substr(slash + 1));
+}
+
+// The file that QEMU's description of a disk leads to: {"driver":"qcow2","file":{"driver":"file",
+// "filename":"/srv/base.qcow2"}}, or the same with "file.filename"; "" where it is another kind.
+std::string described_file(const json::object& description, unsigned depth = 0) {
+    constexpr unsigned kMostDepth = 8;
+    for (const std::string_view key : {"filename", "file.filename"})
+        if (const auto* value = description.if_contains(key); value && value->is_string())
+            return std::string(value->get_string());
+    const auto* file = description.if_contains("file");
+    if (file == nullptr || !file->is_object() || depth == kMostDepth) return {};
+    return described_file(file->get_object(), depth + 1);
+}
+
+// What QEMU writes for a backing file: a path, "file:" and a path, or "json:" and a description.
+std::string file_of(const std::string& reference) {
+    constexpr std::string_view kJson = "json:", kFile = "file:";
+    if (reference.starts_with(kJson)) {
+        const auto description = json::parse_object(reference.substr(kJson.size()));
+        return description ? described_file(*description) : std::string();
+    }
+    return reference.starts_with(kFile) ? reference.substr(kFile.size()) : reference;
 }
 
 bool equal_nocase(std::string_view a, std::string_view b) {
@@ -60,12 +85,17 @@ class Chain {
         next.name = name;
         GOLDLINK_TRY_ASSIGN(next.fd, open_file(next.file));
         GOLDLINK_TRY(refuse_loop(next));
+        GOLDLINK_TRY(guard(next, next.fd.get(), name));
         GOLDLINK_TRY_ASSIGN(next.kind, detect_format(next.fd.get(), name, format));
-        for (const std::string& extent : next.kind.extents) {
-            GOLDLINK_TRY_ASSIGN(auto found, find_extent(next, extent));
-            next.extents.push_back(std::move(found));
-        }
+        for (VmdkExtent& extent : next.kind.extents)
+            if (!extent.file.empty()) GOLDLINK_TRY(find_extent(next, extent));
         files_.push_back(std::move(next));
+        return {};
+    }
+
+    static Result<> guard(ChainFile& owner, int fd, const std::string& name) {
+        GOLDLINK_TRY_ASSIGN(auto guard, SourceGuard::begin(fd, name));
+        owner.guards.push_back(std::move(guard));
         return {};
     }
 
@@ -99,18 +129,24 @@ class Chain {
         return beside;
     }
 
-    // QEMU looks for extents beside the descriptor and nowhere else.
-    Result<std::filesystem::path> find_extent(const ChainFile& descriptor,
-                                              const std::string& extent) const {
-        const auto found = find(extent);
-        const auto wanted = descriptor.file.parent_path() / extent;
-        if (found && std::filesystem::absolute(*found) == wanted) return wanted;
-        return failure(
-            ErrorKind::invalid,
-            fmt::format("{} keeps data in other files, of which \"{}\" is missing: give all of "
-                        "them along (they must lie in the folder of {}), or make one file of it "
-                        "first: qemu-img convert -O vmdk <file> <new file>",
-                        descriptor.name, printable(extent), descriptor.name));
+    // Puts the path of the file in place of its name.
+    Result<> find_extent(ChainFile& descriptor, VmdkExtent& extent) const {
+        const auto found = find(extent.file);
+        if (!found)
+            return failure(
+                ErrorKind::invalid,
+                fmt::format("{} keeps data in other files, of which \"{}\" is missing: give all of "
+                            "them along, or make one file of it first: qemu-img convert -O vmdk "
+                            "<file> <new file>",
+                            descriptor.name, printable(extent.file)));
+        const std::string name = found->filename().string();
+        GOLDLINK_TRY_ASSIGN(FileDescriptor fd, open_file(*found));
+        GOLDLINK_TRY(guard(descriptor, fd.get(), name));
+        GOLDLINK_TRY_ASSIGN(const ImageFile file, examine_image(fd.get(), name));
+        GOLDLINK_TRY(check_vmdk_extent(file, extent));
+        descriptor.extent_fds.push_back(std::move(fd));
+        extent.file = std::filesystem::absolute(*found).string();
+        return {};
     }
 
     Result<> add_parent() {
@@ -119,7 +155,7 @@ class Chain {
     }
 
     Result<> add_backing_file(const ChainFile& child) {
-        const auto found = find(last_part(*child.kind.parent));
+        const auto found = find(last_part(file_of(*child.kind.parent)));
         if (!found)
             return failure(
                 ErrorKind::invalid,
@@ -163,6 +199,11 @@ class Chain {
 };
 
 }  // namespace
+
+Result<> ChainFile::check_unchanged() const {
+    for (const SourceGuard& guard : guards) GOLDLINK_TRY(guard.check());
+    return {};
+}
 
 Result<std::vector<ChainFile>> open_chain(const ImportRequest& request, const std::string& name) {
     return Chain(request).open(name);

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "common/file.hpp"
+#include "common/source_guard.hpp"
 #include "target/store/image_format.hpp"
 #include "target/store/image_store.hpp"
 
@@ -17,13 +18,16 @@ struct ChainFile {
     std::filesystem::path file;
     std::string name;
     FileDescriptor fd;
-    ImageKind kind;
-    std::vector<std::filesystem::path> extents;
+    ImageKind kind;  // the extents' files are their paths
+    std::vector<FileDescriptor> extent_fds{};
+    std::vector<SourceGuard> guards{};  // of all these files
+
+    Result<> check_unchanged() const;
 };
 
 // The newest layer first, each the parent of the one before it. `name` is of request.file, as the
 // admin knows it. Refused: a reference that no file satisfies, one that leads back to a layer, a
-// parent that is not the one the child was made over (VHD).
+// parent that is not the one the child was made over (VHD), a file that another program writes to.
 Result<std::vector<ChainFile>> open_chain(const ImportRequest& request, const std::string& name);
 
 }  // namespace goldlink::store

@@ -3,10 +3,14 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "common/json.hpp"
 #include "common/manifest.hpp"
 #include "target/store/converter_child.hpp"
 #include "target/store/image_format.hpp"
+#include "target/store/space_account.hpp"
+#include "target/store/vmdk_image.hpp"
 
 namespace goldlink::store {
 
@@ -23,12 +27,10 @@ json::object source_of(const ImageLayer* layer_at, std::size_t count) {
         {"file",
          json::object{{"driver", "file"}, {"locking", "off"}, {"filename", layer.file.string()}}}};
     if (driver == "vpc") source["force_size_calc"] = "current_size";
-    if (driver == "qcow2") {
-        if (count > 1)
-            source["backing"] = source_of(layer_at + 1, count - 1);
-        else
-            source["backing"] = nullptr;
-    }
+    if (driver == "qcow2" && count > 1)
+        source["backing"] = source_of(layer_at + 1, count - 1);
+    else if (driver == "qcow2" || driver == "vmdk")
+        source["backing"] = nullptr;
     return source;
 }
 
@@ -43,14 +45,62 @@ std::vector<std::filesystem::path> files_of(const std::vector<ImageLayer>& layer
     std::vector<std::filesystem::path> files;
     for (const ImageLayer& layer : layers) {
         files.push_back(layer.file);
-        files.insert(files.end(), layer.extents.begin(), layer.extents.end());
+        for (const VmdkExtent& extent : layer.extents) files.emplace_back(extent.file);
     }
     return files;
+}
+
+// Layers whose VMDK texts are replaced by our own, which live as long as this.
+struct PlainLayers {
+    std::vector<ImageLayer> layers;
+    std::vector<VmdkDescriptorFile> descriptors;
+};
+
+Result<PlainLayers> plain_layers(std::vector<ImageLayer> layers,
+                                 const std::filesystem::path& folder) {
+    PlainLayers plain{std::move(layers), {}};
+    for (ImageLayer& layer : plain.layers) {
+        if (layer.extents.empty()) continue;
+        GOLDLINK_TRY_ASSIGN(auto written, write_vmdk_descriptor(layer.extents, folder));
+        layer.file = written.text.path();
+        for (VmdkExtent& extent : layer.extents)
+            if (extent.file.empty())
+                extent.file = std::filesystem::absolute(written.zeros->path()).string();
+        plain.descriptors.push_back(std::move(written));
+    }
+    return plain;
+}
+
+// What qemu-img says that it opened for a VMDK must be what it was told to.
+Result<> check_extents_opened(const ImageLayer& layer, const json::object& info) {
+    if (layer.format != "vmdk") return {};
+    GOLDLINK_TRY_ASSIGN(const auto specific, json::object_field(info, "format-specific"));
+    GOLDLINK_TRY_ASSIGN(const auto data, json::object_field(specific, "data"));
+    GOLDLINK_TRY_ASSIGN(const auto extents, json::array_field(data, "extents", kMaxVmdkExtents));
+    const std::vector<std::filesystem::path> known = files_of({layer});
+    for (const json::value& extent : extents) {
+        GOLDLINK_TRY_ASSIGN(
+            const auto file,
+            json::string_field(extent.is_object() ? extent.get_object() : json::object(),
+                               "filename", 1, 4096));
+        if (std::find(known.begin(), known.end(), std::filesystem::path(file)) == known.end())
+            return failure(ErrorKind::invalid,
+                           fmt::format("{} leads to another file ({}), which an import never "
+                                       "opens; make it whole first with qemu-img convert",
+                                       layer.name, file.substr(0, 200)));
+    }
+    return {};
 }
 
 struct ImageInfo {
     std::uint64_t virtual_size_bytes = 0;
 };
+
+Failure damaged(const ImageLayer& layer, std::string_view how, const ConverterEnd& ended) {
+    return failure(ErrorKind::invalid,
+                   fmt::format("{} {}: {}{}{}", layer.name, how, ended.why("qemu-img"),
+                               layer.repair.empty() ? "" : ". ", layer.repair));
+}
 
 Result<ImageInfo> examine(const std::vector<ImageLayer>& layers, Progress& progress) {
     const ImageLayer& top = layers.front();
@@ -61,8 +111,7 @@ Result<ImageInfo> examine(const std::vector<ImageLayer>& layers, Progress& progr
                                        {"qemu-img", "info", "--output=json", source_text(top)}},
                                       progress));
     if (ended.status.code != 0)
-        return failure(ErrorKind::invalid, fmt::format("{} is damaged or is no {}: {}", top.name,
-                                                       top.format, ended.why("qemu-img")));
+        return damaged(top, fmt::format("is damaged or is no {}", top.format), ended);
     GOLDLINK_TRY_ASSIGN(const auto info, json::parse_object(ended.output));
     const bool whole = layers.size() == 1;
     for (const std::string_view reference :
@@ -73,6 +122,7 @@ Result<ImageInfo> examine(const std::vector<ImageLayer>& layers, Progress& progr
                 fmt::format("{} needs another file, which an import never opens; make it whole "
                             "first with qemu-img convert",
                             top.name));
+    GOLDLINK_TRY(check_extents_opened(top, info));
     const auto encrypted = json::optional_bool(info, "encrypted");
     if (encrypted && encrypted->value_or(false))
         return failure(ErrorKind::invalid,
@@ -83,6 +133,11 @@ Result<ImageInfo> examine(const std::vector<ImageLayer>& layers, Progress& progr
         return failure(ErrorKind::invalid,
                        fmt::format("{} says that it holds a disk of {} bytes, a disk has 1 to {}",
                                    top.name, size, kMaxDiskBytes));
+    if (top.disk_bytes != 0 && static_cast<std::uint64_t>(size) != top.disk_bytes)
+        return failure(ErrorKind::invalid,
+                       fmt::format("{} is damaged: it describes a disk of {} bytes, and its data "
+                                   "makes one of {}",
+                                   top.name, top.disk_bytes, size));
     return ImageInfo{static_cast<std::uint64_t>(size)};
 }
 
@@ -99,18 +154,39 @@ Result<> check_consistency(const std::vector<ImageLayer>& layers, std::size_t wh
     if (ended.status.code == 0 || ended.status.code == kLeaksOnly ||
         ended.status.code == kNotSupported)
         return {};
-    return failure(ErrorKind::invalid, fmt::format("{} is damaged or cut short: {}",
-                                                   layers[which].name, ended.why("qemu-img")));
+    return damaged(layers[which], "is damaged or cut short", ended);
+}
+
+// What the raw disk will take: qemu-img counts the clusters that hold data.
+Result<std::uint64_t> measure(const std::vector<ImageLayer>& layers, Progress& progress) {
+    GOLDLINK_TRY_ASSIGN(
+        const ConverterEnd ended,
+        run_converter({files_of(layers),
+                       {},
+                       converter_limits(0),
+                       {"qemu-img", "measure", "--output=json", "-O", "raw", source_text(layers)}},
+                      progress));
+    if (ended.status.code != 0) return 0;  // a format without: what it writes is watched
+    GOLDLINK_TRY_ASSIGN(const auto measured, json::parse_object(ended.output));
+    GOLDLINK_TRY_ASSIGN(const std::int64_t bytes,
+                        json::int_field(measured, "required", 0, INT64_MAX));
+    return static_cast<std::uint64_t>(bytes);
 }
 
 }  // namespace
 
-Result<> convert_to_raw(const std::vector<ImageLayer>& layers, const std::filesystem::path& raw,
+Result<> convert_to_raw(const std::vector<ImageLayer>& given, const std::filesystem::path& raw,
                         std::uint64_t later_bytes, Progress& progress) {
+    GOLDLINK_TRY_ASSIGN(const PlainLayers plain, plain_layers(given, raw.parent_path()));
+    const std::vector<ImageLayer>& layers = plain.layers;
     GOLDLINK_TRY_ASSIGN(const ImageInfo info, examine(layers, progress));
     const std::uint64_t size = (info.virtual_size_bytes + 511) / 512 * 512;
     for (std::size_t i = 0; i < layers.size(); ++i)
         GOLDLINK_TRY(check_consistency(layers, i, size, progress));
+    if (progress.space != nullptr) {
+        GOLDLINK_TRY_ASSIGN(const std::uint64_t needed, measure(layers, progress));
+        GOLDLINK_TRY(progress.space->grow(needed));
+    }
     progress.total_bytes = progress.done_bytes + size + (later_bytes == 0 ? size : later_bytes);
     if (::truncate(raw.c_str(), static_cast<off_t>(size)) != 0)
         return system_failure(fmt::format("cannot size {}", raw.string()));
@@ -133,8 +209,7 @@ Result<> convert_to_raw(const std::vector<ImageLayer>& layers, const std::filesy
             fmt::format("the filesystem of {} is full while {} is converted; remove versions or "
                         "add space",
                         raw.parent_path().string(), top.name));
-    return failure(ErrorKind::invalid, fmt::format("{} cannot be read as {}: {}", top.name,
-                                                   top.format, ended.why("qemu-img")));
+    return damaged(top, fmt::format("cannot be read as {}", top.format), ended);
 }
 
 Result<> convert_from_raw(const std::filesystem::path& raw, std::uint64_t size_bytes,

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "common/vmdk_descriptor.hpp"
 #include "target/store/image_store.hpp"
 
 namespace goldlink::store {
@@ -15,7 +16,9 @@ struct ImageLayer {
     std::filesystem::path file;
     std::string name;  // as the admin knows it
     std::string format;
-    std::vector<std::filesystem::path> extents;  // of a VMDK descriptor
+    std::vector<VmdkExtent> extents{};  // of a VMDK that is a text; their files are paths
+    std::uint64_t disk_bytes = 0;       // the size that qemu-img must find; 0: any
+    std::string repair{};               // what may help when it is damaged; or ""
 };
 
 // Checks the image whose newest layer comes first, each the backing file of the one before it

@@ -1,8 +1,6 @@
 #include "target/store/image_format.hpp"
 
 #include <fmt/format.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -12,41 +10,15 @@
 #include "common/bytes.hpp"
 #include "common/file.hpp"
 #include "common/image_magic.hpp"
+#include "common/image_verdict.hpp"
 #include "common/manifest.hpp"
-#include "common/vmdk_descriptor.hpp"
+#include "target/store/image_file.hpp"
+#include "target/store/vhdx_image.hpp"
+#include "target/store/vmdk_image.hpp"
 
 namespace goldlink::store {
 
 namespace {
-
-constexpr std::uint64_t kSectorBytes = 512;
-
-struct ImageFile {
-    int fd;
-    const std::string& name;
-    std::uint64_t size_bytes;
-
-    // Bytes past the end read as zero, so that a short file has no magic rather than an error.
-    Result<std::vector<std::uint8_t>> read(std::uint64_t offset, std::size_t length) const {
-        std::vector<std::uint8_t> bytes(length);
-        GOLDLINK_TRY(read_at(fd, bytes, offset, name));
-        return bytes;
-    }
-};
-
-Failure refuse(const ImageFile& file, std::string_view why) {
-    return failure(ErrorKind::invalid, fmt::format("{} {}", file.name, why));
-}
-
-Result<ImageFile> examine(int fd, const std::string& name) {
-    struct stat status {};
-    if (::fstat(fd, &status) != 0) return system_failure(fmt::format("cannot examine {}", name));
-    if (!S_ISREG(status.st_mode))
-        return failure(ErrorKind::invalid, fmt::format("{} is not a file", name));
-    const ImageFile file{fd, name, static_cast<std::uint64_t>(status.st_size)};
-    if (file.size_bytes == 0) return refuse(file, "is empty");
-    return file;
-}
 
 // ---- VHD: "Virtual Hard Disk Image Format Specification", 2006. Footer 512 bytes, big endian.
 constexpr std::string_view kVhdCookie = "conectix";
@@ -158,7 +130,9 @@ Result<> read_qcow2(const ImageFile& file, const std::vector<std::uint8_t>& firs
     const std::uint32_t version = load_be32(first.data() + 4);
     if (version != 2 && version != 3)
         return refuse(file,
-                      fmt::format("is qcow of version {}, only 2 and 3 can be read", version));
+                      fmt::format("is qcow of version {}, only 2 and 3 can be read. Convert it "
+                                  "first: qemu-img convert -O qcow2 <file> <new file>",
+                                  version));
     if (const std::uint64_t offset = load_be64(first.data() + 8); offset != 0) {
         const std::uint32_t length = std::min<std::uint32_t>(load_be32(first.data() + 16), 1023);
         GOLDLINK_TRY_ASSIGN(const auto backing, file.read(offset, length));
@@ -167,47 +141,22 @@ Result<> read_qcow2(const ImageFile& file, const std::vector<std::uint8_t>& firs
     }
     if (load_be32(first.data() + 32) != 0)
         return refuse(file, "is encrypted; decrypt it first with qemu-img convert");
-    constexpr std::uint64_t kExternalDataFile = 1u << 2;
-    if (version == 3 && (load_be64(first.data() + 72) & kExternalDataFile) != 0)
+    if (version == 2) return {};
+    constexpr std::uint64_t kDirty = 1, kCorrupt = 2, kExternalDataFile = 4;
+    const std::uint64_t features = load_be64(first.data() + 72);  // the incompatible ones
+    if ((features & kExternalDataFile) != 0)
         return refuse(file,
                       "keeps its data in another file, which an import never opens. Make it whole "
                       "first: qemu-img convert -O qcow2 <file> <new file>");
-    return {};
-}
-
-// ---- VMDK: a text that names the files with the data, or one file with its descriptor inside.
-Result<> read_vmdk(const ImageFile& file, const std::vector<std::uint8_t>& first, ImageKind& kind) {
-    if (has_magic(first, kVmdkDescriptorMagic)) {
-        if (file.size_bytes > kMaxVmdkDescriptorBytes)
-            return refuse(file, "is a VMDK descriptor that is longer than any real one");
-        GOLDLINK_TRY_ASSIGN(const auto text,
-                            file.read(0, static_cast<std::size_t>(file.size_bytes)));
-        GOLDLINK_TRY_ASSIGN(const auto extents, parse_vmdk_descriptor(as_text(text), file.name));
-        for (const VmdkExtent& extent : extents) kind.extents.push_back(extent.file);
-        return {};
-    }
-    // SparseExtentHeader: where the embedded descriptor lies; there is none where another file
-    // describes this one.
-    const std::uint64_t sector = has_magic(first, "KDMV") ? load_le64(first.data() + 28) : 0;
-    std::vector<std::uint8_t> descriptor;
-    if (sector != 0 && sector < file.size_bytes / kSectorBytes) {
-        GOLDLINK_TRY_ASSIGN(descriptor, file.read(sector * kSectorBytes, kSectorBytes));
-    }
-    if (!has_magic(descriptor, kVmdkDescriptorMagic))
+    if ((features & kCorrupt) != 0)
         return refuse(file,
-                      "is one of the files of a split VMDK. Import the small .vmdk that names "
-                      "them all, with its files beside it");
+                      "is marked as corrupt by QEMU. Repair a copy of it, and look what it lost: "
+                      "qemu-img check -r all <file>");
+    if ((features & kDirty) != 0)
+        kind.repair =
+            "It was not closed, as its virtual machine was killed, and its reference counts are "
+            "behind: bring them up to date with qemu-img check -r all <file>";
     return {};
-}
-
-// The volume descriptors begin in sector 16 of 2,048 bytes: ECMA-119 8.1 and, where UDF stands
-// alone, ECMA-167 2/9.
-Result<> check_iso(const ImageFile& file) {
-    GOLDLINK_TRY_ASSIGN(const auto descriptor, file.read(16 * 2048, 8));
-    if (has_magic(descriptor, "CD001", 1) || has_magic(descriptor, "BEA01", 1)) return {};
-    return refuse(file,
-                  "is no ISO image: it has no volume descriptor of ISO 9660 or UDF. If it is a "
-                  "disk, leave the format out");
 }
 
 }  // namespace
@@ -224,41 +173,37 @@ Result<> check_format_name(std::string_view format) {
 std::string_view qemu_format(std::string_view format) { return format == "vhd" ? "vpc" : format; }
 
 Result<std::string> detect_compression(int fd, const std::string& name) {
-    GOLDLINK_TRY_ASSIGN(const ImageFile file, examine(fd, name));
-    GOLDLINK_TRY_ASSIGN(const auto first, file.read(0, 8));
+    GOLDLINK_TRY_ASSIGN(const ImageFile file, examine_image(fd, name));
+    GOLDLINK_TRY_ASSIGN(const auto first, file.read(0, kMagicFirstBytes));
     return std::string(compression_magic(first));
+}
+
+Result<std::string> detect_archive(int fd, const std::string& name) {
+    GOLDLINK_TRY_ASSIGN(const ImageFile file, examine_image(fd, name));
+    GOLDLINK_TRY_ASSIGN(const auto first, file.read(0, kMagicFirstBytes));
+    return std::string(archive_magic(first));
 }
 
 Result<ImageKind> detect_format(int fd, const std::string& name, std::string_view format) {
     GOLDLINK_TRY(check_format_name(format));
-    GOLDLINK_TRY_ASSIGN(const ImageFile file, examine(fd, name));
+    GOLDLINK_TRY_ASSIGN(const ImageFile file, examine_image(fd, name));
     ImageKind kind;
     kind.format = format;
     if (format == "raw") return kind;
-    if (format == "iso") {
-        GOLDLINK_TRY(check_iso(file));
-        return kind;
-    }
 
     GOLDLINK_TRY_ASSIGN(const auto first, file.read(0, kMagicFirstBytes));
     GOLDLINK_TRY_ASSIGN(
         const auto last,
         file.read(file.size_bytes - std::min(file.size_bytes, kSectorBytes), kMagicLastBytes));
-    const std::string found(image_magic(first, last, name));
-    if (!format.empty() && format != "vhd" && found != format)
-        return refuse(file, fmt::format("is not {}: {}", format,
-                                        found.empty() ? "it does not begin as one"
-                                                      : "it is " + found + " by its magic"));
-    if (format.empty()) kind.format = found;
-    if (kind.format.empty()) {
-        kind.format = "raw";
-        if (looks_like_a_disk(first)) return kind;
-        return refuse(file,
-                      "is no disk image: it has no VHD, VHDX, VMDK or qcow2 header and no "
-                      "partition table (MBR or GPT). If it is a raw disk all the same, say so with "
-                      "format raw");
-    }
+    // What an import unpacks by itself is unpacked by now: this is within it, or another file.
+    for (const std::string_view wrapper : {compression_magic(first), archive_magic(first)})
+        if (!wrapper.empty())
+            return refuse(file, fmt::format("is packed ({}): unpack it first", wrapper));
+    GOLDLINK_TRY(check_importable({name, file.size_bytes, first, last}, format));
+    if (format.empty()) kind.format = image_magic(first, last, name);
+    if (kind.format.empty()) kind.format = "raw";
     if (kind.format == "vhd") GOLDLINK_TRY(read_vhd(file, first, last, kind));
+    if (kind.format == "vhdx") GOLDLINK_TRY(read_vhdx(file, kind));
     if (kind.format == "qcow2") GOLDLINK_TRY(read_qcow2(file, first, kind));
     if (kind.format == "vmdk") GOLDLINK_TRY(read_vmdk(file, first, kind));
     return kind;

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "common/result.hpp"
+#include "common/vmdk_descriptor.hpp"
 
 namespace goldlink::store {
 
@@ -34,24 +35,31 @@ struct ImageKind {
     // and its format where the file says that ("" else).
     std::optional<std::string> parent;
     std::string parent_format;
-    std::vector<std::string> extents;  // of a VMDK descriptor: the files beside it with the data
-    std::uint64_t disk_bytes = 0;      // of a VHD
+    std::vector<VmdkExtent> extents;  // of a VMDK that is a text: the files beside it with the data
+    std::uint64_t disk_bytes = 0;     // of a VHD or VMDK; 0: the headers read here do not say
+    // What helps when the conversion finds it damaged and the headers say that it was not closed.
+    std::string repair;
     VhdId vhd_id{};
     std::optional<VhdDifference> vhd_difference;
 };
 
 // Returns what the open file is: `format` itself after a check of its magic, or, when that
 // is "", what the magic says. Refused, with the reason and the way out:
-// - a file that is no disk image: no known magic and no MBR or GPT signature
+// - what check_importable() refuses: no disk image, one that is not read here, a raw disk that was
+//   cut short, with "iso" what is none
 // - a VHD that is cut short or whose tables do not fit its disk
-// - qcow2 with an external data file or encryption
-// - a VMDK that is one of several extents, or whose descriptor is malformed
-// - with "iso", a file without the volume descriptors of ISO 9660 or UDF; never detected by itself
+// - a VHDX of 4096-byte sectors, or a differencing one
+// - qcow2 that is marked corrupt, with an external data file or encryption
+// - a VMDK that is one of several extents, or whose descriptor (a file's, or the one inside) is
+//   malformed or contradicts the header
 // `name` is for messages; its ending matters only to recognise a VHD that lost its footer.
 Result<ImageKind> detect_format(int fd, const std::string& name, std::string_view format);
 
-// "gzip", "zstd" or "xz" by the file's magic; "" for anything else.
+// "gzip", "bzip2", "zstd" or "xz" by the file's magic; "" for anything else.
 Result<std::string> detect_compression(int fd, const std::string& name);
+
+// "zip" or "tar" by the file's magic; "" for anything else.
+Result<std::string> detect_archive(int fd, const std::string& name);
 
 // The name qemu-img gives a format: "vpc" for "vhd".
 std::string_view qemu_format(std::string_view format);

@@ -6,9 +6,12 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <utility>
 
+#include "target/store/archive.hpp"
 #include "target/store/image_chain.hpp"
 #include "target/store/image_convert.hpp"
+#include "target/store/space_account.hpp"
 #include "target/store/unpack.hpp"
 #include "target/store/vhd_difference.hpp"
 
@@ -18,7 +21,7 @@ namespace {
 
 // "win11.vhd.gz" holds "win11.vhd".
 std::string unpacked_name(const std::string& name) {
-    for (const std::string_view ending : {".gz", ".zst", ".xz"})
+    for (const std::string_view ending : {".gz", ".bz2", ".zst", ".xz"})
         if (name.size() > ending.size() && name.ends_with(ending))
             return name.substr(0, name.size() - ending.size());
     return name;
@@ -32,23 +35,14 @@ Result<FileDescriptor> open_reading(const std::filesystem::path& file) {
     return fd;
 }
 
-// What the file, if it is compressed, holds: a spooled file.
-Result<std::optional<SpoolFile>> unpacked(const ImportRequest& request, const std::string& name,
-                                          const std::filesystem::path& spool, Progress& progress) {
-    GOLDLINK_TRY_ASSIGN(const FileDescriptor fd, open_reading(request.file));
-    GOLDLINK_TRY_ASSIGN(const std::string compression, detect_compression(fd.get(), name));
-    if (compression.empty()) return std::optional<SpoolFile>();
-    GOLDLINK_TRY_ASSIGN(auto file, SpoolFile::create(spool));
-    GOLDLINK_TRY(unpack(fd.get(), name, compression, file.path(), {}, progress));
-    GOLDLINK_TRY_ASSIGN(const FileDescriptor inside, open_reading(file.path()));
-    GOLDLINK_TRY_ASSIGN(const std::string again,
-                        detect_compression(inside.get(), unpacked_name(name)));
-    if (!again.empty())
-        return failure(ErrorKind::invalid,
-                       fmt::format("{} is compressed twice: what it unpacks to is {} again. "
-                                   "Unpack it once yourself",
-                                   name, again));
-    return std::optional(std::move(file));
+std::string last_part(const std::string& member) { return member.substr(member.rfind('/') + 1); }
+
+ImageLayer layer_of(const ChainFile& file) {
+    ImageLayer layer{file.file, file.name, file.kind.format, file.kind.extents};
+    // A VHD's size is forced upon qemu-img (see source_of), so there is nothing to compare.
+    if (layer.format == "vmdk") layer.disk_bytes = file.kind.disk_bytes;
+    layer.repair = file.kind.repair;
+    return layer;
 }
 
 // Files over each other as one raw disk: qemu-img reads what it can, VHD differences are laid over.
@@ -60,8 +54,7 @@ Result<> flatten(const std::vector<ChainFile>& chain, const std::filesystem::pat
     for (std::size_t i = 0; i < differences; ++i) later += whole_sectors(chain[i].kind.disk_bytes);
     if (differences > 0) later += whole_sectors(chain.front().kind.disk_bytes);
     std::vector<ImageLayer> layers;
-    for (std::size_t i = differences; i < chain.size(); ++i)
-        layers.push_back({chain[i].file, chain[i].name, chain[i].kind.format, chain[i].extents});
+    for (std::size_t i = differences; i < chain.size(); ++i) layers.push_back(layer_of(chain[i]));
     GOLDLINK_TRY(convert_to_raw(layers, raw, later, progress));
     for (std::size_t i = differences; i-- > 0;)
         GOLDLINK_TRY(
@@ -71,22 +64,54 @@ Result<> flatten(const std::vector<ChainFile>& chain, const std::filesystem::pat
 
 }  // namespace
 
+Result<> ImageSource::unwrap(ImportRequest& request, const std::filesystem::path& spool,
+                             Progress& progress) {
+    for (bool compressed = false, archived = false;;) {
+        GOLDLINK_TRY_ASSIGN(const FileDescriptor fd, open_reading(request.file));
+        GOLDLINK_TRY_ASSIGN(const std::string compression, detect_compression(fd.get(), name_));
+        GOLDLINK_TRY_ASSIGN(const std::string archive, detect_archive(fd.get(), name_));
+        if (compression.empty() && archive.empty()) return {};
+        bool& before = compression.empty() ? archived : compressed;
+        if (std::exchange(before, true))
+            return failure(
+                ErrorKind::invalid,
+                fmt::format("{} is {}: what it unpacks to is {} again. Unpack it once "
+                            "yourself",
+                            name_,
+                            compression.empty() ? "an archive in an archive" : "compressed twice",
+                            compression + archive));
+        // It holds at least as much as it has itself; how much that is shows as it is unpacked.
+        if (progress.space != nullptr) {
+            std::error_code error;
+            const auto bytes = std::filesystem::file_size(request.file, error);
+            GOLDLINK_TRY(progress.space->grow(error ? 0 : bytes));
+        }
+        GOLDLINK_TRY_ASSIGN(const auto guard, SourceGuard::begin(fd.get(), name_));
+        GOLDLINK_TRY_ASSIGN(auto file, SpoolFile::create(spool));
+        if (compression.empty()) {
+            GOLDLINK_TRY_ASSIGN(const std::string member,
+                                find_disk_in_archive(fd.get(), name_, archive, progress));
+            GOLDLINK_TRY(extract(fd.get(), name_, archive, member, file.path(), {}, progress));
+            name_ = last_part(member);
+        } else {
+            GOLDLINK_TRY(unpack(fd.get(), name_, compression, file.path(), {}, progress));
+            name_ = unpacked_name(name_);
+        }
+        GOLDLINK_TRY(guard.check());
+        request.file = file.path();
+        request.companions.clear();  // an image in a packed file is whole
+        request.beside = false;
+        unpacked_.emplace(std::move(file));
+    }
+}
+
 Result<std::unique_ptr<ImageSource>> ImageSource::open(const ImportRequest& request,
                                                        const std::filesystem::path& spool,
                                                        Progress& progress) {
     auto source = std::make_unique<ImageSource>();
     source->name_ = request.file.filename().string();
     ImportRequest plain = request;
-    {
-        GOLDLINK_TRY_ASSIGN(auto file, unpacked(request, source->name_, spool, progress));
-        if (file) {
-            source->name_ = unpacked_name(source->name_);
-            plain.file = file->path();
-            plain.companions.clear();  // an image in a compressed file is whole
-            plain.beside = false;
-            source->unpacked_.emplace(std::move(*file));
-        }
-    }
+    GOLDLINK_TRY(source->unwrap(plain, spool, progress));
     GOLDLINK_TRY_ASSIGN(auto chain, open_chain(plain, source->name_));
     if (const std::string& format = chain.front().kind.format; format == "raw" || format == "iso") {
         struct stat status {};
@@ -94,13 +119,17 @@ Result<std::unique_ptr<ImageSource>> ImageSource::open(const ImportRequest& requ
             return system_failure(fmt::format("cannot examine {}", plain.file.string()));
         progress.total_bytes = progress.done_bytes + static_cast<std::uint64_t>(status.st_size);
         source->fd_ = std::move(chain.front().fd);
+        source->guard_.emplace(std::move(chain.front().guards.front()));
         return source;
     }
     GOLDLINK_TRY_ASSIGN(auto spooled, SpoolFile::create(spool));
     source->spooled_.emplace(std::move(spooled));
     GOLDLINK_TRY(flatten(chain, source->spooled_->path(), progress));
+    for (const ChainFile& file : chain) GOLDLINK_TRY(file.check_unchanged());
     GOLDLINK_TRY_ASSIGN(source->fd_, open_reading(source->spooled_->path()));
     return source;
 }
+
+Result<> ImageSource::check_unchanged() const { return guard_ ? guard_->check() : Result<>(); }
 
 }  // namespace goldlink::store

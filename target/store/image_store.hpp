@@ -15,11 +15,15 @@
 #include <vector>
 
 #include "common/bytes.hpp"
+#include "common/file.hpp"
 #include "common/manifest.hpp"
 #include "common/result.hpp"
 
 namespace goldlink::store {
 
+class SpaceAccount;
+class ArrivingDisk;
+class SpaceClaim;
 class Storage;
 Storage& posix_storage();
 
@@ -74,6 +78,8 @@ struct Progress {
     std::atomic<std::uint64_t> done_bytes{0};
     std::atomic<std::uint64_t> total_bytes{0};  // 0 until known
     std::atomic<bool> cancel{false};
+    // The space that what its thread writes beside the store comes out of; null: nobody counts.
+    SpaceClaim* space = nullptr;
 };
 
 // Called before that many bytes are read; may wait, so that reading is no faster than is wanted.
@@ -88,6 +94,8 @@ struct ImportRequest {
     // VMDK. Found by their names, never by a path that stands in an image.
     std::vector<std::filesystem::path> companions{};
     bool beside = false;  // files in the folder of `file` count as companions too
+    // What has been stored of the file while it came (arriving_disk.hpp), or null.
+    ArrivingDisk* arriving = nullptr;
 };
 
 // Why a chunk cannot be served. The numbers are those of the index's table.
@@ -137,12 +145,16 @@ class ImageStore {
   public:
     // Opens or creates. Refuses a folder in use by another process (flock) or of a later format.
     // `resident_budget_bytes`: of memory to lock for the chunks read most (resident_chunks.hpp).
-    // `storage` outlives the store and what it opened.
+    // `storage` and `space` outlive the store and what it opened; without `space` nothing is
+    // refused before the disk is full.
     static Result<std::unique_ptr<ImageStore>> open(const std::filesystem::path& folder,
                                                     std::uint64_t resident_budget_bytes = 0,
-                                                    Storage& storage = posix_storage());
+                                                    Storage& storage = posix_storage(),
+                                                    SpaceAccount* space = nullptr);
     virtual ~ImageStore() = default;
 
+    // What keeps the store from being used or written to, and the way out; "": nothing.
+    virtual std::string problem() const { return ""; }
     virtual Result<std::shared_ptr<const Version>> open_version(std::string_view digest) = 0;
     // Its chunks as checked bytes (version_reader.hpp); the store must outlive it.
     virtual Result<std::unique_ptr<const VersionReader>> read_version(std::string_view digest) = 0;
@@ -151,6 +163,10 @@ class ImageStore {
     virtual Result<std::filesystem::path> manifest_file(std::string_view digest) const = 0;
     virtual Result<std::vector<std::uint8_t>> read_chunks(Bytes digests) = 0;
     virtual Result<std::unique_ptr<VersionTransfer>> begin_transfer() = 0;
+    // For a file that is to be imported when it is here; refused when the store has no space for
+    // all of it.
+    virtual Result<std::unique_ptr<ArrivingDisk>> begin_arrival(FileDescriptor fd,
+                                                                std::uint64_t file_bytes) = 0;
     virtual Result<std::vector<VersionInfo>> list() const = 0;
     // Chunks, hashes and stores a disk image; the version is durable when it returns. Formats other
     // than raw are read through a sandboxed qemu-img child. An aborted or failed import leaves

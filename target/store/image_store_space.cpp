@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 
 #include "common/log.hpp"
 #include "target/store/drop_version.hpp"
@@ -43,8 +44,18 @@ Result<> FolderStore::drop(const Digest& digest) {
             return read_manifest_file(chunks_->storage(), manifest_path(other), other);
         }));
     damage_.note_manifest(digest, std::nullopt);
-    if (const int error = chunks_->storage().remove(manifest_path(digest)); error < 0)
+    if (const int error = chunks_->storage().remove(manifest_path(digest)); error < 0) {
         log::warn("manifest {} stays for now: {}", to_hex(digest), std::strerror(-error));
+        return {};
+    }
+    // It stays pending until a power loss cannot bring it back.
+    const auto forget = [&]() -> Result<> {
+        GOLDLINK_TRY(sync_folder(chunks_->storage(), folder_ / "manifests"));
+        GOLDLINK_TRY_ASSIGN(auto txn, chunks_->index().begin_write());
+        GOLDLINK_TRY(txn.erase_pending(digest));
+        return txn.commit();
+    };
+    if (const auto forgotten = forget(); !forgotten) log::warn("{}", forgotten.error().message);
     return {};
 }
 
@@ -95,33 +106,44 @@ Result<> FolderStore::drop_empty_packs(StoreGarbage& went) {
     return {};
 }
 
-// Those that the index does not name. While they are looked for, nobody makes a version.
+// Manifests of versions that were being made or removed: the index says so of each. What it knows
+// nothing of is not ours to remove. While they are looked for, nobody makes a version.
 Result<std::vector<LeftFile>> FolderStore::left_manifests(bool remove) {
     Storage& storage = chunks_->storage();
-    const auto folder = folder_ / "manifests";
-    const std::lock_guard lock(open_mutex_);
-    std::vector<std::string> names;
-    if (const int error = storage.list(folder, names); error < 0)
-        return system_failure(fmt::format("cannot list {}", folder.string()), -error);
-    std::sort(names.begin(), names.end());
-    GOLDLINK_TRY_ASSIGN(const auto txn, chunks_->index().begin_read());
     std::vector<LeftFile> left;
-    for (const std::string& name : names) {
-        if (const auto digest = parse_digest(name)) {
-            if (removing_.contains(*digest)) continue;
-            GOLDLINK_TRY_ASSIGN(const auto record, txn.version(*digest));
-            if (record) continue;
-        }
-        const int fd = storage.open_read_only(folder / name);
-        const std::int64_t size = fd < 0 ? fd : storage.size(fd);
-        if (fd >= 0) storage.close(fd);
-        if (remove)
-            if (const int error = storage.remove(folder / name); error < 0) {
-                log::warn("manifest {} stays for now: {}", name, std::strerror(-error));
-                continue;
-            }
-        left.push_back({name, static_cast<std::uint64_t>(std::max<std::int64_t>(size, 0))});
+    if (chunks_->refusal()) return left;
+    const std::lock_guard lock(open_mutex_);
+    std::vector<Digest> pending;
+    {
+        GOLDLINK_TRY_ASSIGN(const auto txn, chunks_->index().begin_read());
+        GOLDLINK_TRY_ASSIGN(pending, txn.all_pending());
     }
+    std::vector<Digest> gone;
+    for (const Digest& digest : pending) {
+        if (removing_.contains(digest)) continue;
+        bool stays = false;
+        for (const std::string_view ending : {"", ".new"}) {
+            const std::string name = to_hex(digest) + std::string(ending);
+            const auto file = folder_ / "manifests" / name;
+            const int fd = storage.open_read_only(file);
+            const std::int64_t size = fd < 0 ? fd : storage.size(fd);
+            if (fd >= 0) storage.close(fd);
+            if (size == -ENOENT) continue;
+            if (remove)
+                if (const int error = storage.remove(file); error < 0) {
+                    log::warn("manifest {} stays for now: {}", name, std::strerror(-error));
+                    stays = true;
+                    continue;
+                }
+            left.push_back({name, static_cast<std::uint64_t>(std::max<std::int64_t>(size, 0))});
+        }
+        if (!stays) gone.push_back(digest);
+    }
+    if (!remove || gone.empty()) return left;
+    GOLDLINK_TRY(sync_folder(storage, folder_ / "manifests"));
+    GOLDLINK_TRY_ASSIGN(auto txn, chunks_->index().begin_write());
+    for (const Digest& digest : gone) GOLDLINK_TRY(txn.erase_pending(digest));
+    GOLDLINK_TRY(txn.commit());
     return left;
 }
 

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "target/store/unusable_file.hpp"
 
 namespace goldlink::store {
@@ -25,12 +27,28 @@ Failure corrupt_manifest(const std::filesystem::path& file, std::string_view why
 
 Result<> write_manifest_file(Storage& storage, const std::filesystem::path& file,
                              const Manifest& manifest) {
+    const std::filesystem::path temporary = file.string() + ".new";
+    const auto refused = [&](int error) {
+        storage.remove(temporary);
+        return system_failure(fmt::format("cannot write {}", file.string()), -error);
+    };
+    if (const int error = storage.remove(temporary); error < 0) return refused(error);
+    const int fd = storage.open(temporary, true);
+    if (fd < 0) return refused(fd);
     const auto header = manifest.header();
-    std::string content;
-    content.reserve(manifest_bytes_of(manifest.size_bytes));
-    content.append(as_text(Bytes(header)));
-    content.append(as_text(manifest.chunk_bytes()));
-    return replace_file(storage, file, content);
+    int error = write_all(storage, fd, header.data(), header.size(), 0);
+    // Parts without a chunk become holes.
+    constexpr std::uint64_t kPartBytes = ChunkList::kPartChunks * sizeof(Digest);
+    for (std::size_t part = 0; error == 0 && part < manifest.chunks.part_count(); ++part)
+        if (const Bytes bytes = manifest.chunks.part_bytes(part); !bytes.empty())
+            error = write_all(storage, fd, bytes.data(), bytes.size(),
+                              kManifestHeaderBytes + part * kPartBytes);
+    if (error == 0) error = storage.truncate(fd, manifest_bytes_of(manifest.size_bytes));
+    if (error == 0) error = storage.sync(fd);
+    storage.close(fd);
+    if (error == 0) error = storage.rename(temporary, file);
+    if (error < 0) return refused(error);
+    return sync_folder(storage, file.parent_path());
 }
 
 Result<> probe_manifest_file(Storage& storage, const std::filesystem::path& file,
@@ -78,10 +96,16 @@ Result<Manifest> read_manifest_file(Storage& storage, const std::filesystem::pat
     if (storage.size(fd) != static_cast<std::int64_t>(manifest_bytes_of(*size_bytes)))
         return corrupt("has a length that contradicts its header");
     manifest.chunks.resize(chunk_count_of(*size_bytes));
-    GOLDLINK_TRY_ASSIGN(const bool whole,
-                        read_all(reinterpret_cast<std::uint8_t*>(manifest.chunks.data()),
-                                 manifest.chunks.size() * sizeof(Digest), kManifestHeaderBytes));
-    if (!whole) return corrupt("is cut short");
+    std::vector<std::uint8_t> bytes(ChunkList::kPartChunks * sizeof(Digest));
+    const std::uint64_t length = manifest.chunks.size() * sizeof(Digest);
+    for (std::uint64_t at = 0; at < length; at += bytes.size()) {
+        const std::uint64_t here = std::min<std::uint64_t>(bytes.size(), length - at);
+        if (storage.taken_bytes(fd, kManifestHeaderBytes + at, here) == 0) continue;  // a hole
+        GOLDLINK_TRY_ASSIGN(const bool whole,
+                            read_all(bytes.data(), here, kManifestHeaderBytes + at));
+        if (!whole) return corrupt("is cut short");
+        manifest.chunks.write_bytes(at, Bytes(bytes).first(here));
+    }
     if (manifest.digest() != digest) return corrupt("does not match its digest");
     return manifest;
 }

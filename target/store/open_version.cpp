@@ -25,12 +25,11 @@ Result<std::shared_ptr<OpenVersion>> OpenVersion::make(ChunkStore& store, const 
     version->digest_ = to_hex(digest);
     version->size_bytes_ = manifest.size_bytes;
     version->chunk_count_ = manifest.chunks.size();
-    version->locations_ = std::make_unique<std::atomic<ChunkLocation>[]>(manifest.chunks.size());
+    version->locations_.resize((manifest.chunks.size() + kPartChunks - 1) / kPartChunks);
     PackTable table;
     const bool some_are_bad = !store.bad_chunks().empty();
     GOLDLINK_TRY_ASSIGN(const auto txn, store.index().begin_read());
     const auto locate = [&](const Digest& chunk) -> Result<ChunkLocation> {
-        if (is_zero(chunk)) return kZeroChunk;
         GOLDLINK_TRY_ASSIGN(const auto record, txn.chunk(chunk));
         if (!record) return kLostChunk;
         const ChunkLocation location = location_of_slot(record->slot);
@@ -40,9 +39,16 @@ Result<std::shared_ptr<OpenVersion>> OpenVersion::make(ChunkStore& store, const 
         }
         return open_pack(table, location, store.packs()) ? location : location | kBadChunkBit;
     };
-    for (std::size_t i = 0; i < manifest.chunks.size(); ++i) {
-        GOLDLINK_TRY_ASSIGN(const ChunkLocation location, locate(manifest.chunks[i]));
-        version->locations_[i].store(location, std::memory_order_relaxed);
+    const ChunkList& chunks = manifest.chunks;
+    for (std::size_t i = chunks.skip_zeros(0); i < chunks.size(); i = chunks.skip_zeros(i + 1)) {
+        if (is_zero(chunks[i])) continue;
+        GOLDLINK_TRY_ASSIGN(const ChunkLocation location, locate(chunks[i]));
+        auto& part = version->locations_[i / kPartChunks];
+        if (!part) {
+            part = std::make_unique<Part>();
+            for (auto& one : *part) one.store(kZeroChunk, std::memory_order_relaxed);
+        }
+        (*part)[i % kPartChunks].store(location, std::memory_order_relaxed);
     }
     version->publish(std::move(table));
     return version;
@@ -51,27 +57,31 @@ Result<std::shared_ptr<OpenVersion>> OpenVersion::make(ChunkStore& store, const 
 void OpenVersion::change(const std::unordered_set<ChunkLocation>& locations, bool bad,
                          Packs& packs) {
     PackTable table = *tables_.back();
-    for (std::uint64_t i = 0; i < chunk_count_; ++i) {
-        const ChunkLocation now = locations_[i].load(std::memory_order_relaxed);
-        if (now >= kLostChunk || bad != is_stored(now)) continue;
-        const ChunkLocation plain = now & ~kBadChunkBit;
-        if (!locations.contains(plain)) continue;
-        if (bad) {
-            locations_[i].store(plain | kBadChunkBit, std::memory_order_relaxed);
-            continue;
+    for (const auto& part : locations_) {
+        if (!part) continue;
+        for (auto& location : *part) {
+            const ChunkLocation now = location.load(std::memory_order_relaxed);
+            if (now >= kLostChunk || bad != is_stored(now)) continue;
+            const ChunkLocation plain = now & ~kBadChunkBit;
+            if (!locations.contains(plain)) continue;
+            if (bad) {
+                location.store(plain | kBadChunkBit, std::memory_order_relaxed);
+                continue;
+            }
+            const std::uint64_t number = plain >> 32;
+            if (number >= table.size() || !table[number]) {
+                if (!open_pack(table, plain, packs)) continue;
+                publish(table);
+            }
+            location.store(plain, std::memory_order_release);
         }
-        const std::uint64_t number = plain >> 32;
-        if (number >= table.size() || !table[number]) {
-            if (!open_pack(table, plain, packs)) continue;
-            publish(table);
-        }
-        locations_[i].store(plain, std::memory_order_release);
     }
 }
 
 ChunkLocation OpenVersion::location(std::uint64_t chunk_index) const {
     CHECK(chunk_index < chunk_count_, "a chunk past the end of its version was asked for");
-    return locations_[chunk_index].load(std::memory_order_acquire);
+    const auto& part = locations_[chunk_index / kPartChunks];
+    return part ? (*part)[chunk_index % kPartChunks].load(std::memory_order_acquire) : kZeroChunk;
 }
 
 int OpenVersion::pack_fd(ChunkLocation location) const {

@@ -1,8 +1,10 @@
-// OpenVersion: a version made ready for reading: chunk -> location in one flat array.
+// OpenVersion: a version made ready for reading: chunk -> location in parts of an array, of which
+// those of zeros alone are not there. Which parts are never changes.
 // Holds its packs open. Which of its chunks are bad changes under its readers, which take no lock:
 // a location is set after the pack that it needs. Threads: any; change() by one at a time.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <memory>
 #include <unordered_set>
@@ -39,7 +41,9 @@ class OpenVersion final : public Version {
     std::string digest_;
     std::uint64_t size_bytes_ = 0;
     std::uint64_t chunk_count_ = 0;
-    std::unique_ptr<std::atomic<ChunkLocation>[]> locations_;
+    static constexpr std::size_t kPartChunks = 4096;  // 32 KiB
+    using Part = std::array<std::atomic<ChunkLocation>, kPartChunks>;
+    std::vector<std::unique_ptr<Part>> locations_;  // null: zeros
     std::atomic<const PackTable*> packs_{nullptr};
     std::vector<std::unique_ptr<const PackTable>> tables_;  // the last one is in use
 };

@@ -12,11 +12,14 @@
 #include "common/check.hpp"
 #include "common/file.hpp"
 #include "target/store/image_convert.hpp"
+#include "target/store/space_account.hpp"
 #include "target/store/spool_file.hpp"
 
 namespace goldlink::store {
 
 namespace {
+
+constexpr std::size_t kLookEveryChunks = 256;  // whether the disk has what must stay free
 
 // Each chunk that is not zero, checked, in order; `put` gets its bytes within the disk.
 Result<> read_chunks(const Manifest& manifest, ChunkStore& store, Progress& progress,
@@ -29,6 +32,8 @@ Result<> read_chunks(const Manifest& manifest, ChunkStore& store, Progress& prog
         const std::uint64_t length = std::min(kChunkBytes, manifest.size_bytes - offset);
         progress.done_bytes += length;
         if (is_zero(manifest.chunks[i])) continue;
+        if (progress.space != nullptr && i % kLookEveryChunks == 0)
+            GOLDLINK_TRY(progress.space->check());
         std::optional<ChunkRecord> record;
         {
             GOLDLINK_TRY_ASSIGN(const auto txn, store.index().begin_read());
@@ -79,11 +84,14 @@ Result<> write_raw(const Manifest& manifest, ChunkStore& store, int fd, const st
                    Progress& progress, SparseHash* hash) {
     if (::ftruncate(fd, static_cast<off_t>(manifest.size_bytes)) != 0)
         return system_failure(fmt::format("cannot size {}", name));
-    GOLDLINK_TRY(
-        read_chunks(manifest, store, progress, [&](std::uint64_t offset, Bytes bytes) -> Result<> {
-            if (hash != nullptr) hash->add(offset, bytes);
-            return write_at(fd, bytes, offset, name);
-        }));
+    const auto put = [&](std::uint64_t offset, Bytes bytes) -> Result<> {
+        if (hash != nullptr) {
+            hash->add(offset, bytes);
+            if (progress.space != nullptr) GOLDLINK_TRY(progress.space->spend(bytes.size()));
+        }
+        return write_at(fd, bytes, offset, name);
+    };
+    GOLDLINK_TRY(read_chunks(manifest, store, progress, put));
     if (::fsync(fd) != 0) return system_failure(fmt::format("cannot sync {}", name));
     return {};
 }

@@ -154,6 +154,14 @@ class PosixStorage final : public Storage {
         if (!id) return "";  // unknown: every open is then treated as after a power loss
         return id->substr(0, id->find('\n'));
     }
+    std::string file_id(int fd) override {
+        struct statx status {};
+        if (::statx(fd, "", AT_EMPTY_PATH, STATX_INO | STATX_BTIME, &status) != 0) return "";
+        const bool has_birth = (status.stx_mask & STATX_BTIME) != 0;
+        return fmt::format("{:x}-{:x}-{:x}", status.stx_ino,
+                           has_birth ? status.stx_btime.tv_sec : 0,
+                           has_birth ? status.stx_btime.tv_nsec : 0);
+    }
     std::int64_t now_us() override {
         timespec now{};
         ::clock_gettime(CLOCK_MONOTONIC, &now);
@@ -162,6 +170,8 @@ class PosixStorage final : public Storage {
 };
 
 }  // namespace
+
+std::string Storage::file_id(int) { return ""; }
 
 Storage& posix_storage() {
     static PosixStorage storage;

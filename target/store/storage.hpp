@@ -68,6 +68,8 @@ class Storage {
     virtual int list(const std::filesystem::path& folder, std::vector<std::string>& names) = 0;
     virtual Space space(const std::filesystem::path& folder) = 0;
     virtual std::string boot_id() = 0;  // changes when the machine starts anew
+    // Tells an open file from its copies, under whatever name and mounted wherever; "": not known.
+    virtual std::string file_id(int fd);
     virtual std::int64_t now_us() = 0;  // monotonic
 };
 

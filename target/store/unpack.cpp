@@ -12,7 +12,9 @@
 
 #include "common/digest.hpp"
 #include "common/file.hpp"
+#include "target/store/archive.hpp"
 #include "target/store/converter_child.hpp"
+#include "target/store/space_account.hpp"
 
 namespace goldlink::store {
 
@@ -24,6 +26,7 @@ constexpr int kPollMilliseconds = 100;  // for cancel
 
 std::vector<std::string> program_of(const std::string& compression) {
     if (compression == "gzip") return {"gzip", "-dc"};
+    if (compression == "bzip2") return {"bzip2", "-dc"};
     // As `zstd --ultra --long=31` and `xz -9e` need at most.
     if (compression == "zstd") return {"zstd", "-dcq", "--no-progress", "--memory=2048MB"};
     return {"xz", "-dcq", "--memlimit-decompress=1GiB"};
@@ -97,6 +100,7 @@ class Unpacking {
     }
 
     Result<> check_space() const {
+        if (progress_.space != nullptr) return progress_.space->check();
         struct statvfs status {};
         if (::fstatvfs(out_, &status) != 0) return {};
         if (std::uint64_t{status.f_bavail} * status.f_frsize >= limits_.spare_bytes) return {};
@@ -115,10 +119,10 @@ class Unpacking {
     std::uint64_t total_ = 0, written_ = 0, next_check_ = 0;
 };
 
-}  // namespace
-
-Result<> unpack(int fd, const std::string& name, const std::string& compression,
-                const std::filesystem::path& out, const UnpackLimits& limits, Progress& progress) {
+// Runs the program with the packed file as its input, and writes its output to `out`.
+Result<> pour(int fd, const std::string& name, const std::string& packing,
+              const std::vector<std::string>& program, const std::filesystem::path& out,
+              const UnpackLimits& limits, Progress& progress) {
     const FileDescriptor target(::open(out.c_str(), O_WRONLY | O_CLOEXEC));
     if (!target) return system_failure(fmt::format("cannot open {}", out.string()));
     int pair[2];
@@ -128,7 +132,8 @@ Result<> unpack(int fd, const std::string& name, const std::string& compression,
     ConverterRun run;
     run.limits = converter_limits(limits.max_bytes);
     run.limits.file_bytes = 0;
-    run.argv = program_of(compression);
+    run.argv = program;
+    run.locale = kArchiveLocale;
     run.prepare = [fd, pipe = pair[1]] {
         if (::lseek(fd, 0, SEEK_SET) != 0 || ::dup2(fd, 0) < 0 || ::dup2(pipe, 1) < 0) ::_exit(126);
     };
@@ -140,8 +145,22 @@ Result<> unpack(int fd, const std::string& name, const std::string& compression,
     GOLDLINK_TRY_ASSIGN(const ConverterEnd ended, run_converter(run, progress));
     if (ended.status.code == 0) return {};
     return failure(ErrorKind::invalid,
-                   fmt::format("{} is damaged, cut short or no whole {} file: {}", name,
-                               compression, ended.why(run.argv[0])));
+                   fmt::format("{} is damaged, cut short or no whole {} file: {}", name, packing,
+                               ended.why(run.argv[0])));
+}
+
+}  // namespace
+
+Result<> unpack(int fd, const std::string& name, const std::string& compression,
+                const std::filesystem::path& out, const UnpackLimits& limits, Progress& progress) {
+    return pour(fd, name, compression, program_of(compression), out, limits, progress);
+}
+
+Result<> extract(int fd, const std::string& name, const std::string& archive,
+                 const std::string& member, const std::filesystem::path& out,
+                 const UnpackLimits& limits, Progress& progress) {
+    return pour(fd, name, archive, archive_program({"-xOqf", "-", "--", archive_pattern(member)}),
+                out, limits, progress);
 }
 
 }  // namespace goldlink::store

@@ -29,6 +29,8 @@ Result<std::vector<std::uint8_t>> VersionTransfer::missing(Bytes digests) {
         GOLDLINK_TRY_ASSIGN(const bool lacking, lacks_chunk(store_, txn, digest));
         answer[i] = lacking ? 1 : 0;
     }
+    GOLDLINK_TRY(writer_->expect(
+        static_cast<std::uint64_t>(std::count(answer.begin(), answer.end(), std::uint8_t{1}))));
     return answer;
 }
 

@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 import urllib.parse
+import uuid
 
 
 def now():
@@ -90,6 +91,9 @@ class FakeDaemon:
         self.events = []
         self.next_seq = 1
         self.calls = []
+        self.problems = []             # of GET /status
+        self.answers = threading.Event()  # cleared: it takes requests and says nothing
+        self.answers.set()
         self.server = None
 
     @property
@@ -112,6 +116,7 @@ class FakeDaemon:
         self.socket_path.unlink(missing_ok=True)
 
     def dispatch(self, method, path, query, request):
+        self.answers.wait()
         with self.lock:
             self.calls.append((method, path))
         for wanted, pattern, handler in self.routes():
@@ -171,16 +176,24 @@ class FakeTarget(FakeDaemon):
         self.both_partitions = []
         self.usage_asked = []          # queries of GET /links/{id}/usage
         self.usage_refused = None      # (status, kind, detail) of the next one
+        self.bad_overlay_bytes = 0     # that a look at an overlay finds
         self.usage_changes = {}        # members that its answer has otherwise
+        self.target_id = str(uuid.uuid4())
+        self.registry = None           # {"id", "mark"} that it follows
+        self.trash = {}                # id -> entry, as GET /trash shows it
 
     def routes(self):
         uuid, name, digest = "([0-9a-f-]{36})", "([^/]+)", "([0-9a-f]{64})"
         return [
             ("GET", "/status", self.get_status), ("GET", "/events", self.get_events),
+            ("GET", "/registry", self.get_registry), ("PUT", "/registry", self.put_registry),
+            ("GET", "/trash", self.get_trash), ("DELETE", f"/trash/{uuid}", self.delete_trash),
+            ("POST", f"/trash/{uuid}/restore", self.restore_trash),
             ("GET", "/links", self.get_links), ("GET", f"/links/{uuid}", self.get_link),
             ("PUT", "/pins", self.put_pins), ("PUT", f"/links/{uuid}", self.put_link), ("DELETE", f"/links/{uuid}", self.delete_link),
             ("POST", f"/links/{uuid}/reset", self.reset_link), ("POST", f"/links/{uuid}/commit", self.commit_link),
-            ("POST", f"/links/{uuid}/save", self.save_link), ("POST", f"/links/{uuid}/compare", self.compare_link),
+            ("POST", f"/links/{uuid}/save", self.save_link),
+            ("POST", f"/links/{uuid}/salvage", self.salvage_link), ("POST", f"/links/{uuid}/verify", self.verify_link), ("POST", f"/links/{uuid}/compare", self.compare_link),
             ("POST", f"/links/{uuid}/rebase", self.rebase_link), ("GET", f"/links/{uuid}/usage", self.get_usage),
             ("POST", f"/versions/{digest}/grow", self.grow_version),
             ("PUT", f"/uploads/{name}", self.put_upload), ("PUT", f"/uploads/{name}/{name}", self.append_upload),
@@ -204,9 +217,9 @@ class FakeTarget(FakeDaemon):
 
     def get_status(self, query, request):
         with self.lock:
-            return 200, {"version": "0.1.0", "portals": [self.portal], "revision": self.revision,
+            return 200, {"version": "0.1.0", "target_id": self.target_id, "portals": [self.portal], "revision": self.revision,
                          "links": len(self.links), "sessions": 0, "store": {"free_bytes": 1 << 40},
-                         "overlay": {"free_bytes": 1 << 39}, "io": "threads", "uptime_seconds": 1}
+                         "overlay": {"free_bytes": 1 << 39}, "io": "threads", "uptime_seconds": 1, "problems": self.problems}
 
     def _shown(self, link):
         return {**link, "generation": link.get("generation", 1), "pending_generation": None,
@@ -246,9 +259,67 @@ class FakeTarget(FakeDaemon):
 
     def delete_link(self, link_id, query, request):
         with self.lock:
-            self._link(link_id)
+            link = self._link(link_id)
+            if int(query.get("revision", 1 << 62)) < link.get("revision", 0):
+                raise Refused(409, "stale-revision", f"link {link_id} is later")
+            kept = [disk for disk in link.get("disks", []) if disk["policy"] != "discard"]
+            if kept and query.get("trash") != "false":
+                entry = str(uuid.uuid4())
+                self.trash[entry] = {
+                    "id": entry, "link_id": link_id, "why": "its link was removed", "removed_at": int(time.time()),
+                    "expires_at": int(time.time()) + 7 * 86400, "bytes": 4096, "restorable": True, "iqn": link["iqn"],
+                    "alias": link["alias"], "problem": None,
+                    "disks": [{"lun": disk["lun"], "version": disk["version"], "policy": disk["policy"], "type": "disk",
+                               "logical_block_bytes": disk["logical_block_bytes"], "quota_bytes": disk["quota_bytes"],
+                               "kept": disk in kept} for disk in link["disks"]],
+                    "_link": link}
             del self.links[link_id]
             return 204, None
+
+    def _registry(self):
+        return {"target_id": self.target_id, "registry": self.registry, "revision": self.revision, "links": len(self.links)}
+
+    def get_registry(self, query, request):
+        with self.lock:
+            return 200, self._registry()
+
+    def put_registry(self, query, request):
+        offer = request.body_json()
+        with self.lock:
+            match, known = "own", self.registry
+            if known and not offer["adopt"]:
+                if known["id"] != offer["id"]:
+                    match = "other"
+                elif known["mark"] not in (offer["mark"], offer["previous_mark"]) or offer["revision"] < self.revision:
+                    match = "older"
+            if match == "own":
+                self.registry = {"id": offer["id"], "mark": offer["mark"]}
+            return 200, {**self._registry(), "match": match}
+
+    def get_trash(self, query, request):
+        with self.lock:
+            return 200, {"entries": [{key: value for key, value in entry.items() if key != "_link"}
+                                     for entry in self.trash.values()], "keep_seconds": 7 * 86400}
+
+    def _entry(self, entry_id):
+        if entry_id not in self.trash:
+            raise Refused(404, "not-found", f"the trash has no entry {entry_id}")
+        return self.trash[entry_id]
+
+    def delete_trash(self, entry_id, query, request):
+        with self.lock:
+            self._entry(entry_id)
+            del self.trash[entry_id]
+            return 204, None
+
+    def restore_trash(self, entry_id, query, request):
+        with self.lock:
+            link = self._entry(entry_id)["_link"]
+            if link["id"] in self.links:
+                raise Refused(409, "link-exists", f"link {link['id']} is there")
+            self.links[link["id"]] = link
+            del self.trash[entry_id]
+            return 200, self._shown(link)
 
     def reset_link(self, link_id, query, request):
         body = request.body_json()
@@ -409,6 +480,24 @@ class FakeTarget(FakeDaemon):
                                                  "total_bytes": 1 << 20, "error": None, "version": None,
                                                  "base": link.get("runs_on", base), "live": bool(link.get("sessions")),
                                                  "_digest": digest})
+            return 202, {"id": body["id"]}
+
+    def salvage_link(self, link_id, query, request):
+        answer = self.save_link(link_id, query, request)
+        with self.lock:
+            self.imports[answer[1]["id"]]["salvage"] = {
+                "lun": 0, "bad_records": 1, "lost_bytes": 4096, "doubtful_bytes": 8192,
+                "lost": [{"offset_bytes": 8192, "length_bytes": 4096}], "doubtful": [{"offset_bytes": 65536, "length_bytes": 8192}]}
+        return answer
+
+    def verify_link(self, link_id, query, request):
+        body = request.body_json()
+        with self.lock:
+            self._link(link_id)
+            self.imports.setdefault(body["id"], {
+                "id": body["id"], "state": "running", "done_bytes": 0, "total_bytes": 1 << 20, "error": None, "version": None,
+                "check": {"lun": body.get("lun", 0), "checked_bytes": 1 << 20, "bad_bytes": self.bad_overlay_bytes,
+                          "bad": [{"offset_bytes": 4096, "length_bytes": self.bad_overlay_bytes}] if self.bad_overlay_bytes else []}})
             return 202, {"id": body["id"]}
 
     def compare_link(self, link_id, query, request):
@@ -573,6 +662,8 @@ class FakeTarget(FakeDaemon):
         if "_findings" in task:
             task["findings"] = task["_findings"]
             return
+        if "check" in task:
+            return
         if "_repair" in task:
             task["repair"] = task["_repair"]
             self.damage.clear()
@@ -617,7 +708,7 @@ class FakePxe(FakeDaemon):
 
     def get_status(self, query, request):
         with self.lock:
-            return 200, {"version": "0.1.0", "revision": self.table["revision"], "uptime_seconds": 1}
+            return 200, {"version": "0.1.0", "revision": self.table["revision"], "uptime_seconds": 1, "problems": self.problems}
 
     def get_table(self, query, request):
         with self.lock:

@@ -3,11 +3,15 @@
 The server refuses to run as root, so as root it runs as the user postgres (of Debian's package).
 """
 
+import contextlib
 import glob
 import os
 import pathlib
 import pwd
 import shutil
+import signal
+import socket
+import struct
 import subprocess
 import tempfile
 
@@ -89,6 +93,56 @@ class Postgres:
             self.process.wait(60)
             self.process = None
 
+    def _processes(self):
+        postmaster = self.process.pid
+        found = [postmaster]
+        for entry in os.listdir("/proc"):
+            with contextlib.suppress(OSError):
+                if entry.isdigit() and pathlib.Path(f"/proc/{entry}/stat").read_text().rsplit(")", 1)[1].split()[1] == str(postmaster):
+                    found.append(int(entry))
+        return found
+
+    @contextlib.contextmanager
+    def frozen(self):
+        """It takes connections, as the kernel does that for it, and answers nothing."""
+        stopped = self._processes()
+        for pid in stopped:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in reversed(stopped):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
+
+    @contextlib.contextmanager
+    def no_connection_left(self):
+        """Holds connections until the server refuses the next one."""
+        hello = struct.pack("!i", 196608) + b"user\0postgres\0database\0postgres\0\0"
+        with contextlib.ExitStack() as held:
+            while True:
+                session = held.enter_context(socket.socket(socket.AF_UNIX))
+                session.connect(str(self.folder / ".s.PGSQL.5432"))
+                session.sendall(struct.pack("!i", len(hello) + 4) + hello)
+                if session.recv(1) == b"E":
+                    break
+            yield
+
+    @contextlib.contextmanager
+    def holding(self, statement, database="postgres"):
+        """A session that has done this in a transaction and does not end it."""
+        session = subprocess.Popen([self.binaries / "psql", "-X", "-q", "-A", "-t", "-d", self.url(database)],
+                                   stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        try:
+            session.stdin.write(f"BEGIN;\n{statement};\nSELECT 'done';\n")
+            session.stdin.flush()
+            assert session.stdout.readline() == "done\n"
+            yield
+        finally:
+            session.stdin.close()
+            session.wait(30)
+            session.stdout.close()
+
     def sql(self, statement, database="postgres"):
         """Runs statements; rows as lists of texts."""
         out = subprocess.run(
@@ -101,6 +155,21 @@ class Postgres:
     def create_database(self, name):
         self.sql(f'CREATE DATABASE "{name}"')
         return self.url(name)
+
+    def dump(self, database):
+        """What pg_dump makes of a database, for restore()."""
+        return subprocess.run([self.binaries / "pg_dump", "-Fc", self.url(database)], check=True, capture_output=True).stdout
+
+    def restore(self, database, dump):
+        """Puts a database back to what a dump has, at once, under whoever is connected: one that deadlocks with
+        somebody's transaction has done nothing, and is made again."""
+        for attempt in range(20):
+            done = subprocess.run([self.binaries / "pg_restore", "--clean", "--if-exists", "--single-transaction",
+                                   "-d", self.url(database)], input=dump, capture_output=True)
+            if done.returncode == 0:
+                return
+            if b"deadlock" not in done.stderr or attempt == 19:
+                raise RuntimeError(done.stderr.decode())
 
     def remove(self):
         self.kill()

@@ -11,7 +11,7 @@ SECRET = "secret-of-test-1"  # 16 characters: what every initiator takes
 class Target:
     """Starts goldlink-target for a TestCase; calls are its control API."""
 
-    def __init__(self, test, *arguments, state_dir=None, **options):
+    def __init__(self, test, *arguments, state_dir=None, reserve="1MB", **options):
         self.test = test
         self.state_dir = state_dir or test.folder / "target"
         self.socket = test.folder / "target.sock"
@@ -21,7 +21,7 @@ class Target:
         self.daemon = test.daemon(
             "goldlink-target",
             ["--state-dir", self.state_dir, "--control", f"unix:{self.socket}",
-             "--portal", f"127.0.0.1:{self.port}", "--reserve", "1MB", *arguments], **options)
+             "--portal", f"127.0.0.1:{self.port}", "--reserve", reserve, *arguments], **options)
 
     def start(self):
         self.daemon.start()

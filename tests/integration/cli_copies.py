@@ -2,6 +2,7 @@
 taken up again, and what one server has damaged it gets from the other."""
 
 import os
+import signal
 import unittest
 
 from harness.proxy import CuttingProxy
@@ -92,6 +93,16 @@ class Copies(unittest.TestCase):
         self.assertEqual(self.version(branch, "cut@1")["digest"], self.version(head, "cut@1")["digest"])
         # What arrived is not sent again: at most a frame of 15 chunks for each cut.
         self.assertLess(proxy.sent_bytes, len(data) + 3 * 16 * CHUNK + 200_000)
+
+    def test_a_copy_goes_on_when_the_receiving_target_is_killed(self):
+        path, data = self.make("killed.raw", 8 * MIB)
+        self.ok(head, "image", "import", "killed", path)
+        proxy = self.proxy(at=(6 * MIB, lambda: os.kill(branch.children()["goldlink-target"], signal.SIGKILL)))
+        done = self.push(proxy.url, "killed")
+        self.assertIsNone(proxy.at, "the target was killed while the version was sent")
+        self.assertIn("are sent again", done.err)
+        self.assertEqual(self.version(branch, "killed@1")["digest"], self.version(head, "killed@1")["digest"])
+        self.ok(branch, "image", "verify", "killed@1")
 
     def damage(self, server, data, *chunks):
         """Flips a byte of each chunk in the server's packs."""

@@ -4,6 +4,7 @@ lacks, connections that break are taken up again, and what comes out is the very
 import gzip
 import os
 import re
+import signal
 import subprocess
 import unittest
 
@@ -115,6 +116,17 @@ class Import(Case):
         self.ok("image", "import", "cut-plain", path)
         self.assertEqual(self.digest("cut"), self.digest("cut-plain"))
 
+    def test_it_goes_on_when_the_target_is_killed_on_the_way(self):
+        data = random_disk(40 * MIB)  # two windows
+        path = self.file("killed.raw", data)
+        proxy = self.proxy(at=(36 * MIB, lambda: os.kill(up.children()["goldlink-target"], signal.SIGKILL)))
+        done = self.ok("image", "import", "killed", path, "--delta", url=proxy.url)
+        self.assertIsNone(proxy.at, "the target was killed while the disk was sent")
+        self.assertIn("are sent again", done.err)
+        self.assertIn("killed@1 is ready", done.out)
+        self.ok("image", "import", "killed-plain", path)
+        self.assertEqual(self.digest("killed"), self.digest("killed-plain"))
+
     def test_one_that_was_given_up_goes_on_where_it_was(self):
         data = random_disk(40 * MIB)  # two windows
         path = self.file("given-up.raw", data)
@@ -139,7 +151,12 @@ class Import(Case):
         self.fails("image", "import", "no", folder / "x.img", "--delta", says=["is vhdx"])
         self.fails("image", "import", "no", self.file("x.gz", gzip.compress(b"x" * 9)), "--delta", says=["is gzip"])
         odd = self.file("odd.raw", os.urandom(100) + bytes(MIB))
-        self.fails("image", "import", "no", odd, "--delta", says=["no partition table", "--format raw"])
+        self.fails("image", "import", "no", odd, "--delta", says=["no partition table"])
+        self.fails("image", "import", "no", self.file("blank.raw", bytes(MIB)), "--delta", says=["no partition table", "format raw"])
+        cut = bytearray(random_disk(MIB))
+        cut[446:510] = bytes(64)
+        cut[450:462] = b"\x07" + bytes(3) + (1).to_bytes(4, "little") + (MIB // 512).to_bytes(4, "little")
+        self.fails("image", "import", "no", self.file("cut.raw", cut), "--delta", says=["was cut short", "format raw"])
         self.fails("image", "import", "no", self.file("empty.raw", b""), "--delta", says=["is empty"])
         self.fails("image", "import", "no", folder, "--delta", says=["neither a file nor a block device"])
         self.fails("image", "import", "no", folder / "none", "--delta", says=["cannot open"])

@@ -145,11 +145,11 @@ class Peers(unittest.TestCase):
                 else:
                     handler.send(202, TASK)
             peer = self.peer(answer)
-            done = run_cli("image", "import", "a", file.name, "--version-note", "x & y", url=peer.url, token="t")
+            done = run_cli("image", "import", "a", file.name, "--format", "raw", "--version-note", "x & y", url=peer.url, token="t")
         self.assertEqual(done.code, 1)
         self.assertIn("Store full\n  why: 1 MB free", done.err)
         begun, piece, dropped = peer.requests
-        self.assertEqual(json.loads(begun[3]), {"files": [{"name": name, "size_bytes": 1_000_000}], "note": "x & y"})
+        self.assertEqual(json.loads(begun[3]), {"files": [{"name": name, "size_bytes": 1_000_000}], "note": "x & y", "format": "raw"})
         self.assertEqual((piece[0], piece[3]), ("PUT", b"0123456789" * 100_000))
         self.assertIn("offset=0", piece[1])
         # What no repetition would mend is given up at once, and nothing of it is left on the server.
@@ -170,7 +170,7 @@ class Peers(unittest.TestCase):
                         "id": TASK["id"], "subject": "a@1",
                         "files": [{"name": name, "size_bytes": 1_000_000, "received_bytes": received}]})
             peer = self.peer(answer)
-            done = run_cli("image", "import", "a", file.name, url=peer.url, token="t",
+            done = run_cli("image", "import", "a", file.name, "--format", "raw", url=peer.url, token="t",
                            environment={"GOLDLINK_RETRY_PAUSE_MS": "1"})
         self.assertEqual(done.code, 1)
         self.assertIn(f"--resume {TASK['id']}", done.err)

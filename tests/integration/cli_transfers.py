@@ -2,6 +2,8 @@
 ones, files of the server, uploads that break and go on, and exports that import again as the same version."""
 
 import hashlib
+import http.client
+import json
 import os
 import shutil
 import subprocess
@@ -92,11 +94,83 @@ class Transfers(unittest.TestCase):
     def test_compressed_images(self):
         raw = make_disk("packed.raw")
         self.ok("image", "import", "packed", raw)
-        for program in ("gzip", "xz", "zstd"):
+        for program in ("gzip", "bzip2", "xz", "zstd"):
             with open(folder / f"packed.{program}", "wb") as out:
                 subprocess.run([program, "-c", raw], stdout=out, check=True)
             self.ok("image", "import", f"packed-{program}", folder / f"packed.{program}")
             self.assertEqual(self.digest(f"packed-{program}"), self.digest("packed"))
+
+    def test_the_disk_in_an_archive(self):
+        raw = make_disk("boxed.raw")
+        tool("qemu-img", "convert", "-O", "vmdk", "-o", "subformat=streamOptimized", raw, folder / "boxed.vmdk")
+        (folder / "boxed.ovf").write_text("<Envelope/>")
+        tool("tar", "-C", folder, "-cf", folder / "boxed.ova", "boxed.ovf", "boxed.vmdk")
+        tool("bsdtar", "-C", folder, "--format", "zip", "-cf", folder / "boxed.zip", "boxed.ovf", "boxed.raw")
+        self.ok("image", "import", "boxed", raw)
+        for ending in ("ova", "zip"):
+            self.ok("image", "import", f"boxed-{ending}", folder / f"boxed.{ending}")
+            self.assertEqual(self.digest(f"boxed-{ending}"), self.digest("boxed"))
+
+    def test_what_is_no_disk_is_refused_before_it_is_sent(self):
+        vdi = folder / "pc.vdi"
+        tool("qemu-img", "convert", "-O", "vdi", make_disk("vdi.raw"), vdi)
+        self.refused("image", "import", "never", vdi, says=["VDI", "qemu-img convert"])
+        (folder / "page.img").write_bytes(b"<!DOCTYPE html>" + bytes(MIB))
+        self.refused("image", "import", "never", folder / "page.img", says=["a web page"])
+        self.refused("image", "show", "never")
+        shutil.copy(vdi, served / "pc.vdi")
+        self.refused("image", "import", "never", "--server-path", served / "pc.vdi", says=["VDI", "qemu-img convert"])
+
+    def send_a_beginning(self, method_path, total):
+        """The problem that ends a request of `total` bytes of which only the first come."""
+        connection = http.client.HTTPConnection(*up.listen.rsplit(":", 1), timeout=60)
+        self.addCleanup(connection.close)
+        connection.putrequest("PUT", method_path)
+        connection.putheader("Authorization", f"Bearer {up.token}")
+        connection.putheader("Content-Length", str(total))
+        connection.endheaders(b"a letter" * (16 << 10))
+        answer = connection.getresponse()
+        problem = json.loads(answer.read())
+        self.assertEqual(answer.status, 400, problem)
+        return problem
+
+    def test_an_upload_of_no_disk_is_ended_by_its_first_bytes(self):
+        # Far less than these GiB are ever sent, so that an answer at all shows that it does not wait.
+        total = 1 << 30
+        api = up.api()
+        problem = self.send_a_beginning("/api/v1/images/letter/content?filename=letter.img", total)
+        self.assertIn("letter.img is no disk image", problem["detail"])
+        self.assertEqual(api.get("/api/v1/images/letter").json["versions"][0]["state"], "failed")
+        begun = api.post("/api/v1/images/letter/uploads", {"files": [{"name": "l.img", "size_bytes": total}]}).json
+        problem = self.send_a_beginning(f"/api/v1/uploads/{begun['id']}/files/l.img?offset=0", total)
+        self.assertIn("l.img is no disk image", problem["detail"])
+        ended = api.get(f"/api/v1/uploads/{begun['id']}")
+        self.assertEqual((ended.status, ended.json["type"]), (409, "upload-ended"))
+        self.assertIn("l.img is no disk image", ended.json["detail"])
+        self.nothing_spooled()
+        # Files beside it may be anything: the flat data of a VMDK, a parent.
+        begun = api.post("/api/v1/images/letter/uploads", {"files": [
+            {"name": "l.vmdk", "size_bytes": 100}, {"name": "l-flat.vmdk", "size_bytes": MIB}]}).json
+        self.assertEqual(api.put(f"/api/v1/uploads/{begun['id']}/files/l-flat.vmdk?offset=0", os.urandom(MIB)).status, 200)
+        api.delete(f"/api/v1/tasks/{begun['id']}")
+        self.nothing_spooled()
+
+    def test_a_disk_that_a_virtual_machine_has_open(self):
+        disk = folder / "vm.qcow2"
+        tool("qemu-img", "convert", "-O", "qcow2", make_disk("vm.raw"), disk)
+        shutil.copy(disk, served / "vm.qcow2")
+        for path, arguments in ((disk, [disk]), (served / "vm.qcow2", ["--server-path", served / "vm.qcow2"])):
+            machine = subprocess.Popen(["qemu-io", path], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            try:
+                machine.stdin.write(b"write 0 4k\n")
+                machine.stdin.flush()
+                while b"wrote" not in machine.stdout.readline():
+                    pass
+                self.refused("image", "import", "vm", *arguments,
+                             says=["vm.qcow2 is open for writing in another program", f"qemu-io, process {machine.pid}"])
+            finally:
+                machine.communicate(b"quit\n", timeout=60)
+            self.ok("image", "import", "vm", *arguments)
 
     def test_exports_import_again_as_the_same_version(self):
         raw = make_disk("out.raw")  # whole MiB: VHDX counts in them
@@ -114,6 +188,20 @@ class Transfers(unittest.TestCase):
         self.refused("image", "export", "out", folder / "none" / "x.raw", says=["cannot create"])
         self.assertFalse(list(folder.glob("*.part")))
         self.assertFalse(list((up.state_dir / "target" / "exports").iterdir()), "fetched exports are dropped")
+
+    def test_an_exported_raw_disk_has_holes_where_the_disk_has_zeros(self):
+        raw = folder / "sparse.raw"
+        with open(raw, "wb") as file:
+            file.write(make_disk("start.raw", 1).read_bytes())
+            for at in (5 * MIB + 4096, 40 * MIB + 777):
+                file.seek(at)
+                file.write(os.urandom(9000))
+            file.truncate(64 * MIB)
+        self.ok("image", "import", "sparse", raw)
+        out = folder / "sparse.out"
+        self.ok("image", "export", "sparse", out, "--format", "raw")
+        self.assertEqual(out.read_bytes(), raw.read_bytes())
+        self.assertLess(out.stat().st_blocks * 512, 2 * MIB)
 
     def test_a_file_of_the_server(self):
         raw = make_disk("there.raw")
@@ -155,9 +243,21 @@ class Transfers(unittest.TestCase):
         self.ok("image", "import", "resumed", raw, "--resume", begun["id"])
         self.ok("image", "import", "whole", raw)
         self.assertEqual(self.digest("resumed"), self.digest("whole"))
+        # A mistaken path costs nothing of what has arrived.
+        begun = api.post("/api/v1/images/resumed/uploads", {"files": [{"name": raw.name, "size_bytes": 4 * MIB}]}).json
+        api.put(f"/api/v1/uploads/{begun['id']}/files/{raw.name}?offset=0", raw.read_bytes()[:MIB])
+        mistaken, shorter = make_disk("mistaken.raw", 4), folder / "shorter" / raw.name
+        shorter.parent.mkdir()
+        shorter.write_bytes(raw.read_bytes()[:3 * MIB])
+        for wrong in (mistaken, shorter):
+            self.refused("image", "import", "resumed", wrong, "--resume", begun["id"],
+                         says=[f"was begun with {raw.name} of {4 * MIB} bytes", "is kept"])
+        files = api.get(f"/api/v1/uploads/{begun['id']}").json["files"]
+        self.assertEqual(files[0]["received_bytes"], MIB)
+        self.ok("image", "import", "resumed", raw, "--resume", begun["id"])
         # Another file than the one that was begun with is told from it by its SHA-256.
         begun = api.post("/api/v1/images/resumed/uploads", {"files": [{"name": raw.name, "size_bytes": 4 * MIB}]}).json
-        api.put(f"/api/v1/uploads/{begun['id']}/files/{raw.name}?offset=0", os.urandom(MIB))
+        api.put(f"/api/v1/uploads/{begun['id']}/files/{raw.name}?offset=0", bytes(510) + b"\x55\xaa" + os.urandom(MIB - 512))
         self.refused("image", "import", "resumed", raw, "--resume", begun["id"], says=["did not arrive as it was sent"])
         self.refused("image", "import", "resumed", raw, "--resume", begun["id"])
         self.nothing_spooled()

@@ -96,7 +96,7 @@ class Images(CliTestCase):
         path = folder / "broken.qcow2"
         path.write_bytes(b"this is no disk" * 1000)
         done = self.refused("image", "import", "broken", path, "--format", "qcow2")
-        self.assertIn("why:", done.err)
+        self.assertIn("does not begin as one", done.err)
 
     def test_promote_and_rollback_move_channels(self):
         self.image("moving")
@@ -430,6 +430,27 @@ class Links(CliTestCase):
         self.refused("link", "save", link["id"], "--as", "classroom-exam", says=["there is an image classroom-exam already"])
         copy = self.ok("link", "create", "--lease", "10m", "--image", "classroom-exam", "--json").json
         self.iscsi("qemu-io", "-f", "raw", "-c", "read -P 7 128k 64k", copy["url"])
+
+    def test_a_damaged_disk_is_verified_and_salvaged(self):
+        self.image("workshop")
+        self.ok("client", "add", "PC-BAD", "--mac", "52:54:00:00:bd:01")
+        link = self.ok("link", "create", "--client", "PC-BAD", "--image", "workshop", "--policy", "keep", "--json").json
+        self.iscsi("qemu-io", "-f", "raw", "-c", "write -P 7 128k 64k", "-c", "flush", link["url"])
+        wait_until(lambda: not self.ok("link", "show", link["id"], "--json").json["sessions"], "nobody is logged in")
+        self.assertIn("every block is as it was written", self.ok("link", "verify", link["id"]).out)
+        [slots] = [path for path in up.state_dir.rglob("slots") if link["id"] in str(path)]
+        with open(slots, "r+b") as file:
+            file.seek(file.read().index(b"\7" * 4096) + 100)
+            file.write(b"\0")
+        found = up.cli("link", "verify", link["id"])
+        self.assertEqual(found.code, 1, found)
+        self.assertIn("bad: 4096 bytes at 131072", found.out)
+        self.assertIn("goldlink link salvage", found.err)
+        self.refused("link", "save", link["id"], says=["do not hold what was written", "link salvage"])
+        made = self.ok("link", "salvage", link["id"], "--as", "workshop-salvaged")
+        self.assertIn("lost: 4096 bytes at 131072", made.out)
+        copy = self.ok("link", "create", "--lease", "10m", "--image", "workshop-salvaged", "--json").json
+        self.iscsi("qemu-io", "-f", "raw", "-c", "read -P 7 132k 60k", copy["url"])
 
     def test_two_super_links_conflict_and_the_admin_chooses(self):
         self.image("golden")

@@ -19,12 +19,13 @@ from harness.processes import Api, wait_until  # noqa: E402
 from manager_case import BASE, EventStream, ManagerCase  # noqa: E402
 from manager_gc import GarbageOperations  # noqa: E402
 from manager_transfers import TransferOperations  # noqa: E402
+from manager_trash import RegistryOperations  # noqa: E402
 
 # These cannot refuse: they need no token and take nothing.
 WITHOUT_REFUSAL = {"getHealth", "getOpenapi"}
 
 
-class EveryOperation(GarbageOperations, TransferOperations, ManagerCase):
+class EveryOperation(GarbageOperations, RegistryOperations, TransferOperations, ManagerCase):
     manager_options = ("--wake-address", "127.0.0.1:0")  # replaced in setUpClass
 
     @classmethod
@@ -1087,6 +1088,32 @@ class EveryOperation(GarbageOperations, TransferOperations, ManagerCase):
         self.wait_task(self.check(self.api.post(f"/links/{two['id']}/save", {"lun": 1}), 202))
         self.check(self.api.post(f"/links/{uuid.uuid4()}/save"), 404, "not-found")
         self.refuses_roles("POST", f"/links/{lease['id']}/save")
+
+    def test_salvageLink(self):
+        self.ready_image()
+        lease = self.add_lease(self.name, policy="keep")
+        done = self.wait_task(self.check(self.operator.post(f"/links/{lease['id']}/salvage", {"image": f"{self.name}-saved"}), 202))
+        self.assertEqual((done["kind"], done["subject"]), ("salvage", f"{self.name}-saved@1"))
+        self.assertEqual(done["result"]["salvage"]["lost"], [{"offset_bytes": 8192, "length_bytes": 4096}])
+        self.assertIn("4096 bytes are lost", done["message"])
+        version = self.api.get(f"/images/{self.name}-saved").json["versions"][0]
+        self.assertEqual((version["state"], version["made_by"]), ("ready", f"lease {lease['id']}"))
+        self.check(self.api.post(f"/links/{lease['id']}/salvage", {"image": f"{self.name}-saved"}), 409, "name-taken")
+        self.check(self.api.post(f"/links/{uuid.uuid4()}/salvage"), 404, "not-found")
+        self.refuses_roles("POST", f"/links/{lease['id']}/salvage")
+
+    def test_verifyLink(self):
+        self.ready_image()
+        lease = self.add_lease(self.name, policy="keep")
+        for bad, words in ((0, "as it was written"), (4096, "4096 bytes are not")):
+            self.target.bad_overlay_bytes = bad
+            done = self.wait_task(self.check(self.operator.post(f"/links/{lease['id']}/verify", {"lun": 0}), 202))
+            self.assertEqual((done["kind"], done["subject"]), ("check", f"lease {lease['id']} lun 0"))
+            self.assertEqual((done["result"]["bad_bytes"], done["result"]["checked_bytes"]), (bad, 1 << 20))
+            self.assertIn(words, done["message"])
+        self.check(self.api.post(f"/links/{lease['id']}/verify", {"lun": 1}), 404, "no-such-lun")
+        self.check(self.api.post(f"/links/{uuid.uuid4()}/verify"), 404, "not-found")
+        self.refuses_roles("POST", f"/links/{lease['id']}/verify")
 
     def test_listTasks(self):
         self.ready_image()

@@ -201,3 +201,19 @@ class EventStream:
             if self._connection.sock:
                 self._connection.sock.shutdown(socket.SHUT_RDWR)
         self._connection.close()
+
+
+class OwnServer(ManagerCase):
+    """Its manager's PostgreSQL is the class's own (`server`), to be stopped, frozen and used up."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.server = Postgres().start()
+        cls.addClassCleanup(cls.server.remove)
+        super().setUpClass()
+        # A target follows one database.
+        cls.manager.stop()
+        cls.target.registry = None
+        cls.manager_options = (*cls.manager_options, "--control", f"unix:{cls.folder}/control.sock")
+        cls.manager, cls.address, cls.token = cls.start_manager("own", cls.server.create_database("own"))
+        cls.api = cls.client(cls.token)

@@ -2,32 +2,27 @@
 what it does not know, and shares a database with other managers."""
 
 import concurrent.futures
-import os
 import pathlib
+import shutil
 import signal
 import stat
 import sys
+import tempfile
 import threading
+import time
 import unittest
 
 sys.path[:0] = [str(pathlib.Path(__file__).parent), str(pathlib.Path(__file__).parents[1])]
 
+from harness.fake_daemons import FakeTarget  # noqa: E402
 from harness.postgres import Postgres  # noqa: E402
+from harness.proxy import FreezingProxy  # noqa: E402
 from harness.processes import Api, wait_until  # noqa: E402
-from manager_case import BASE, EventStream, ManagerCase, postgres  # noqa: E402
+from manager_case import BASE, EventStream, ManagerCase, OwnServer, postgres  # noqa: E402
 
 
-class OwnDatabase(ManagerCase):
-    """The server is the test's own, to be stopped and started."""
-
-    @classmethod
-    def setUpClass(cls):
-        cls.server = Postgres().start()
-        cls.addClassCleanup(cls.server.remove)
-        super().setUpClass()
-        # The manager of these tests lives on the server that they stop.
-        cls.manager, cls.address, cls.token = cls.start_manager("own", cls.server.create_database("own"))
-        cls.api = cls.client(cls.token)
+class OwnDatabase(OwnServer):
+    """The server is stopped and started."""
 
     def setUp(self):
         super().setUp()
@@ -95,25 +90,11 @@ class OwnDatabase(ManagerCase):
 
     def test_a_server_that_hangs_is_one_that_is_down(self):
         self.check(self.api.get("/clients"), 200)  # leaves a connection to find hanging
-        postmaster = self.server.process.pid
-        children = [int(pid) for pid in os.listdir("/proc") if pid.isdigit() and self._parent(pid) == postmaster]
-        for pid in (postmaster, *children):
-            os.kill(pid, signal.SIGSTOP)
-        try:
+        with self.server.frozen():
             problem = self.check(self.api.get("/clients"), 503, "database-unavailable")
             self.assertIn("20 s", problem["detail"])
-        finally:
-            for pid in (*children, postmaster):
-                os.kill(pid, signal.SIGCONT)
         self.wait_up()
         self.check(self.api.get("/clients"), 200)
-
-    @staticmethod
-    def _parent(pid):
-        try:
-            return int(pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
-        except OSError:
-            return None
 
     def test_events_go_on_where_they_were(self):
         stream = EventStream(self.api)
@@ -147,6 +128,8 @@ class Starting(ManagerCase):
     def test_serves_health_before_the_database_is_there(self):
         server = Postgres()
         self.addCleanup(server.remove)
+        self.manager.stop()
+        self.target.registry = None  # it follows the database that is to come
         manager, address, token = self.start_manager("early", server.url("early"))
         self.assertIsNone(token)
         api = self.client(None, address)
@@ -226,11 +209,150 @@ class Starting(ManagerCase):
             self.assertIn(words, daemon.log())
 
 
+class SeveralHosts(ManagerCase):
+    """Two hosts in --database-url: when the first hangs, the second serves."""
+
+    def frozen_host(self):
+        """A way to the server that can be frozen, as a host of a database URL."""
+        host = pathlib.Path(tempfile.mkdtemp(prefix="goldlink-host-"))
+        self.addCleanup(shutil.rmtree, host, ignore_errors=True)
+        proxy = FreezingProxy(host / ".s.PGSQL.5432", postgres().folder / ".s.PGSQL.5432")
+        self.addCleanup(proxy.close)
+        return proxy, host
+
+    def manager_on(self, host):
+        self.manager.stop()
+        url = self.database_url.replace(f"host={postgres().folder}", f"host={host},{postgres().folder}")
+        manager, address, _ = self.start_manager(self.name, url)
+        self.addCleanup(manager.stop)
+        return self.client(self.token, address)
+
+    def test_a_first_host_that_hangs_is_passed_over(self):
+        proxy, host = self.frozen_host()
+        proxy.freeze()
+        api = self.manager_on(host)
+        self.assertGreater(proxy.connections, 0)
+        self.check(api.get("/clients"), 200)
+        tried = proxy.connections
+        self.check(self.client(None, api.address).get("/health"), 200)
+        self.check(api.get("/clients"), 200)
+        self.assertEqual(proxy.connections, tried, "the host that served last is tried first")
+
+    def test_a_host_that_hangs_later_is_left(self):
+        proxy, host = self.frozen_host()
+        api = self.manager_on(host)
+        self.check(api.get("/clients"), 200)
+        proxy.freeze()
+        wait_until(lambda: self.client(None, api.address).get("/health").status == 503, "the hang is seen")
+        wait_until(lambda: api.get("/clients").status == 200, "the other host serves", 30)
+        wait_until(lambda: self.client(None, api.address).get("/health").status == 200, "all is well", 30)
+
+
 class SeveralManagers(ManagerCase):
     """Two managers on one database: one reconciles, the other takes over."""
 
+    def leader(self):
+        return postgres().sql("SELECT term, holder FROM goldlink.leadership", self.database)[0]
+
+    def test_a_leader_that_is_cut_off_is_followed_and_acts_no_more(self):
+        self.manager.stop()
+        roads = pathlib.Path(tempfile.mkdtemp(prefix="goldlink-road-"))
+        self.addCleanup(shutil.rmtree, roads, ignore_errors=True)
+        to_database = FreezingProxy(roads / ".s.PGSQL.5432", postgres().folder / ".s.PGSQL.5432")
+        to_target = FreezingProxy(roads / "target.sock", self.target.socket_path)
+        for road in (to_database, to_target):
+            self.addCleanup(road.close)
+        real, self.target.socket_path = self.target.socket_path, roads / "target.sock"
+        try:
+            first, _, _ = self.start_manager("cut", self.database_url.replace(str(postgres().folder), str(roads)))
+        finally:
+            self.target.socket_path = real
+        wait_until(lambda: f"process {first.pid}" in self.leader()[1], "the first leads")
+        second, address, _ = self.start_manager("beside")
+        self.addCleanup(second.stop)
+        api = self.client(self.token, address)
+        self.upload_by(api, self.name)
+        term = int(self.leader()[0])
+
+        to_database.freeze()
+        # Within 15 s, on a machine that has the time.
+        wait_until(lambda: f"process {second.pid}" in self.leader()[1], "the second takes over", 60)
+        self.assertEqual(int(self.leader()[0]), term + 1)
+        calls = to_target.connections
+        self.check(api.post("/links", {"lease": "10m", "image": self.name}), 201)
+        wait_until(lambda: "another manager" in first.log() or "cannot lead" in first.log() or "does not serve" in first.log(),
+                   "the first notices")
+        self.assertEqual(to_target.connections, calls, "the first calls the target no more")
+        to_database.close()
+        first.stop()
+
+    def test_a_leader_that_stands_still_is_followed_and_does_not_come_back_as_one(self):
+        self.manager.stop()
+        first, _, _ = self.start_manager("still")
+        wait_until(lambda: f"process {first.pid}" in self.leader()[1], "the first leads")
+        second, address, _ = self.start_manager("moving")
+        self.addCleanup(second.stop)
+        api = self.client(self.token, address)
+        self.upload_by(api, self.name)
+        first.process.send_signal(signal.SIGSTOP)
+        try:
+            wait_until(lambda: f"process {second.pid}" in self.leader()[1], "the second takes over", 60)
+            self.check(api.post("/links", {"lease": "10m", "image": self.name}), 201)
+        finally:
+            first.process.send_signal(signal.SIGCONT)
+        term = self.leader()[0]
+        wait_until(lambda: "cannot lead" in first.log() or "does not serve" in first.log() or "another manager" in first.log(),
+                   "the first notices")
+        self.check(api.post("/links", {"lease": "10m", "image": self.name}), 201)
+        self.assertEqual(self.leader()[0], term)
+        first.stop()
+
+    def test_a_leader_alone_writes_next_to_nothing_and_beats_for_those_who_wait(self):
+        def beat():
+            return int(postgres().sql("SELECT beat FROM goldlink.leadership", self.database)[0][0])
+        self.manager.stop()
+        alone, _, _ = self.start_manager("alone")
+        self.addCleanup(alone.stop)
+        wait_until(lambda: f"process {alone.pid}" in self.leader()[1], "it leads")
+        began, first = time.monotonic(), beat()
+        time.sleep(4)  # what is looked for is that nothing happens
+        self.assertLessEqual(beat() - first, 1 + (time.monotonic() - began) // 10)
+        second, _, _ = self.start_manager("waiting")
+        self.addCleanup(second.stop)
+        first = beat()
+        wait_until(lambda: beat() >= first + 3, "it beats for the one who waits", 25)
+        self.assertIn(f"process {alone.pid}", self.leader()[1])
+
+    def test_a_lease_is_ready_only_where_it_is_served(self):
+        if not self.manager.running():
+            self.manager.start()
+        self.upload(self.name)
+        self.add_lease(self.name)
+        other = FakeTarget(self.folder / "other.sock").start()
+        self.addCleanup(other.stop)
+        mine, type(self).target = self.target, other
+        try:
+            second, address, _ = self.start_manager("elsewhere")
+        finally:
+            type(self).target = mine
+        self.addCleanup(second.stop)
+        api = self.client(self.token, address)
+        lease = self.check(api.post("/links", {"lease": "10m", "image": self.name}), 202)
+        self.assertEqual(lease["state"], "pending")
+        self.assertIn("does not have the link", lease["problem"])
+        self.assertNotIn("ready", [link["state"] for link in api.get_all("/links")])
+        self.assertEqual(self.check(self.api.get(f"/links/{lease['id']}"), 200)["state"], "ready")
+
+    def upload_by(self, api, image):
+        task = self.check(api.put(f"/images/{image}/content", b"x" * 4096), 202)
+        wait_until(lambda: api.get(f"/tasks/{task['id']}").json["state"] == "done", "it is imported")
+
     def test_the_second_takes_over(self):
+        if not self.manager.running():
+            self.manager.start()
+        wait_until(lambda: f"process {self.manager.pid}" in self.leader()[1], "the first leads")
         second, second_address, _ = self.start_manager("second")
+        self.addCleanup(second.stop)
         api = self.client(self.token, second_address)
         self.upload(self.name)
         self.check(api.post("/links", {"lease": "10m", "image": self.name}), 201)

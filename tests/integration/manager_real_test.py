@@ -183,8 +183,10 @@ class Real(ManagerCase):
         self.assertEqual(self.read_disk(lease["url"], 0, 2 * MIB), content)
 
     def test_a_file_that_is_no_disk_fails_with_a_reason(self):
-        task = self.upload(self.name, b"this is a letter, not a disk" * 1000, query="", state="failed")
-        self.assertIn("the uploaded file is no disk image", task["error"])
+        letter = b"this is a letter, not a disk" * 1000
+        refused = self.check(self.api.put(f"/images/{self.name}/content?filename=letter.img", letter), 400, "invalid")
+        self.assertIn("letter.img is no disk image", refused["detail"])
+        self.assertEqual(self.api.get(f"/images/{self.name}").json["versions"][0]["state"], "failed")
         self.assertEqual(self.api.get(f"/images/{self.name}").json["channels"], {})
 
     def test_a_broken_image_fails_with_a_reason(self):

@@ -57,32 +57,12 @@ class Links(ManagerCase):
         self.add_lease(self.name)
         wait_until(lambda: all(lease["id"] in self.target.links for lease in leases), "all links are served again", 60)
 
-    def test_links_the_registry_does_not_have_are_removed(self):
-        stray = str(uuid.uuid4())
-        self.target.stop()
-        self.target.links[stray] = {"id": stray, "revision": 0, "disks": []}
-        self.check(self.api.post("/links", {"lease": "10m", "image": self.name}), 202)
-        self.target.start()
-        wait_until(lambda: stray not in self.target.links, "the stray link is gone")
-
     def test_leases_run_out(self):
         lease = self.check(self.api.post("/links", {"lease": "1s", "image": self.name}), 201)
         self.assertIsNotNone(lease["lease_expires_at"])
         wait_until(lambda: lease["id"] not in self.target.links, "the lease is removed from the target")
         self.check(self.api.get(f"/links/{lease['id']}"), 404, "not-found")
         self.wait_event("lease_expired", link_id=lease["id"])
-
-    def test_a_database_restored_from_a_backup_still_counts(self):
-        kept = self.add_lease(self.name)
-        # The registry goes back in time: its revision is behind what target and pxe hold.
-        postgres().sql("UPDATE goldlink.registry SET revision = 2; UPDATE goldlink.links SET revision = 2, applied_revision = 2",
-                       self.database)
-        lease = wait_until(lambda: (answer := self.api.post("/links", {"lease": "10m", "image": self.name})).status == 201
-                           and answer.json, "new links are served", 60)
-        self.assertIn(lease["id"], self.target.links)
-        self.assertEqual(self.api.get(f"/links/{kept['id']}").json["state"], "ready")
-        client = self.add_client(self.name)
-        wait_until(lambda: any(c["id"] == client["id"] for c in self.pxe.table["clients"]), "pxe follows too")
 
     def test_a_rebase_is_on_record_after_its_manager_was_killed(self):
         lease = self.add_lease(self.name, policy="keep")

@@ -594,8 +594,12 @@ class Control(PxeTest):
         (self.folder / "pxe" / "table.json").write_text('{"revision": 3, "cli')
         daemon = self.start_pxe()
         self.assertEqual(self.check(self.control.get("/table"), 200)["clients"], [])
-        self.assertTrue((self.folder / "pxe" / "table.json.bad").exists())
-        self.assertIn("table.json.bad", daemon.log())
+        aside = list((self.folder / "pxe").glob("table.json.damaged-*"))
+        self.assertEqual(len(aside), 1)
+        self.assertIn(aside[0].name, daemon.log())
+        told = self.check(self.control.get("/status"), 200)["problems"]
+        self.assertEqual([aside[0].name in problem["advice"] for problem in told], [True])
+        self.check(self.control.get("/live"), 200)
         self.put_table()
 
     def test_a_waiting_reader_gets_the_next_event_and_numbers_survive_a_restart(self):
@@ -673,6 +677,21 @@ class AuthoritativeDhcp(PxeTest):
         full = client.exchange(wire.dhcp_packet("52:54:00:00:00:78", wire.DISCOVER, xid=50),
                                timeout_seconds=0.5)
         self.assertEqual(full, [])
+
+    def test_damaged_leases_are_set_aside_and_addresses_are_given_on(self):
+        client = self.dhcp_client()
+        for number, content in enumerate(("", "{", '{"leases": [{"address": "10.77.0.100"}]}', "\0" * 100)):
+            with self.subTest(content=content):
+                daemon = self.start_pxe()
+                self.assertEqual(self.lease(client, MAC, 100 + 10 * number).yiaddr, "10.77.0.100")
+                daemon.stop()
+                (self.folder / "pxe" / "leases.json").write_text(content)
+        daemon = self.start_pxe()
+        aside = list((self.folder / "pxe").glob("leases.json.damaged-*"))
+        self.assertEqual(len(aside), 4)
+        told = self.check(self.control.get("/status"), 200)["problems"]
+        self.assertEqual(len(told), 1, told)
+        self.assertIn("leases.json cannot be used", told[0]["message"])
 
 
 if __name__ == "__main__":

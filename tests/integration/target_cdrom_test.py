@@ -176,7 +176,7 @@ class FourKibiBlocks(Case):
         self.assertEqual(copy.read_bytes(),
                          content[:5 * 4096] + b"N" * 4096 + bytes(4096) + content[7 * 4096:])
 
-    def test_a_partition_table_of_512_byte_sectors_is_refused(self):
+    def test_a_partition_table_of_blocks_of_another_size_is_refused(self):
         old = self.target.import_image(bytes(512) + b"EFI PART" + os.urandom(MIB - 520))
         new = self.target.import_image(bytes(4096) + b"EFI PART" + os.urandom(MIB - 4104))
         link = self.put("pc-001", [self.disk(old)])
@@ -187,6 +187,14 @@ class FourKibiBlocks(Case):
         link = self.put("pc-001", [self.disk(old, block_bytes=512)], link["id"])
         self.assertTrue(link["ready"], link)
         self.assertTrue(self.put("pc-002", [self.disk(new)])["ready"])
+        for policy in ("discard", "keep"):
+            link = self.put(f"pc-{policy}", [self.disk(new, policy, block_bytes=512)])
+            self.assertFalse(link["ready"])
+            self.assertIn("partition table made for blocks of 4096", link["problem"])
+            self.assertIn("--4kn", link["problem"])
+        both = self.target.import_image(bytes(512) + b"EFI PART" + bytes(3576) + b"EFI PART" + bytes(MIB - 4104))
+        for block_bytes in (512, 4096):
+            self.assertTrue(self.put(f"both-{block_bytes}", [self.disk(both, block_bytes=block_bytes)])["ready"])
 
     def test_a_size_that_is_not_whole_blocks_is_refused(self):
         link = self.put("pc-001", [self.disk(self.target.import_image(os.urandom(MIB + 512)))])

@@ -208,5 +208,35 @@ class Endings(LimitCase):
         self.bystander_is_well()
 
 
+class Descriptors(processes.TestCase):
+    """A link's disk holds a few of them, and there may be more links than the process has for."""
+
+    LIMIT, LINKS = 240, 80
+
+    def test_links_that_find_none_left_wait_and_the_others_are_served(self):
+        served = target.Target(self, wrapper=("prlimit", f"--nofile={self.LIMIT}:{self.LIMIT}")).start()
+        image = os.urandom(MIB)
+        version = served.import_image(image)
+        for number in range(self.LINKS):
+            link_id = f"00000000-0000-4000-8000-{number:012}"
+            served.api.put(f"/links/{link_id}", served.link_body(f"pc-{number:03}", version, policy="keep"))
+        for _ in range(2):
+            links = self.check(served.api.get("/links"), 200)
+            ready = [link for link in links if link["ready"]]
+            self.assertGreater(len(ready), 10)
+            waiting = [link for link in links if not link["ready"]]
+            self.assertTrue(waiting)
+            for link in waiting:
+                self.assertRegex(link["problem"], f"may have {self.LIMIT} open files.*LimitNOFILE")
+            for link in ready[:3]:
+                initiator = iscsi.Initiator(served.portal, isid=iscsi.random_isid())
+                self.addCleanup(initiator.close)
+                initiator.login(link["iqn"], "user", target.SECRET)
+                self.assertEqual(initiator.read(0, 8), image[:4096])
+                initiator.close()
+            served.import_image(os.urandom(MIB))  # its files are to be had
+            served.restart_after_kill()
+
+
 if __name__ == "__main__":
     unittest.main()

@@ -2,7 +2,9 @@
 
 import os
 import pathlib
+import random
 import signal
+import subprocess
 import unittest
 
 from harness.processes import TestCase, wait_until
@@ -79,18 +81,61 @@ class Kill(TestCase):
         self.up.start()
         self.assert_serves_with_state()
 
+
+class KilledWhileMakingTheDatabase(TestCase):
+    FILES = 950  # about as many as initdb makes
+    ROUNDS = 4
+
+    def up(self, name):
+        up = Up(self.folder, state_dir=self.folder / name)
+        up.log_path = self.folder / f"{name}.log"
+        self._daemons.append(up)
+        self.addCleanup(up.stop)
+        return up
+
+    def assert_serves(self, up):
+        wait_until(up.healthy, "every part works")
+        self.assertEqual(list(up.state_dir.glob("postgres.new*")), [])
+
+    def files_made(self, up):
+        """How many files the attempts of now hold; all of them, once one has become the database."""
+        if (up.state_dir / "postgres").exists():
+            return self.FILES
+        return sum(len(files) for attempt in up.state_dir.glob("postgres.new*") for _, _, files in os.walk(attempt))
+
+    def test_the_next_start_need_not_wait_for_what_still_makes_it(self):
+        for number in range(self.ROUNDS):
+            up = self.up(f"round{number}")
+            for files in (random.randint(1, self.FILES), random.randint(1, self.FILES)):
+                up.start(wait_ready=False)
+                # Those of the attempt before may count too: then it is killed while it clears them.
+                wait_until(lambda: not up.running() or self.files_made(up) >= files, f"{files} files are there", 60)
+                self.assertTrue(up.running(), up.log())
+                up.kill()
+            up.start()
+            self.assert_serves(up)
+            up.stop()
+
+    def test_what_still_works_on_an_earlier_attempt_is_ended(self):
+        up = self.up("state")
+        attempt = up.state_dir / "postgres.new.abcdef"
+        attempt.mkdir(parents=True)
+        worker = subprocess.Popen(["sh", "-c", "while :; do echo 15 > PG_VERSION; mkdir -p base; done 2>/dev/null"],
+                                  cwd=attempt)
+        self.addCleanup(worker.wait)
+        self.addCleanup(worker.kill)
+        wait_until((attempt / "base").exists, "it works")
+        up.start()
+        self.assertEqual(worker.poll(), -signal.SIGKILL)
+        self.assert_serves(up)
+
     def test_a_half_made_database_is_made_anew(self):
-        other = Up(self.folder, state_dir=self.folder / "other")
-        other.name = "other"
-        other.log_path = self.folder / "other.log"
-        self._daemons.append(other)
-        self.addCleanup(other.stop)
-        half = other.state_dir / "postgres.new"
+        up = self.up("state")
+        half = up.state_dir / "postgres.new"
         half.mkdir(parents=True)
-        (half / "PG_VERSION").write_text("15\n")
-        other.start()
-        wait_until(other.healthy, "every part works")
-        self.assertFalse(half.exists())
+        (half / "PG_VERSION").write_text("14\n")
+        up.start()
+        self.assert_serves(up)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@
 #include <catch2/catch.hpp>
 #include <cstdlib>
 #include <cstring>
+#include <set>
 
 #include "common/log.hpp"
 #include "disk_model.hpp"
@@ -119,11 +120,101 @@ class Simulation {
         disk_.reset();
         open();
         check_all();
+        rot();
         disk_->close();
         disk_.reset();
     }
 
   private:
+    // Of a flushed disk bytes change on the storage: a read gives what was written or an error, a
+    // disk whose journal is damaged is not opened, and what is written whole is good again.
+    void rot() {
+        storage_.faults = {};
+        if (!durable() || flush() != Outcome::ok) return;
+        settle();
+        const std::uint64_t records = disk_->usage().journal_bytes - 4096;
+        const std::uint64_t slots = disk_->usage().used_bytes * 2;
+        disk_->close();
+        disk_.reset();
+        if (random_() % 2 == 0) {
+            // Long after, so the witness of the last flush has reached the disk by itself.
+            const int fd = storage_.open(options_.folder / "journal", false);
+            REQUIRE(storage_.sync(fd) == 0);
+            storage_.close(fd);
+            storage_.lose_power();
+            model_->lost_power(false);
+        }
+        const bool of_journal = random_() % 2 == 0;
+        if (of_journal)
+            rot_file("journal", 4096, records, 1);
+        else
+            rot_file("slots", 0, slots, 1 + random_() % 20);
+        auto opened = open_link_disk(options_, ring_, storage_, tuning_);
+        if (!opened) {
+            CHECK(of_journal);
+            CHECK(opened.error().kind == ErrorKind::corrupt);
+            // Without the damage it is what it was: nothing was changed.
+            rot_file("journal", 4096, 0, 0);
+            opened = open_link_disk(options_, ring_, storage_, tuning_);
+            REQUIRE(opened);
+        }
+        disk_ = std::move(*opened);
+        storage_.faults.miss = random_() % 2 == 0 ? 50 : 0;
+        const std::uint64_t blocks = model_->size() / kBlock;
+        std::vector<std::uint8_t> data(kBlock);
+        for (std::uint64_t block = 0; block < blocks; ++block) {
+            const Outcome outcome = perform(Operation::read, block * kBlock, data);
+            if (outcome != Outcome::ok) {
+                CHECK(!of_journal);
+                CHECK(outcome == Outcome::medium_error);
+                CHECK(disk_->usage().bad_bytes > 0);
+                fill_anew(data);
+                REQUIRE(perform(Operation::write, block * kBlock, data) == Outcome::ok);
+                model_->wrote(block * kBlock, kBlock, data.data(), DiskModel::Certainty::done);
+                REQUIRE(perform(Operation::read, block * kBlock, data) == Outcome::ok);
+            }
+            const auto wrong = model_->check(block * kBlock, kBlock, data.data());
+            if (!wrong.empty()) FAIL("after rot: " << wrong);
+        }
+        CHECK(disk_->usage().bad_bytes == 0);
+    }
+
+    // Remembers what it changed; `count` 0 puts it back.
+    void rot_file(const char* name, std::uint64_t from, std::uint64_t length, std::uint64_t count) {
+        const int fd = storage_.open(options_.folder / name, false);
+        REQUIRE(fd >= 0);
+        const auto file = storage_.file(fd);
+        storage_.close(fd);
+        for (const std::uint64_t offset : std::exchange(rotten_, {})) file->rot(offset);
+        length = std::min(length, file->size() - std::min(from, file->size()));
+        for (std::uint64_t i = 0; i < count && length > 0; ++i)
+            rotten_.insert(from + random_() % length);
+        for (const std::uint64_t offset : rotten_) file->rot(offset);
+        if (count == 0) rotten_.clear();
+    }
+
+    Outcome perform(Operation operation, std::uint64_t offset, std::vector<std::uint8_t>& data) {
+        InFlight one;
+        one.request.operation = operation;
+        one.request.offset_bytes = offset;
+        one.request.length_bytes = operation == Operation::flush ? 0 : data.size();
+        one.request.data = data.data();
+        one.request.owner = &one;
+        one.request.complete = [](Request& finished) noexcept {
+            static_cast<InFlight*>(finished.owner)->done = true;
+        };
+        one.done = disk_->submit(one.request) == Submit::done;
+        while (!one.done) ring_.complete_one();
+        return one.request.outcome;
+    }
+    Outcome flush() {
+        std::vector<std::uint8_t> none;
+        const std::uint64_t asked = model_->now();
+        const Outcome outcome = perform(Operation::flush, 0, none);
+        if (outcome == Outcome::ok) model_->flushed(asked);
+        return outcome;
+    }
+
     bool durable() const { return options_.policy != Policy::discard; }
 
     Faults pick_faults() {
@@ -154,6 +245,7 @@ class Simulation {
         auto opened = open_link_disk(options_, ring_, storage_, tuning_);
         if (!opened) FAIL(opened.error().message);
         disk_ = std::move(*opened);
+        options_.must_exist = durable();  // a power loss takes a discard overlay
         storage_.faults = faults_;
     }
 
@@ -453,6 +545,7 @@ class Simulation {
     std::vector<Together> together_;
     Saved saved_;
     bool saving_ = false;
+    std::set<std::uint64_t> rotten_;  // offsets of bytes that are not what they were
 };
 
 }  // namespace

@@ -138,7 +138,8 @@ class Simulation {
             const bool dead = died();
             if (!dead) CHECK(cut.has_value());
             if (cut) cut->reset();
-            if (dead) write_bytes(index_file(), index_at_death_);
+            // Before there was an index, none was made after it.
+            if (dead && !index_at_death_.empty()) write_bytes(index_file(), index_at_death_);
             storage_.calls_until_dead = -1;
             if (dead && random_() % 2 == 0) storage_.lose_power();
         }

@@ -1,7 +1,7 @@
 // An admin's first ten minutes in Chromium, against a real `goldlink up`: sign in, upload an image,
 // add a client that boots it, see it in the room and its link served by the target.
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { createServer } from "node:net";
@@ -114,6 +114,26 @@ test("sign in, upload an image, add a client and see it", async () => {
     await page.getByRole("row", { name: /PC-001/ }).getByText("ready").waitFor();
 });
 
+test("what does not work is said on every page, with the way out", async () => {
+    await page.route("**/api/v1/status", async (route) => {
+        const answer = await route.fetch();
+        const problems = [
+            { source: "storage", problem: "the overlays' disk failed", to_do: "mount it again" },
+            { source: "registry", problem: "has its own notice", to_do: "" },
+        ];
+        await route.fulfill({ response: answer, json: { ...(await answer.json()), health: "degraded", problems } });
+    });
+    await page.reload();
+    const notice = page.getByRole("alert").filter({ hasText: "Something needs you" });
+    await notice.getByText("the overlays' disk failed").waitFor();
+    await notice.getByText("To do: mount it again").waitFor();
+    assert.equal(await notice.getByText("has its own notice").count(), 0);
+    await page.unroute("**/api/v1/status");
+    await page.reload();
+    await page.getByRole("heading", { name: "Links" }).waitFor();
+    assert.equal(await notice.count(), 0);
+});
+
 test("a MAC given twice is refused and names who has it", async () => {
     await page.getByRole("link", { name: "Room" }).click();
     await page.getByRole("button", { name: "Add a client" }).click();
@@ -222,4 +242,27 @@ test("a disk's quota is set, and counts at the target", async () => {
     await dialog.waitFor({ state: "detached" });
     await row.getByText("of 2.0 GiB").waitFor();
     assert.equal((await ask("GET", "/links?client=PC-009")).items[0].disks[0].quota_bytes, 2 * 1024 ** 3);
+});
+
+test("what a removed link had kept is in the trash, and given back from there", async () => {
+    const { id, url: disk } = (await ask("GET", "/links?client=PC-009")).items[0];
+    const wrote = spawnSync("qemu-io", ["-f", "raw", "-c", "write -P 0x5a 1M 64k", "-c", "flush", disk], { encoding: "utf8" });
+    assert.equal(wrote.status, 0, wrote.stdout + wrote.stderr);
+    page.once("dialog", (question) => {
+        assert.match(question.message(), /stays in the trash/);
+        void question.accept();
+    });
+    await page.getByRole("button", { name: "Remove the link of PC-009" }).click();
+    await page.getByRole("row", { name: /PC-009/ }).waitFor({ state: "detached" });
+    await page.getByRole("button", { name: "Trash" }).click();
+    const dialog = page.getByRole("dialog");
+    await dialog.getByRole("row", { name: /PC-009/ }).getByText("school-pc@2, super").waitFor();
+    await dialog.getByRole("button", { name: "Restore the disk of PC-009" }).click();
+    await dialog.getByText("The trash is empty").waitFor();
+    await dialog.getByRole("button", { name: "Close" }).click();
+    await page.getByRole("row", { name: /PC-009/ }).getByText("ready").waitFor();
+    const back = (await ask("GET", "/links?client=PC-009")).items[0];
+    assert.equal(back.id, id);
+    const read = spawnSync("qemu-io", ["-r", "-f", "raw", "-c", "read -P 0x5a 1M 64k", back.url], { encoding: "utf8" });
+    assert.doesNotMatch(read.stdout + read.stderr, /verification failed/i);
 });

@@ -4,7 +4,9 @@ import { useEffect, useState, useSyncExternalStore } from "react";
 import { session } from "./api/client";
 import { followEvents } from "./api/events";
 import { refreshFor, useStatus, useWhoami } from "./api/queries";
+import { HealthNotice } from "./components/HealthNotice";
 import { ProblemBox } from "./components/ProblemBox";
+import { RegistryNotice } from "./components/RegistryNotice";
 import { ImagesPage } from "./pages/ImagesPage";
 import { LinksPage } from "./pages/LinksPage";
 import { RoomPage } from "./pages/RoomPage";
@@ -76,6 +78,8 @@ function Console({ onSignOut }: { onSignOut: () => void }) {
             </header>
             <main>
                 <ProblemBox error={whoami.error ?? status.error} />
+                <HealthNotice />
+                <RegistryNotice isAdmin={whoami.data?.role === "admin"} />
                 <Page />
             </main>
             <footer className="quiet">

@@ -118,8 +118,8 @@ Result<> Account::own(const std::filesystem::path& path, mode_t mode) const {
     return {};
 }
 
-std::function<void()> Account::before_exec() const {
-    return [account = *this, parent = ::getpid()] {
+std::function<void()> Account::before_exec(int at_parents_death) const {
+    return [account = *this, at_parents_death, parent = ::getpid()] {
         if (account.become) {
             if (account.pass_folders && ::prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) != 0) ::_exit(126);
             if (::setgroups(1, &account.gid) != 0 || ::setgid(account.gid) != 0 ||
@@ -129,7 +129,7 @@ std::function<void()> Account::before_exec() const {
         }
         ::umask(0077);
         // The change of user cleared what the parent's death sends (prctl(2)).
-        ::prctl(PR_SET_PDEATHSIG, SIGINT);
+        ::prctl(PR_SET_PDEATHSIG, at_parents_death);
         if (::getppid() != parent) ::_exit(127);
     };
 }

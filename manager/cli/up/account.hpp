@@ -28,9 +28,9 @@ struct Account {
     Result<> reach(const std::filesystem::path& folder);
     // chmod 0700, and chown where we become the user.
     Result<> own(const std::filesystem::path& path, mode_t mode) const;
-    // For ChildOptions::before_exec: becomes the user; gets SIGINT (PostgreSQL's fast shutdown)
-    // when the parent dies.
-    std::function<void()> before_exec() const;
+    // For ChildOptions::before_exec: becomes the user; gets the signal `at_parents_death` when the
+    // parent dies (SIGINT is PostgreSQL's fast shutdown).
+    std::function<void()> before_exec(int at_parents_death) const;
 };
 
 // The name of the user we run as, or a clear error.

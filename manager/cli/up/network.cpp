@@ -10,14 +10,17 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <memory>
 #include <optional>
 #include <sstream>
+#include <thread>
 
 #include "common/file.hpp"
+#include "manager/cli/up/processes.hpp"
 
 namespace goldlink::up {
 
@@ -111,10 +114,10 @@ std::string listener_inode(std::uint16_t port) {
     return {};
 }
 
-// "nginx (pid 812)", or "" when the holder is not ours to see.
-std::string port_holder(std::uint16_t port) {
+// 0 when the holder is not ours to see.
+pid_t port_holder(std::uint16_t port) {
     const std::string inode = listener_inode(port);
-    if (inode.empty() || inode == "0") return {};
+    if (inode.empty() || inode == "0") return 0;
     const std::string wanted = fmt::format("socket:[{}]", inode);
     std::error_code ignored;
     for (const auto& process : std::filesystem::directory_iterator("/proc", ignored)) {
@@ -125,13 +128,17 @@ std::string port_holder(std::uint16_t port) {
              !error && fd != end; fd.increment(error)) {
             std::error_code gone;
             if (std::filesystem::read_symlink(fd->path(), gone).string() != wanted) continue;
-            std::string name;
-            std::ifstream comm(process.path() / "comm");
-            std::getline(comm, name);
-            return fmt::format("{} (pid {})", name.empty() ? "a process" : name, pid);
+            return static_cast<pid_t>(std::strtol(pid.c_str(), nullptr, 10));
         }
     }
-    return {};
+    return 0;
+}
+
+// Whether the port will be free in a moment: a process that was killed lets go of its memory
+// before its sockets, which takes a while where gigabytes are locked.
+bool is_ending(pid_t holder) {
+    return holder == 0 ||
+           (name_of(holder).starts_with("goldlink-") && name_of(parent_of(holder)) != "goldlink");
 }
 
 }  // namespace
@@ -201,7 +208,11 @@ std::string machine_address(Family family) {
     return family == Family::v6 ? "::1" : "127.0.0.1";
 }
 
-Result<Endpoint> claim_endpoint(Endpoint endpoint) {
+namespace {
+
+// Like claim_endpoint, once. `in_use`: somebody has the port.
+Result<Endpoint> try_endpoint(Endpoint endpoint, bool& in_use) {
+    in_use = false;
     auto address = to_socket_address(endpoint);
     if (!address)
         return failure(ErrorKind::invalid,
@@ -213,14 +224,7 @@ Result<Endpoint> claim_endpoint(Endpoint endpoint) {
     ::setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     if (::bind(fd.get(), address->get(), address->length) != 0 || ::listen(fd.get(), 1) != 0) {
         const int error = errno;
-        if (error == EADDRINUSE) {
-            const auto holder = port_holder(endpoint.port);
-            return failure(
-                ErrorKind::conflict,
-                fmt::format(
-                    "port {} is in use{}\n  to do: stop that program, or choose another port",
-                    endpoint.to_string(), holder.empty() ? "" : " by " + holder));
-        }
+        in_use = error == EADDRINUSE;
         if (error == EADDRNOTAVAIL)
             return failure(
                 ErrorKind::invalid,
@@ -235,6 +239,31 @@ Result<Endpoint> claim_endpoint(Endpoint endpoint) {
         endpoint.port = ntohs(reinterpret_cast<const sockaddr_in*>(&address->storage)->sin_port);
     }
     return endpoint;
+}
+
+}  // namespace
+
+Result<Endpoint> claim_endpoint(const Endpoint& endpoint, std::chrono::milliseconds patience) {
+    constexpr std::chrono::milliseconds kTryEvery{50};
+    const auto end = std::chrono::steady_clock::now() + patience;
+    for (;;) {
+        bool in_use = false;
+        auto claimed = try_endpoint(endpoint, in_use);
+        if (!in_use) return claimed;
+        const pid_t holder = port_holder(endpoint.port);
+        if (is_ending(holder) && std::chrono::steady_clock::now() < end) {
+            std::this_thread::sleep_for(kTryEvery);
+            continue;
+        }
+        const std::string name = name_of(holder);
+        return failure(
+            ErrorKind::conflict,
+            fmt::format("port {} is in use{}\n  to do: stop that program, or choose another port",
+                        endpoint.to_string(),
+                        holder == 0 ? ""
+                                    : fmt::format(" by {} (pid {})",
+                                                  name.empty() ? "a process" : name, holder)));
+    }
 }
 
 }  // namespace goldlink::up

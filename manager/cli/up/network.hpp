@@ -2,6 +2,7 @@
 // it is free. Threads: any.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -30,7 +31,10 @@ Result<std::string> interface_address(const std::string& interface, Family famil
 std::string machine_address(Family family = Family::v4);
 
 // Makes sure that nobody listens on the TCP endpoint; a port of 0 becomes a free one. The error
-// says which process holds the port, where that can be seen.
-Result<Endpoint> claim_endpoint(Endpoint endpoint);
+// says which process holds the port, where that can be seen. While what holds it is a daemon of
+// ours whose `goldlink up` has ended, or nobody to be seen, as when a killed process is on its way
+// out, it is tried again for `patience`.
+Result<Endpoint> claim_endpoint(const Endpoint& endpoint,
+                                std::chrono::milliseconds patience = std::chrono::milliseconds(0));
 
 }  // namespace goldlink::up

@@ -1,45 +1,47 @@
 // The private PostgreSQL of `goldlink up`: a cluster in D/postgres, reached over a unix socket in
-// D/run/postgresql alone. Made once, by whole folders: a start that was killed half-way through
-// leaves nothing that counts. PostgreSQL refuses to run as root, so root runs it as another user,
-// the one that owns the cluster.
+// D/run/postgresql alone. Made once, by whole folders: each attempt has one of its own
+// (D/postgres.new.XXXXXX), and only a finished one becomes D/postgres, so a start that was killed
+// half-way through leaves nothing that counts. PostgreSQL refuses to run as root, so root runs it
+// as another user, the one that owns the cluster.
 #pragma once
 
 #include <sys/types.h>
 
+#include <atomic>
+#include <chrono>
 #include <filesystem>
 #include <string>
-#include <vector>
 
 #include "common/child.hpp"
 #include "common/result.hpp"
-#include "manager/cli/up/account.hpp"
 #include "manager/cli/up/state_dir.hpp"
 
 namespace goldlink::up {
 
 class Postgres {
   public:
-    // Finds the binaries and the user, makes the cluster when there is none, and ends what an
-    // earlier run left behind.
-    static Result<Postgres> prepare(const StateDir& state);
+    explicit Postgres(const StateDir& state);
 
-    ChildOptions child_options() const;  // without on_line
-    // Ends leftover processes of the cluster and clears a pid file that names a stranger.
-    Result<> clear_leftovers() const;
+    // Finds the programs and the user, makes the cluster when there is none, ends what an earlier
+    // run left behind: what to start, without on_line. Takes up to minutes; cancelled soon after
+    // `stop` is set. On a thread of its own; the other functions are for any.
+    Result<ChildOptions> prepare(const std::atomic<bool>& stop) const;
     // Whether the postmaster with this pid accepts connections.
     bool ready(pid_t pid) const;
+    // Whether a postmaster answers: it is asked for TLS, which takes it a process of its own, but
+    // neither a user nor a free connection.
+    Result<> answers(std::chrono::milliseconds limit) const;
     std::string database_url() const;
 
   private:
-    static Result<std::filesystem::path> find_binaries(const std::filesystem::path& data);
-    Result<> create_cluster() const;
-    Result<> write_settings(const std::filesystem::path& folder) const;
-    Result<std::string> run(std::vector<std::string> argv, const std::string& input) const;
+    struct Setting;  // of one start
 
-    std::filesystem::path data_;
-    std::filesystem::path sockets_;
-    std::filesystem::path binaries_;
-    Account account_;
+    Result<> clear_leftovers() const;
+
+    const bool used_;  // the state folder's
+    const std::filesystem::path state_;
+    const std::filesystem::path data_;
+    const std::filesystem::path sockets_;
 };
 
 }  // namespace goldlink::up

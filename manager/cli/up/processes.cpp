@@ -28,22 +28,43 @@ bool wait_gone(const ProcessId& id, std::chrono::milliseconds limit) {
     return true;
 }
 
+struct Stat {
+    std::string state;  // "": there is no such process
+    pid_t parent = 0;
+    int threads = 0;
+    std::uint64_t start_ticks = 0;
+};
+
+Stat read_stat(pid_t pid) {
+    const auto text = read_file(fmt::format("/proc/{}/stat", pid), kMaxStatBytes);
+    if (!text) return {};
+    // The second field is the name in parentheses and may hold anything, also ") 1 2".
+    const auto name_end = text->rfind(')');
+    if (name_end == std::string::npos) return {};
+    std::istringstream fields(text->substr(name_end + 1));
+    std::string skipped;
+    Stat stat;
+    fields >> stat.state >> stat.parent;
+    for (int field = 5; field < 20; ++field) fields >> skipped;
+    fields >> stat.threads >> skipped >> stat.start_ticks;  // fields 20, 21 and 22
+    return fields ? stat : Stat{};
+}
+
 }  // namespace
 
 std::uint64_t start_ticks(pid_t pid) {
-    const auto stat = read_file(fmt::format("/proc/{}/stat", pid), kMaxStatBytes);
-    if (!stat) return 0;
-    // The second field is the name in parentheses and may hold anything, also ") 1 2".
-    const auto name_end = stat->rfind(')');
-    if (name_end == std::string::npos) return 0;
-    std::istringstream fields(stat->substr(name_end + 1));
-    std::string state, skipped;
-    fields >> state;
-    if (state == "Z" || state == "X") return 0;
-    for (int field = 4; field < 22; ++field) fields >> skipped;
-    std::uint64_t ticks = 0;
-    fields >> ticks;
-    return fields ? ticks : 0;
+    const Stat stat = read_stat(pid);
+    const bool ended = stat.state == "X" || (stat.state == "Z" && stat.threads <= 1);
+    return ended ? 0 : stat.start_ticks;
+}
+
+pid_t parent_of(pid_t pid) { return read_stat(pid).parent; }
+
+std::string name_of(pid_t pid) {
+    auto name = read_file(fmt::format("/proc/{}/comm", pid), kMaxStatBytes);
+    if (!name) return {};
+    while (!name->empty() && name->back() == '\n') name->pop_back();
+    return std::move(*name);
 }
 
 std::vector<ProcessId> processes_in(const std::filesystem::path& folder) {

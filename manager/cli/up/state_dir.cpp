@@ -8,6 +8,11 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdlib>
+#include <thread>
+
+#include "common/log.hpp"
+#include "manager/cli/up/processes.hpp"
 
 namespace goldlink::up {
 
@@ -23,16 +28,31 @@ Result<> make_private(const std::filesystem::path& path, mode_t mode) {
     return {};
 }
 
+// A killed `up` is gone before the last of its threads is, and its lock with that one.
+constexpr std::chrono::seconds kLockPatience{5};
+constexpr std::chrono::milliseconds kTryLockEvery{20};
+
+std::string holder_of(int lock) {
+    char buffer[32] = {};
+    const ssize_t n = ::pread(lock, buffer, sizeof buffer - 1, 0);
+    std::string pid(buffer, n > 0 ? static_cast<std::size_t>(n) : 0);
+    while (!pid.empty() && pid.back() == '\n') pid.pop_back();
+    return pid;
+}
+
 Result<FileDescriptor> take_lock(const std::filesystem::path& path) {
     FileDescriptor lock(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644));
     if (!lock) return system_failure(fmt::format("cannot open {}", path.string()));
-    if (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
+    const auto end = std::chrono::steady_clock::now() + kLockPatience;
+    while (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
         if (errno != EWOULDBLOCK)
             return system_failure(fmt::format("cannot lock {}", path.string()));
-        char buffer[32] = {};
-        const ssize_t n = ::pread(lock.get(), buffer, sizeof buffer - 1, 0);
-        std::string pid(buffer, n > 0 ? static_cast<std::size_t>(n) : 0);
-        while (!pid.empty() && pid.back() == '\n') pid.pop_back();
+        const std::string pid = holder_of(lock.get());
+        const bool lives = start_ticks(std::atoi(pid.c_str())) != 0;
+        if (!lives && std::chrono::steady_clock::now() < end) {
+            std::this_thread::sleep_for(kTryLockEvery);
+            continue;
+        }
         return failure(
             ErrorKind::conflict,
             fmt::format(
@@ -41,10 +61,12 @@ Result<FileDescriptor> take_lock(const std::filesystem::path& path) {
                 pid.empty() ? "" : fmt::format(" (pid {})", pid),
                 path.parent_path().parent_path().string()));
     }
+    // The pid is for the message above; a full disk has no room for it, and is no obstacle.
     const auto pid = fmt::format("{}\n", ::getpid());
     if (::ftruncate(lock.get(), 0) != 0 ||
         ::pwrite(lock.get(), pid.data(), pid.size(), 0) != static_cast<ssize_t>(pid.size()))
-        return system_failure(fmt::format("cannot write {}", path.string()));
+        log::warn("{}",
+                  system_failure(fmt::format("cannot write {}", path.string())).value().message);
     return lock;
 }
 
@@ -86,6 +108,8 @@ Result<StateDir> StateDir::open(const std::filesystem::path& path) {
     }
     GOLDLINK_TRY(make_private(state.run(), 0711));
     GOLDLINK_TRY_ASSIGN(state.lock_, take_lock(state.run() / "up.lock"));
+    for (const char* left : {"postgres", "admin.token", "target/store", "target/links.json"})
+        state.used_ = state.used_ || std::filesystem::exists(state.path_ / left, error);
     for (const char* daemon : {"target", "pxe", "manager"})
         GOLDLINK_TRY(make_private(state.path_ / daemon, 0700));
     return state;

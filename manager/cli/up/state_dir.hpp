@@ -16,6 +16,9 @@ class StateDir {
     static Result<StateDir> open(const std::filesystem::path& path);
 
     const std::filesystem::path& path() const { return path_; }
+    // Whether an earlier `up` served from it: then what is there is to be served, whatever else
+    // fails. A first start may refuse instead.
+    bool used() const { return used_; }
     std::filesystem::path run() const { return path_ / "run"; }
     std::filesystem::path socket(const char* name) const { return run() / name; }
     std::filesystem::path admin_token() const { return path_ / "admin.token"; }
@@ -23,6 +26,7 @@ class StateDir {
 
   private:
     std::filesystem::path path_;
+    bool used_ = false;
     FileDescriptor lock_;
 };
 

@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <deque>
+#include <future>
 #include <mutex>
 
 #include "common/check.hpp"
@@ -21,7 +22,8 @@ constexpr std::chrono::milliseconds kTickWhileStarting{50};
 constexpr std::chrono::milliseconds kTick{250};
 constexpr unsigned kStartAttempts = 3;
 constexpr std::chrono::milliseconds kFirstPause{200};
-constexpr std::chrono::milliseconds kLongestPause{10'000};
+// How long a service waits for those it needs: they may never come, and it has something to say.
+constexpr std::chrono::seconds kNeedsPatience{10};
 // A service that ran this long counts as having worked: the next end begins anew at kFirstPause.
 constexpr std::chrono::seconds kHealthyAfter{30};
 constexpr std::chrono::seconds kSayStillWaitingEvery{10};
@@ -78,18 +80,27 @@ struct Supervisor::Running {
     Service service;
     std::shared_ptr<Output> output;  // outlives the child, whose reader writes to it
     std::optional<Child> child;
+    std::unique_ptr<Liveness> liveness;
+    std::atomic<bool> stop_preparing{false};
+    std::future<Result<ChildOptions>> preparing;  // valid while that runs
     ProcessId id;
     bool ready = false;
+    bool ever_ready = false;
+    bool hung = false;  // and was killed for that
     unsigned failures = 0;
+    std::string trouble;  // why it last ended or did not start; "" once it is ready
     Clock::time_point started_at;
     Clock::time_point next_start;
     Clock::time_point said_waiting_at;
 };
 
-std::chrono::milliseconds restart_pause(unsigned failures) {
+std::chrono::milliseconds restart_pause(unsigned failures, Ended how) {
+    const std::chrono::milliseconds longest{how == Ended::killed    ? 1000
+                                            : how == Ended::serving ? 2000
+                                                                    : 10'000};
     auto pause = kFirstPause;
-    for (unsigned i = 1; i < failures && pause < kLongestPause; ++i) pause *= 2;
-    return std::min(pause, kLongestPause);
+    for (unsigned i = 1; i < failures && pause < longest; ++i) pause *= 2;
+    return std::min(pause, longest);
 }
 
 void block_stop_signals() {
@@ -100,79 +111,119 @@ void block_stop_signals() {
     ::sigaction(SIGPIPE, &ignore, nullptr);
 }
 
-Supervisor::Supervisor(std::vector<Service> services,
-                       std::function<void(const std::vector<ChildRecord>&)> on_change)
-    : on_change_(std::move(on_change)) {
+Supervisor::Supervisor(std::vector<Service> services, SupervisorHooks hooks, bool give_up,
+                       AnswerLimits limits)
+    : hooks_(std::move(hooks)), give_up_(give_up) {
     for (auto& service : services) {
         services_.push_back(std::make_unique<Running>());
-        services_.back()->service = std::move(service);
+        Running& running = *services_.back();
+        running.service = std::move(service);
+        if (running.service.ask)
+            running.liveness =
+                std::make_unique<Liveness>(running.service.name, running.service.ask, limits);
     }
 }
 
 Supervisor::~Supervisor() { stop_all(); }
 
-Result<> Supervisor::run(const std::function<Result<>()>& on_ready) {
+Result<> Supervisor::run() {
+    began_ = Clock::now();
     Result<> outcome;
     for (;;) {
         outcome = start_what_can();
         for (auto& running : services_)
             if (outcome) outcome = look_after(*running);
+        if (outcome) tell_changes();
         if (outcome && !was_ready_ && all_ready()) {
             was_ready_ = true;
-            outcome = on_ready();
+            outcome = hooks_.all_ready();
         }
+        hooks_.tick();
         if (!outcome) break;
-        const bool settled = was_ready_ && all_ready();
-        if (const int signal = wait_for_signal(settled ? kTick : kTickWhileStarting); signal != 0) {
+        const auto pause = settled() ? kTick : kTickWhileStarting;
+        if (const int signal = wait_for_signal(pause); signal != 0) {
             log::info("stopping, asked by {}",
                       signal == SIGINT ? "Ctrl-C (SIGINT)" : ::strsignal(signal));
             break;
         }
     }
+    hooks_.stopping();
     stop_all();
     return outcome;
+}
+
+// Nothing is about to change within the next moments: all serve, or wait for their next try.
+bool Supervisor::settled() const {
+    return std::ranges::all_of(services_, [now = Clock::now()](const auto& running) {
+        return running->ready || (!running->child && !running->preparing.valid() &&
+                                  running->next_start > now + kTick);
+    });
+}
+
+bool Supervisor::may_start(const Running& running) const {
+    if (was_ready_ || Clock::now() - began_ >= kNeedsPatience) return true;
+    return std::ranges::all_of(running.service.needs, [&](const std::string& need) {
+        const Running& needed = named(need);
+        return needed.ready || (needed.failures > 0 && !give_up_);
+    });
 }
 
 Result<> Supervisor::start_what_can() {
     const auto now = Clock::now();
     for (auto& running : services_) {
-        if (running->child || now < running->next_start) continue;
-        const bool can = std::ranges::all_of(running->service.needs, [&](const std::string& need) {
-            return was_ready_ || named(need).ready;
-        });
-        if (can) GOLDLINK_TRY(start(*running));
+        if (running->child) continue;
+        if (running->preparing.valid()) {
+            if (running->preparing.wait_for(std::chrono::seconds(0)) != std::future_status::ready)
+                continue;
+            auto prepared = running->preparing.get();
+            if (prepared)
+                GOLDLINK_TRY(spawn(*running, std::move(*prepared)));
+            else
+                GOLDLINK_TRY(failed(*running, prepared.error().message, Ended::starting));
+            continue;
+        }
+        if (now >= running->next_start && may_start(*running)) GOLDLINK_TRY(start(*running));
     }
     return {};
 }
 
 Result<> Supervisor::start(Running& running) {
-    const auto now = Clock::now();
-    if (running.service.before_start)
-        if (auto cleared = running.service.before_start(); !cleared) {
-            if (!was_ready_) return cleared;
-            ++running.failures;
-            running.next_start = now + restart_pause(running.failures);
-            log::error("{} cannot be restarted: {}", running.service.name, cleared.error().message);
-            return {};
-        }
+    if (!running.service.prepare) return spawn(running, running.service.child);
+    running.preparing = std::async(
+        std::launch::async, [&running] { return running.service.prepare(running.stop_preparing); });
+    return {};
+}
+
+Result<> Supervisor::spawn(Running& running, ChildOptions options) {
     running.output = std::make_shared<Output>();
-    ChildOptions options = running.service.child;
     options.on_line = [output = running.output, prefix = running.service.line_prefix](
                           std::string_view line) { output->take(line, prefix); };
     auto child = Child::spawn(std::move(options));
-    if (!child) {
-        if (!was_ready_) return Failure(std::move(child).error());
-        ++running.failures;
-        running.next_start = now + restart_pause(running.failures);
-        log::error("{} cannot be restarted: {}", running.service.name, child.error().message);
-        return {};
-    }
+    if (!child) return failed(running, child.error().message, Ended::starting);
     running.child = std::move(*child);
     running.id = {running.child->pid(), start_ticks(running.child->pid())};
     running.ready = false;
-    running.started_at = now;
-    running.said_waiting_at = now;
+    running.hung = false;
+    running.started_at = running.said_waiting_at = Clock::now();
     record();
+    return {};
+}
+
+// It has ended, or could not be started: when to try again, or, in a first start, why no more.
+Result<> Supervisor::failed(Running& running, std::string why, Ended how) {
+    ++running.failures;
+    running.trouble = std::move(why);
+    if (give_up_ && !was_ready_ && running.failures >= kStartAttempts)
+        return failure(
+            ErrorKind::unavailable,
+            fmt::format(
+                "{} does not start: it was tried {} times, and at last it {}; its last words:{}",
+                running.service.name, kStartAttempts, running.trouble,
+                running.output ? running.output->last_words() : ""));
+    const auto pause = restart_pause(running.failures, how);
+    running.next_start = Clock::now() + pause;
+    log::error("{} {}; starting it again in {:.1f} s", running.service.name, running.trouble,
+               std::chrono::duration<double>(pause).count());
     return {};
 }
 
@@ -181,50 +232,85 @@ Result<> Supervisor::look_after(Running& running) {
     const auto now = Clock::now();
     auto& service = running.service;
     if (running.child->running()) {
-        if (running.ready) return {};
+        if (running.ready) {
+            const auto why = running.liveness ? running.liveness->hung() : std::nullopt;
+            if (!why || std::exchange(running.hung, true)) return {};
+            log::error("{} (pid {}) {}: killing it", service.name, running.id.pid, *why);
+            running.child->send_signal(SIGKILL);
+            return {};
+        }
         running.ready = (!service.says_ready || running.output->ready()) &&
                         (!service.ready || service.ready(running.child->pid()));
         if (running.ready) {
-            if (was_ready_) log::info("{} serves again", service.name);
+            if (running.failures > 0 || running.ever_ready)
+                log::info("{} serves again", service.name);
+            running.ever_ready = true;
+            running.trouble.clear();
+            if (running.liveness) running.liveness->watch(running.id.pid);
         } else if (now - running.said_waiting_at >= kSayStillWaitingEvery) {
             running.said_waiting_at = now;
             log::info("still waiting for {}", service.name);
         }
         return {};
     }
+    if (running.liveness) running.liveness->rest();
     const auto status = *running.child->wait(std::chrono::milliseconds(0));
     const bool was_serving = running.ready;
     running.child.reset();
     running.ready = false;
     record();
     if (was_serving && now - running.started_at >= kHealthyAfter) running.failures = 0;
-    ++running.failures;
-    if (!was_ready_ && running.failures >= kStartAttempts)
-        return failure(
-            ErrorKind::unavailable,
-            fmt::format(
-                "{} does not start: it was tried {} times, and at last it {}; its last words:{}",
-                service.name, kStartAttempts, status.describe(), running.output->last_words()));
-    const auto pause = restart_pause(running.failures);
-    running.next_start = now + pause;
-    log::error("{} {}; starting it again in {:.1f} s", service.name, status.describe(),
-               std::chrono::duration<double>(pause).count());
-    return {};
+    return failed(running, running.hung ? "hung and was killed" : status.describe(),
+                  status.signal != 0 ? Ended::killed
+                  : was_serving      ? Ended::serving
+                                     : Ended::starting);
+}
+
+void Supervisor::tell_changes() {
+    bool served = true;
+    std::string waits;
+    for (const auto& running : services_) {
+        if (running->ready) continue;
+        served = served && !running->service.for_clients;
+        // Its first line alone: what to do about it is in the log.
+        const std::string why = running->trouble.substr(0, running->trouble.find('\n'));
+        waits += fmt::format("{}{} {}", waits.empty() ? "" : "; ", running->service.name,
+                             why.empty() ? "is starting" : why + ", it is tried again");
+    }
+    std::string text = waits.empty() ? "all parts serve"
+                       : served      ? fmt::format("clients are served; {}", waits)
+                                     : waits;
+    if (text == told_) return;
+    told_ = text;
+    hooks_.changed(served, text);
+}
+
+void Supervisor::stop_one(Running& running) {
+    const auto wait = [&](std::chrono::milliseconds grace) {
+        const auto end = Clock::now() + grace;
+        std::optional<ExitStatus> ended;
+        while (!(ended = running.child->wait(kTick)) && Clock::now() < end) hooks_.tick();
+        return ended.has_value();
+    };
+    const auto& service = running.service;
+    running.child->send_signal(service.stop_signal);
+    if (!wait(service.stop_grace) && service.stop_signal != SIGTERM) {
+        running.child->send_signal(SIGTERM);
+        wait(service.stop_grace);
+    }
+    const auto status = running.child->stop(std::chrono::milliseconds(0));
+    if (status.code != 0) log::warn("{} {} while it was stopped", service.name, status.describe());
+    running.child.reset();
 }
 
 void Supervisor::stop_all() {
+    for (const auto& running : services_) {
+        running->stop_preparing = true;
+        running->liveness.reset();
+    }
     for (auto running = services_.rbegin(); running != services_.rend(); ++running) {
-        auto& child = (*running)->child;
-        if (!child) continue;
-        const auto& service = (*running)->service;
-        if (service.stop_signal != SIGTERM) {
-            child->send_signal(service.stop_signal);
-            static_cast<void>(child->wait(service.stop_grace));
-        }
-        const auto status = child->stop(service.stop_grace);
-        if (status.code != 0)
-            log::warn("{} {} while it was stopped", service.name, status.describe());
-        child.reset();
+        if ((*running)->preparing.valid()) (*running)->preparing.wait();
+        if ((*running)->child) stop_one(**running);
     }
     record();
 }
@@ -233,7 +319,7 @@ void Supervisor::record() const {
     std::vector<ChildRecord> records;
     for (const auto& running : services_)
         if (running->child) records.push_back({running->service.name, running->id});
-    on_change_(records);
+    hooks_.children_changed(records);
 }
 
 bool Supervisor::all_ready() const {

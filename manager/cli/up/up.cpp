@@ -1,14 +1,11 @@
 #include "manager/cli/up/up.hpp"
 
 #include <fmt/format.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
 #include <filesystem>
 #include <optional>
 
@@ -17,6 +14,7 @@
 #include "manager/cli/up/network.hpp"
 #include "manager/cli/up/postgres.hpp"
 #include "manager/cli/up/processes.hpp"
+#include "manager/cli/up/service_manager.hpp"
 #include "manager/cli/up/state_dir.hpp"
 #include "manager/cli/up/supervisor.hpp"
 
@@ -28,6 +26,8 @@ constexpr const char* kDefaultPortal = "0.0.0.0:3260";
 constexpr std::uint16_t kBootHttpPort = 8081;
 constexpr std::chrono::seconds kLeftoverGrace{10};
 constexpr std::chrono::seconds kPostgresGrace{60};
+// Ports of a killed run: its target may have to let go of gigabytes of locked memory first.
+constexpr std::chrono::seconds kPortPatience{10};
 
 Result<std::filesystem::path> own_folder() {
     std::error_code error;
@@ -72,23 +72,6 @@ Result<> end_leftovers(const StateDir& state) {
     return {};
 }
 
-// Tells systemd (sd_notify(3)); without NOTIFY_SOCKET nothing happens.
-void notify_service_manager(const char* message) {
-    const char* path = std::getenv("NOTIFY_SOCKET");
-    if (path == nullptr || (path[0] != '/' && path[0] != '@')) return;
-    sockaddr_un address{};
-    const std::size_t length = std::strlen(path);
-    if (length >= sizeof address.sun_path) return;
-    address.sun_family = AF_UNIX;
-    std::memcpy(address.sun_path, path, length);
-    if (path[0] == '@') address.sun_path[0] = '\0';
-    const FileDescriptor fd(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-    if (!fd) return;
-    const auto size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + length);
-    static_cast<void>(::sendto(fd.get(), message, std::strlen(message), MSG_NOSIGNAL,
-                               reinterpret_cast<const sockaddr*>(&address), size));
-}
-
 struct Plan {
     std::filesystem::path programs;
     std::string listen;
@@ -102,12 +85,12 @@ Result<Plan> make_plan(const Options& options) {
     Plan plan;
     GOLDLINK_TRY_ASSIGN(plan.programs, own_folder());
     GOLDLINK_TRY_ASSIGN(auto listen, parse_endpoint(options.listen));
-    GOLDLINK_TRY_ASSIGN(listen, claim_endpoint(listen));
+    GOLDLINK_TRY_ASSIGN(listen, claim_endpoint(listen, kPortPatience));
     plan.listen = listen.to_string();
     GOLDLINK_TRY_ASSIGN(plan.portals, concrete_portals(options.portals, options.interface));
     for (auto& portal : plan.portals) {
         GOLDLINK_TRY_ASSIGN(auto endpoint, parse_endpoint(portal));
-        GOLDLINK_TRY_ASSIGN(endpoint, claim_endpoint(endpoint));
+        GOLDLINK_TRY_ASSIGN(endpoint, claim_endpoint(endpoint, kPortPatience));
         portal = endpoint.to_string();
     }
     if (options.pxe != "off") {
@@ -118,11 +101,15 @@ Result<Plan> make_plan(const Options& options) {
         } else {
             GOLDLINK_TRY_ASSIGN(http, parse_endpoint(options.pxe_http));
         }
-        GOLDLINK_TRY_ASSIGN(http, claim_endpoint(http));
+        GOLDLINK_TRY_ASSIGN(http, claim_endpoint(http, kPortPatience));
         plan.boot_http = http.to_string();
     }
     plan.web = find_web(plan.programs);
     return plan;
+}
+
+Liveness::Ask ask_at(const std::string& control) {
+    return [control](std::chrono::milliseconds limit) { return ask_control(control, limit); };
 }
 
 Result<Service> target_service(const Options& options, const Plan& plan, const StateDir& state) {
@@ -140,11 +127,14 @@ Result<Service> target_service(const Options& options, const Plan& plan, const S
     for (const auto& portal : plan.portals) argv.insert(argv.end(), {"--portal", portal});
     argv.insert(argv.end(), options.target_arguments.begin(), options.target_arguments.end());
     const auto import_folder = state.path() / "import";
-    GOLDLINK_TRY(make_directories(import_folder));
+    if (const auto made = make_directories(import_folder); !made)
+        log::warn("files for 'image import --server-path' have no place: {}", made.error().message);
     argv.insert(argv.end(), {"--import-dir", import_folder});
     for (const auto& folder : options.import_folders)
         argv.insert(argv.end(), {"--import-dir", folder});
     service.stop_grace = std::chrono::seconds(20);
+    service.for_clients = true;
+    service.ask = ask_at("unix:" + state.socket("target.sock").string());
     return service;
 }
 
@@ -172,6 +162,8 @@ Result<Service> pxe_service(const Options& options, const Plan& plan, const Stat
     if (!options.dhcp_router.empty())
         argv.insert(argv.end(), {"--dhcp-router", options.dhcp_router});
     for (const auto& server : options.dhcp_dns) argv.insert(argv.end(), {"--dhcp-dns", server});
+    service.for_clients = true;
+    service.ask = ask_at("unix:" + state.socket("pxe.sock").string());
     return service;
 }
 
@@ -179,6 +171,7 @@ Result<Service> manager_service(const Options& options, const Plan& plan, const 
                                 const std::string& database_url) {
     Service service;
     service.name = "goldlink-manager";
+    const std::string control = "unix:" + state.socket("manager.sock").string();
     GOLDLINK_TRY_ASSIGN(auto program, daemon_path(plan.programs, service.name));
     auto& argv = service.child.argv;
     argv = {program,
@@ -186,6 +179,8 @@ Result<Service> manager_service(const Options& options, const Plan& plan, const 
             state.path() / "manager",
             "--listen",
             plan.listen,
+            "--control",
+            control,
             "--database-url",
             database_url,
             "--target-control",
@@ -197,20 +192,22 @@ Result<Service> manager_service(const Options& options, const Plan& plan, const 
     if (options.pxe != "off")
         argv.insert(argv.end(), {"--pxe-control", "unix:" + state.socket("pxe.sock").string()});
     if (!plan.web.empty()) argv.insert(argv.end(), {"--web-dir", plan.web});
+    if (options.adopt_registry) argv.emplace_back("--adopt-registry");
     // It serves, and says so, before its database is set up; the token comes with that.
     service.ready = [token = state.admin_token()](pid_t) {
         return ::access(token.c_str(), F_OK) == 0;
     };
+    service.ask = ask_at(control);
     return service;
 }
 
 Service postgres_service(const std::shared_ptr<const Postgres>& postgres) {
     Service service;
     service.name = "postgres";
-    service.child = postgres->child_options();
+    service.prepare = [postgres](const std::atomic<bool>& stop) { return postgres->prepare(stop); };
     service.says_ready = false;
     service.ready = [postgres](pid_t pid) { return postgres->ready(pid); };
-    service.before_start = [postgres] { return postgres->clear_leftovers(); };
+    service.ask = [postgres](std::chrono::milliseconds limit) { return postgres->answers(limit); };
     service.line_prefix = "postgres: ";
     service.stop_signal = SIGINT;  // fast shutdown: does not wait for an admin's psql
     service.stop_grace = kPostgresGrace;
@@ -226,7 +223,6 @@ Result<> announce(const Plan& plan, const StateDir& state, const Options& option
     if (plan.web.empty()) log::warn("the web console is not built: only the API is served");
     std::fputs(fmt::format("ready {}\n", url).c_str(), stdout);
     std::fflush(stdout);
-    notify_service_manager("READY=1");
     return {};
 }
 
@@ -268,6 +264,7 @@ std::string url_of(const std::string& endpoint) {
 }
 
 Result<> run(const Options& options) {
+    ServiceManager service_manager;
     block_stop_signals();
     GOLDLINK_TRY_ASSIGN(const auto state, StateDir::open(options.state_dir));
     GOLDLINK_TRY(end_leftovers(state));
@@ -276,9 +273,12 @@ Result<> run(const Options& options) {
     std::vector<Service> services;
     std::string database_url = options.database_url;
     if (database_url.empty()) {
-        GOLDLINK_TRY_ASSIGN(auto prepared, Postgres::prepare(state));
-        const auto postgres = std::make_shared<const Postgres>(std::move(prepared));
+        const auto postgres = std::make_shared<const Postgres>(state);
         database_url = postgres->database_url();
+        // A first start has nothing to serve yet: without a database it ends here, with nothing
+        // made. A later one serves and tries again (Supervisor).
+        if (const std::atomic<bool> no_stop{false}; !state.used())
+            GOLDLINK_TRY(postgres->prepare(no_stop));
         services.push_back(postgres_service(postgres));
     }
     GOLDLINK_TRY_ASSIGN(auto target, target_service(options, plan, state));
@@ -291,12 +291,20 @@ Result<> run(const Options& options) {
     for (const auto& service : services) manager.needs.push_back(service.name);
     services.push_back(std::move(manager));
 
-    Supervisor supervisor(std::move(services), [&state](const std::vector<ChildRecord>& records) {
+    SupervisorHooks hooks;
+    hooks.children_changed = [&state](const std::vector<ChildRecord>& records) {
         if (const auto written = write_child_records(state.child_records(), records); !written)
             log::warn("{}", written.error().message);
-    });
-    auto outcome = supervisor.run([&] { return announce(plan, state, options); });
-    notify_service_manager("STOPPING=1");
+    };
+    hooks.all_ready = [&] { return announce(plan, state, options); };
+    // The service manager wants to know that PCs are served; people, that all is well.
+    hooks.changed = [&service_manager](bool served, const std::string& text) {
+        served ? service_manager.serves(text) : service_manager.status(text);
+    };
+    hooks.stopping = [&service_manager] { service_manager.stopping(); };
+    hooks.tick = [&service_manager] { service_manager.lives(); };
+    Supervisor supervisor(std::move(services), std::move(hooks), !state.used());
+    auto outcome = supervisor.run();
     if (outcome) log::info("stopped; all state is in {}", state.path().string());
     return outcome;
 }

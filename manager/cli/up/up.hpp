@@ -21,10 +21,12 @@ struct Options {
     std::vector<std::string> dhcp_dns;
     std::vector<std::string> import_folders;    // beside import/ of the state folder
     std::vector<std::string> target_arguments;  // more options of goldlink-target, with values
+    bool adopt_registry = false;  // the database is the target's registry, whatever it was before
     std::string log_level = "info";
 };
 
-// Runs until told to stop. Prints "ready URL" on stdout when everything serves.
+// Runs until told to stop. Prints "ready URL" on stdout when everything serves; the service manager
+// is told as soon as PCs are served.
 Result<> run(const Options& options);
 
 // Where clients reach the portals that were asked for: 0.0.0.0 or [::] becomes the interface's (or,

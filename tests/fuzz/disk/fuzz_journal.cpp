@@ -1,9 +1,11 @@
 // The journal of an overlay as a hostile or broken file: whatever it says, the overlay opens or is
-// refused; opened, it can be read, written, flushed, and opened again with the same content.
+// refused; opened, each block can be read or is a medium error, it can be written, flushed, and
+// opened again with the same content.
 //
 // Input: a byte of choices, a size of the slots file in blocks, then the journal: its bytes as they
 // are, or 13 bytes a record (type, block, slot, CRC) that get a check of their own, so that they
 // are believed.
+#include <algorithm>
 #include <memory>
 #include <vector>
 
@@ -103,8 +105,15 @@ class Rig {
 
     std::vector<std::uint8_t> whole() {
         std::vector<std::uint8_t> content(kDiskBytes);
-        CHECK(perform(Operation::read, 0, kDiskBytes, content.data()) == Outcome::ok,
-              "an overlay that opened cannot be read");
+        for (std::uint64_t at = 0; at < kDiskBytes; at += kBlock) {
+            const std::uint64_t length = std::min(kBlock, kDiskBytes - at);
+            const Outcome outcome = perform(Operation::read, at, length, content.data() + at);
+            CHECK(outcome == Outcome::ok || outcome == Outcome::medium_error,
+                  "a block of an overlay that opened is neither read nor bad");
+            if (outcome != Outcome::ok)
+                std::fill_n(content.begin() + static_cast<std::ptrdiff_t>(at), length,
+                            std::uint8_t{0xee});
+        }
         return content;
     }
 

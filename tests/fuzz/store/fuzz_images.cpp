@@ -17,12 +17,14 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     CHECK(::ftruncate(file.get(), 0) == 0, "no room for a file in memory");
     CHECK(::pwrite(file.get(), data, size, 0) == static_cast<ssize_t>(size), "a short write");
     (void)detect_compression(file.get(), "disk.img");
+    (void)detect_archive(file.get(), "disk.img");
     for (const char* format : {"", "vhd", "iso"}) {
         const auto kind = detect_format(file.get(), "disk.img", format);
         if (!kind) continue;
-        for (const std::string& extent : kind->extents)
-            CHECK(!extent.empty() && extent.front() != '.' &&
-                      extent.find_first_of("/\\:") == std::string::npos,
+        for (const VmdkExtent& extent : kind->extents)
+            CHECK(extent.file.empty() ? extent.type == "ZERO"
+                                      : extent.file.front() != '.' &&
+                                            extent.file.find_first_of("/\\:") == std::string::npos,
                   "an extent that is no plain name");
         CHECK(kind->disk_bytes <= kMaxDiskBytes, "a disk larger than any");
         if (!kind->vhd_difference) continue;

@@ -1,6 +1,8 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <catch2/catch.hpp>
@@ -80,4 +82,39 @@ TEST_CASE("the URL that is printed can be visited") {
     CHECK(url_of("0.0.0.0:8080") == "http://127.0.0.1:8080");
     CHECK(url_of("[::]:8080") == "http://[::1]:8080");
     CHECK(url_of("10.0.0.1:80") == "http://10.0.0.1:80");
+}
+
+TEST_CASE("a port that a daemon of a killed run still holds is waited for") {
+    FileDescriptor listener(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    REQUIRE(::bind(listener.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) == 0);
+    socklen_t length = sizeof address;
+    REQUIRE(::getsockname(listener.get(), reinterpret_cast<sockaddr*>(&address), &length) == 0);
+    const Endpoint endpoint{"127.0.0.1", ntohs(address.sin_port)};
+    int end[2], ready[2];
+    REQUIRE(::pipe(end) == 0);
+    REQUIRE(::pipe(ready) == 0);
+    const pid_t child = ::fork();
+    REQUIRE(child >= 0);
+    if (child == 0) {  // by name a target, and its parent is no `goldlink up`
+        ::close(end[1]);
+        ::prctl(PR_SET_NAME, "goldlink-target");
+        ::listen(listener.get(), 1);
+        char byte = 0;
+        [[maybe_unused]] auto n = ::write(ready[1], &byte, 1);
+        n = ::read(end[0], &byte, 1);
+        ::_exit(0);
+    }
+    char byte = 0;
+    REQUIRE(::read(ready[0], &byte, 1) == 1);
+    listener.reset();
+    const auto refused = claim_endpoint(endpoint);
+    REQUIRE_FALSE(refused);
+    CHECK(refused.error().message.find("goldlink-target (pid") != std::string::npos);
+    ::close(end[1]);  // now it ends, at some moment
+    CHECK(claim_endpoint(endpoint, std::chrono::seconds(60)));
+    ::waitpid(child, nullptr, 0);
+    for (const int fd : {end[0], ready[0], ready[1]}) ::close(fd);
 }

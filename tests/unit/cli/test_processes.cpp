@@ -1,16 +1,18 @@
 #include <fmt/format.h>
 #include <signal.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <catch2/catch.hpp>
 #include <filesystem>
+#include <thread>
 
 #include "common/child.hpp"
 #include "common/file.hpp"
 #include "manager/cli/up/processes.hpp"
 #include "manager/cli/up/state_dir.hpp"
-#include "manager/cli/up/supervisor.hpp"
 #include "tests/unit/temporary_folder.hpp"
 
 using namespace goldlink;
@@ -68,6 +70,15 @@ TEST_CASE("a process that ignores the signal is killed") {
     CHECK(child->wait(milliseconds(5000))->signal == SIGKILL);
 }
 
+TEST_CASE("a process that is about to end by itself is not killed") {
+    ChildOptions options;
+    options.argv = {"sh", "-c", "sleep 0.2; exit 7"};
+    auto child = Child::spawn(std::move(options));
+    REQUIRE(child);
+    CHECK(end_process({child->pid(), start_ticks(child->pid())}, 0, std::chrono::minutes(1)));
+    CHECK(child->wait(milliseconds(5000))->code == 7);
+}
+
 TEST_CASE("records of children survive, and damaged ones are left out") {
     const TemporaryFolder folder;
     const auto path = folder.path() / "children";
@@ -107,60 +118,46 @@ TEST_CASE("a state folder that cannot work is refused with a reason") {
     CHECK(file.error().message.find("--state-dir") != std::string::npos);
 }
 
-TEST_CASE("the pause between restarts doubles up to ten seconds") {
-    CHECK(restart_pause(1) == milliseconds(200));
-    CHECK(restart_pause(2) == milliseconds(400));
-    CHECK(restart_pause(5) == milliseconds(3200));
-    CHECK(restart_pause(7) == milliseconds(10'000));
-    CHECK(restart_pause(4'000'000'000) == milliseconds(10'000));
-}
-
-TEST_CASE("a service that keeps ending during the first start is given up, with its last words") {
-    Service service;
-    service.name = "broken";
-    service.child.argv = {"sh", "-c", "echo no such option; exit 2"};
-    std::vector<Service> services;
-    services.push_back(std::move(service));
-    Supervisor supervisor(std::move(services), [](const std::vector<ChildRecord>&) {});
-    const auto outcome = supervisor.run([]() -> Result<> { return {}; });
-    REQUIRE_FALSE(outcome);
-    CHECK(outcome.error().message.find("broken does not start") != std::string::npos);
-    CHECK(outcome.error().message.find("exited with code 2") != std::string::npos);
-    CHECK(outcome.error().message.find("no such option") != std::string::npos);
-}
-
-TEST_CASE("services start when those they need are ready, and stop in reverse order") {
-    const TemporaryFolder folder;
-    const auto log = (folder.path() / "log").string();
-    const auto service = [&](const std::string& name, std::vector<std::string> needs) {
-        Service made;
-        made.name = name;
-        made.needs = std::move(needs);
-        made.child.argv = {"sh", "-c",
-                           "trap 'echo stop " + name + " >> " + log +
-                               "; exit 0' TERM; echo start " + name + " >> " + log +
-                               "; echo ready; while :; do sleep 0.05; done"};
-        return made;
-    };
-    std::vector<Service> services;
-    services.push_back(service("one", {}));
-    services.push_back(service("two", {"one"}));
-    services.push_back(service("three", {"one", "two"}));
-    std::size_t most = 0;
-    std::size_t last = 99;
-    {
-        Supervisor supervisor(std::move(services), [&](const std::vector<ChildRecord>& records) {
-            most = std::max(most, records.size());
-            last = records.size();
-        });
-        // Its error ends the run, as a signal would.
-        const auto outcome =
-            supervisor.run([]() -> Result<> { return failure(ErrorKind::cancelled, "seen"); });
-        REQUIRE_FALSE(outcome);
-        CHECK(outcome.error().message == "seen");
+TEST_CASE("a state folder that has served before is known as such") {
+    for (const char* left : {"postgres", "admin.token", "target/store", "target/links.json"}) {
+        const TemporaryFolder folder;
+        CHECK_FALSE(StateDir::open(folder.path() / "state")->used());
+        CHECK_FALSE(StateDir::open(folder.path() / "state")->used());
+        std::filesystem::create_directories(folder.path() / "state" / left);
+        CHECK(StateDir::open(folder.path() / "state")->used());
     }
-    CHECK(most == 3);
-    CHECK(last == 0);
-    CHECK(*read_file(log, 4096) ==
-          "start one\nstart two\nstart three\nstop three\nstop two\nstop one\n");
+}
+
+// The kernel shows a process as a zombie from when its first thread has ended; its files are closed
+// when the last one has.
+TEST_CASE("a process whose first thread has ended lives while another thread does") {
+    int pair[2];
+    REQUIRE(::pipe(pair) == 0);
+    const pid_t pid = ::fork();
+    REQUIRE(pid >= 0);
+    if (pid == 0) {
+        ::close(pair[1]);
+        std::thread([read_end = pair[0]] {
+            char byte = 0;
+            [[maybe_unused]] const auto n = ::read(read_end, &byte, 1);
+            ::_exit(0);
+        }).detach();
+        ::syscall(SYS_exit, 0);  // of this thread alone
+    }
+    ::close(pair[0]);
+    const auto state = [pid] {
+        const auto stat = *read_file(fmt::format("/proc/{}/stat", pid), 4096);
+        return stat[stat.rfind(')') + 2];
+    };
+    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+    while (state() != 'Z' && std::chrono::steady_clock::now() < end) ::usleep(1000);
+    REQUIRE(state() == 'Z');
+    CHECK(start_ticks(pid) != 0);
+    CHECK(parent_of(pid) == ::getpid());
+    ::close(pair[1]);
+    while (start_ticks(pid) != 0 && std::chrono::steady_clock::now() < end) ::usleep(1000);
+    CHECK(start_ticks(pid) == 0);
+    ::waitpid(pid, nullptr, 0);
+    CHECK(name_of(pid).empty());
+    CHECK_FALSE(name_of(::getpid()).empty());
 }

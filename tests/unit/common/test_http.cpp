@@ -15,22 +15,17 @@
 #include "common/http/client.hpp"
 #include "common/http/server.hpp"
 #include "common/http/socket_stream.hpp"
+#include "tests/unit/common/plain_text.hpp"
 #include "tests/unit/temporary_folder.hpp"
 
 using namespace goldlink;
 using goldlink::test::TemporaryFolder;
 using namespace goldlink::http;
+constexpr auto text = goldlink::test::plain_text;
 using namespace std::chrono_literals;
 namespace fs = std::filesystem;
 
 namespace {
-
-Response text(std::string body) {
-    Response response;
-    response.content_type = "text/plain";
-    response.body = std::move(body);
-    return response;
-}
 
 std::vector<Route> routes(const fs::path& folder) {
     std::vector<Route> all;
@@ -174,26 +169,23 @@ TEST_CASE("bodies are bounded by their route, by length and chunk by chunk") {
 TEST_CASE("a streamed upload is counted, and an early refusal reaches the sender") {
     Fixture f;
     Client client(f.address());
-    std::uint64_t left = 3 << 20;
-    ClientRequest upload{.method = "PUT", .target = "/count", .body_length = 3 << 20};
-    upload.body_source = [&left](char* buffer, std::size_t size) -> Result<std::size_t> {
-        const std::size_t n = std::min<std::uint64_t>(left, std::min<std::size_t>(size, 70000));
-        std::fill(buffer, buffer + n, 'z');
-        left -= n;
-        return n;
+    std::uint64_t left = 0;
+    const auto put = [&](const char* target, std::uint64_t length, std::uint64_t made) {
+        left = made;
+        MadeBody body(length, [&left](char* buffer, std::size_t size) -> Result<std::size_t> {
+            const std::size_t n = std::min<std::uint64_t>(left, std::min<std::size_t>(size, 70000));
+            std::fill(buffer, buffer + n, 'z');
+            left -= n;
+            return n;
+        });
+        return client.send({.method = "PUT", .target = target, .body_source = &body});
     };
-    CHECK(client.send(upload)->body == "3145728 of 3145728");
-    left = 1 << 30;
-    upload.target = "/refuse";
-    upload.body_length = 1 << 30;
-    const auto refused = client.send(upload);
+    CHECK(put("/count", 3 << 20, 3 << 20)->body == "3145728 of 3145728");
+    const auto refused = put("/refuse", 1 << 30, 1 << 30);
     REQUIRE(refused);
     CHECK(refused->status == 507);
     CHECK(left > 0);
-    upload.target = "/count";
-    upload.body_length = 1 << 20;
-    left = 1000;
-    CHECK(client.send(upload).error().kind == ErrorKind::invalid);
+    CHECK(put("/count", 1 << 20, 1000).error().kind == ErrorKind::invalid);
 }
 
 TEST_CASE("Expect: 100-continue is answered when the body is wanted, not before") {

@@ -12,11 +12,13 @@ TEST_CASE("a manifest's digest is that of its bytes, whatever is done with them"
     CHECK(manifest.size_bytes == 3 * kChunkBytes - 512);
     manifest.chunks.resize(chunk_count_of(manifest.size_bytes));
     REQUIRE(manifest.chunks.size() == 3);
-    manifest.chunks[1].fill(7);
+    Digest sevens;
+    sevens.fill(7);
+    manifest.chunks.set(1, sevens);
     const auto header = manifest.header();
     std::vector<std::uint8_t> bytes(header.begin(), header.end());
-    const Bytes chunks = manifest.chunk_bytes();
-    bytes.insert(bytes.end(), chunks.begin(), chunks.end());
+    bytes.resize(bytes.size() + 3 * sizeof(Digest));
+    manifest.chunks.read_bytes(0, std::span(bytes).subspan(header.size()));
     CHECK(bytes.size() == manifest_bytes_of(manifest.size_bytes));
     CHECK(Hasher().hash(bytes) == manifest.digest());
     CHECK(*manifest_disk_bytes(header) == manifest.size_bytes);

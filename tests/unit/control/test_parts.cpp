@@ -109,7 +109,8 @@ TEST_CASE("the same refusal is told once in a while, with how often it happened"
 
 TEST_CASE("an upload appears whole or not at all, with holes for zeroes") {
     TemporaryFolder folder;
-    UploadSpool spool(folder.path() / "uploads", 0);
+    store::SpaceAccount space(0);
+    UploadSpool spool(folder.path() / "uploads", space);
     REQUIRE(spool.open());
     std::string content = std::string(3 << 20, '\0') + "end";
     content[1 << 20] = 'x';
@@ -138,7 +139,7 @@ TEST_CASE("an upload appears whole or not at all, with holes for zeroes") {
 
 TEST_CASE("a task runs once per id, reports, and is remembered over a restart") {
     TemporaryFolder folder;
-    auto events = *EventLog::open(folder.path() / "events");
+    auto events = EventLog::open(folder.path() / "events");
     const std::string done = random_uuid();
     const std::string failed = random_uuid();
     const std::string stuck = random_uuid();
@@ -158,7 +159,8 @@ TEST_CASE("a task runs once per id, reports, and is remembered over a restart") 
     };
     {
         TaskQueue queue(folder.path() / "tasks", runner, *events);
-        REQUIRE(queue.load());
+        Problems problems;
+        queue.load(problems);
         queue.start();
         REQUIRE(queue.add({done, "import", {{"do", "it"}}}));
         await_state(queue, done, "done");
@@ -173,7 +175,9 @@ TEST_CASE("a task runs once per id, reports, and is remembered over a restart") 
         while (runs < 3) REQUIRE(std::chrono::steady_clock::now() < end);
     }  // stopped under the third
     TaskQueue queue(folder.path() / "tasks", runner, *events);
-    REQUIRE(queue.load());
+    Problems problems;
+    queue.load(problems);
+    CHECK(problems.list().empty());
     CHECK(queue.report(done)->find("\"version\":{\"digest\":\"d\"}") != std::string::npos);
     CHECK(queue.report(failed)->find("it is \\\"broken\\\"") != std::string::npos);
     CHECK(state_of(queue, stuck) == "running");
@@ -186,7 +190,7 @@ TEST_CASE("a task runs once per id, reports, and is remembered over a restart") 
 
 TEST_CASE("a gc that a restart interrupted is not run again, other tasks are") {
     TemporaryFolder folder;
-    auto events = *EventLog::open(folder.path() / "events");
+    auto events = EventLog::open(folder.path() / "events");
     const std::string gc = random_uuid();
     const std::string verify = random_uuid();
     const auto runner = [](const TaskRequest&, store::Progress&) -> Result<std::string> {
@@ -198,7 +202,9 @@ TEST_CASE("a gc that a restart interrupted is not run again, other tasks are") {
         REQUIRE(queue.add({verify, "verify", {}}));
     }  // never started
     TaskQueue queue(folder.path() / "tasks", runner, *events);
-    REQUIRE(queue.load());
+    Problems problems;
+    queue.load(problems);
+    CHECK(problems.list().empty());
     CHECK(state_of(queue, gc) == "none");
     CHECK(state_of(queue, verify) == "running");
     queue.start();
@@ -208,7 +214,7 @@ TEST_CASE("a gc that a restart interrupted is not run again, other tasks are") {
 
 TEST_CASE("what tasks are about is told, with what was so when they began") {
     TemporaryFolder folder;
-    auto events = *EventLog::open(folder.path() / "events");
+    auto events = EventLog::open(folder.path() / "events");
     std::atomic<std::uint64_t> stamp{7};
     std::atomic<bool> let_go{false};
     TaskQueue queue(
@@ -245,7 +251,7 @@ TEST_CASE("what tasks are about is told, with what was so when they began") {
 
 TEST_CASE("a task is cancelled whether it runs or waits") {
     TemporaryFolder folder;
-    auto events = *EventLog::open(folder.path() / "events");
+    auto events = EventLog::open(folder.path() / "events");
     TaskQueue queue(
         folder.path() / "tasks",
         [](const TaskRequest&, store::Progress& progress) -> Result<std::string> {
@@ -290,4 +296,45 @@ TEST_CASE("an operation's refusal becomes a problem with its own type and what b
     CHECK(made.body ==
           "{\"type\":\"version-in-use\",\"title\":\"Version in use\",\"status\":409,"
           "\"detail\":\"used by 1 link\",\"links\":[\"x\"]}");
+}
+
+TEST_CASE("a tasks file that cannot be understood is set aside, and the queue works") {
+    const std::string good = R"({"format":1,"tasks":[]})";
+    const std::pair<std::string, std::string> cases[] = {
+        {"", "it is empty"},
+        {"{", "unexpected"},
+        {good.substr(0, 20), ""},
+        {std::string(4096, '\0'), ""},
+        {R"({"format":2,"tasks":[]})", "newer than this program knows (1)"},
+        {R"({"format":1,"tasks":[7]})", "a task is no object"},
+    };
+    for (const auto& [content, why] : cases) {
+        TemporaryFolder folder;
+        const auto file = folder.path() / "tasks.json";
+        REQUIRE(replace_file(file, content));
+        auto events = EventLog::open(folder.path() / "events");
+        Problems problems;
+        {
+            TaskQueue queue(
+                file, [](const TaskRequest&, store::Progress&) { return Result<std::string>(""); },
+                *events);
+            queue.load(problems);
+            const auto told = problems.list();
+            REQUIRE(told.size() == 1);
+            INFO(told[0].message);
+            CHECK(told[0].message.find(file.string()) != std::string::npos);
+            if (why != "unexpected") CHECK(told[0].message.find(why) != std::string::npos);
+            queue.start();
+            const std::string id = random_uuid();
+            REQUIRE(queue.add({id, "verify", {}}));
+            await_state(queue, id, "done");
+        }
+        std::vector<fs::path> aside;
+        for (const auto& entry : fs::directory_iterator(folder.path()))
+            if (entry.path().filename().string().starts_with("tasks.json.damaged-"))
+                aside.push_back(entry.path());
+        REQUIRE(aside.size() == 1);
+        CHECK(*read_file(aside[0], 1 << 20) == content);
+        CHECK(read_file(file, 1 << 20)->find("verify") != std::string::npos);
+    }
 }

@@ -8,6 +8,7 @@
 
 #include "common/file.hpp"
 #include "common/hex.hpp"
+#include "target/control/arrivals.hpp"
 #include "target/control/export_files.hpp"
 #include "target/control/server_paths.hpp"
 #include "target/control/upload_spool.hpp"
@@ -33,6 +34,7 @@ class Body : public http::BodyReader {
         return n;
     }
     std::uint64_t declared_length() const override { return breaks_ ? 0 : text_.size(); }
+    std::size_t taken() const { return at_; }
 
   private:
     std::string text_;
@@ -42,7 +44,8 @@ class Body : public http::BodyReader {
 
 struct Spool {
     TemporaryFolder folder;
-    UploadSpool spool{folder.path() / "uploads", 0};
+    store::SpaceAccount space{0};
+    UploadSpool spool{folder.path() / "uploads", space};
     Spool() { REQUIRE(spool.open()); }
     Result<std::uint64_t> append(const std::string& file, std::uint64_t offset, std::uint64_t total,
                                  std::string text, bool breaks = false) {
@@ -90,6 +93,50 @@ TEST_CASE("what arrived of a piece that broke off stays, over a restart too") {
         CHECK_THAT(refused.error().message, Contains("400 bytes of a have arrived"));
     }
     CHECK(made.append("a", 400, 1000, std::string(600, 'y')) == 1000U);
+}
+
+TEST_CASE("of what is to be a disk image no more is taken than shows that it is none") {
+    Spool made;
+    const std::string letter(400'000, 'a');
+    const ExpectedImage expected{"l.img", ""};
+    Body body(letter);
+    const auto refused = made.spool.append("set", "l.img", 0, letter.size(), body, expected);
+    REQUIRE_FALSE(refused);
+    CHECK(refused.error().kind == ErrorKind::invalid);
+    CHECK_THAT(refused.error().message, Contains("l.img is no disk image"));
+    CHECK(body.taken() <= 64 << 10);
+
+    SECTION("in one request") {
+        Body whole(letter);
+        CHECK_THAT(made.spool.receive("one", whole, expected).error().message,
+                   Contains("l.img is no disk image"));
+        CHECK(whole.taken() <= 64 << 10);
+        CHECK(made.spool.find("one").error().kind == ErrorKind::not_found);
+    }
+    SECTION("in pieces, judged when enough have come") {
+        Body first(letter.substr(0, 1000)), second(letter.substr(1000));
+        CHECK(made.spool.append("set", "two", 0, letter.size(), first, expected) == 1000U);
+        CHECK_THAT(
+            made.spool.append("set", "two", 1000, letter.size(), second, expected).error().message,
+            Contains("no disk image"));
+        CHECK(second.taken() <= 64 << 10);
+    }
+    SECTION("a disk comes whole") {
+        std::string disk = letter;
+        disk.replace(440, 72, 72, '\0').replace(510, 2, "\x55\xaa");
+        disk += std::string(300'000, '\0');
+        Body whole(disk), set(disk);
+        CHECK(made.spool.receive("disk", whole, expected) == disk.size());
+        CHECK(*read_file(*made.spool.find("disk"), 1 << 20) == disk);
+        CHECK(made.spool.append("set", "disk", 0, disk.size(), set, expected) == disk.size());
+        CHECK(*read_file(*made.spool.find("set", "disk"), 1 << 20) == disk);
+    }
+    SECTION("and anything where none is expected, or of no format") {
+        Body parent(letter), raw(letter);
+        CHECK(made.spool.append("set", "p", 0, letter.size(), parent) == letter.size());
+        CHECK(made.spool.append("set", "r", 0, letter.size(), raw, ExpectedImage{"r", "raw"}) ==
+              letter.size());
+    }
 }
 
 TEST_CASE("a piece is bounded, and one request sends a file at a time") {
@@ -164,4 +211,41 @@ TEST_CASE("an export is kept for a day under its task's id") {
     REQUIRE(exports.remove(id));
     REQUIRE(exports.remove(id));
     CHECK_FALSE(exports.find(id));
+}
+
+TEST_CASE("raw disks among the uploads are stored while they come, for one import each") {
+    Spool made;
+    const auto store = store::ImageStore::open(made.folder.path() / "store");
+    REQUIRE(store);
+    Arrivals arrivals(**store);
+    const auto append = [&](const std::string& set, const std::string& text, std::uint64_t from,
+                            std::uint64_t total) {
+        ExpectedImage expected{"disk", "raw", [&, total](int fd, std::uint64_t bytes) {
+                                   arrivals.arrived(Arrivals::key_of(set, "disk"), fd, bytes,
+                                                    total);
+                               }};
+        Body body(text);
+        const auto there = made.spool.append(set, "disk", from, total, body, expected);
+        if (!there) FAIL(set << ": " << there.error().message);
+        CHECK(*there == from + text.size());
+    };
+    const std::string disk(3 << 20, 'd');
+    append("a", disk.substr(0, 1'000'000), 0, disk.size());
+    append("a", disk.substr(1'000'000), 1'000'000, disk.size());
+    append("packed", "\x1f\x8b\x08" + disk, 0, disk.size() + 3);
+    append("b", disk, 0, disk.size());
+    append("late", disk, 0, disk.size());
+    CHECK_FALSE(arrivals.take(Arrivals::key_of("packed", "disk")));
+    CHECK_FALSE(arrivals.take(Arrivals::key_of("late", "disk")));
+    CHECK_FALSE(arrivals.take(Arrivals::key_of("a")));
+    const auto a = arrivals.take(Arrivals::key_of("a", "disk"));
+    REQUIRE(a);
+    CHECK_FALSE(arrivals.take(Arrivals::key_of("a", "disk")));
+    store::Progress progress;
+    CHECK(*a->sha256(progress) == Hasher().hash(as_bytes(disk)));
+    const auto file =
+        FileDescriptor(::open(made.spool.find("a", "disk")->c_str(), O_RDONLY | O_CLOEXEC));
+    CHECK(a->is_of(file.get()));
+    arrivals.drop("b");
+    CHECK_FALSE(arrivals.take(Arrivals::key_of("b", "disk")));
 }

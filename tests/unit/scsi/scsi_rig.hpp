@@ -238,7 +238,7 @@ struct Rig {
         command.task.lun = lun;
         command.task.nexus = nexus;
         command.task.offered_out = static_cast<std::uint32_t>(data_out.size());
-        command.task.offered_in = 1u << 30;
+        command.task.offered_in = data_out.empty() ? 1u << 30 : 0;
         command.buffer = std::move(data_out);
         command.task.owner = &command;
         command.task.complete = [](Task& task) noexcept {

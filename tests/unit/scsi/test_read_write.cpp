@@ -119,12 +119,14 @@ TEST_CASE("DPO is accepted, FUA makes the write durable, WCE cleared makes every
 
 TEST_CASE("an initiator that announces less than the CDB gets its whole blocks written") {
     Rig rig;
-    const auto data = pattern(1024 + 100, 3);
+    const auto data = pattern(1024, 3);
     Command& command = rig.run(write10(8, 4), data);
     CHECK(command.good());
     CHECK(command.task.data_out_length == 4 * 512);
+    REQUIRE(rig.disk->submitted.size() == 1);
     CHECK(rig.disk->submitted.back().length_bytes == 1024);
-    CHECK(rig.run(write10(8, 4), {}).good());
+    CHECK(rig.run(write10(8, 4), pattern(1024 + 100, 3)).sense(5, 0x0E, 0x03));
+    CHECK(rig.disk->submitted.size() == 1);
 }
 
 TEST_CASE("disk outcomes become sense data, inline and later") {

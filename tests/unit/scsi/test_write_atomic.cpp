@@ -78,7 +78,7 @@ TEST_CASE("what cannot be written as a whole is refused before anything is writt
         if (each.asc == 0x24) CHECK(command.task.sense.field_byte == each.field);
     }
     // The initiator announces less data than the blocks have.
-    CHECK(rig.run(write_atomic(0, 8), pattern(7 * 512, 1)).sense(5, 0x24, 0));
+    CHECK(rig.run(write_atomic(0, 8), pattern(7 * 512, 1)).sense(5, 0x0E, 0x03));
     CHECK(rig.run(write_atomic(0, 0)).good());
     CHECK(rig.disk->submitted.empty());
     CHECK(rig.device->tasks_in_flight() == 0);

@@ -303,7 +303,10 @@ TEST_CASE("a bad chunk that no version needs any more is forgotten") {
 TEST_CASE("a chunk that the disk cannot read is unreadable, or written again from memory") {
     Damaged damaged;
     damaged.store.reset();
-    auto chunks = ChunkStore::open(damaged.folder / "store", 0, posix_storage());
+    auto opened = ChunkIndex::open(damaged.folder / "store/index");
+    REQUIRE(opened);
+    auto chunks =
+        ChunkStore::open(damaged.folder / "store", std::move(*opened), 0, posix_storage());
     REQUIRE(chunks);
     Hasher hasher;
     const Digest digest = hasher.hash(Bytes(damaged.disk.data(), kChunkBytes));

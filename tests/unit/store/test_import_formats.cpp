@@ -1,5 +1,6 @@
 // Every format through the real qemu-img, and the files that must be refused.
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <fstream>
@@ -7,6 +8,7 @@
 
 #include "store_fixture.hpp"
 #include "target/store/image_format.hpp"
+#include "target/store/image_source.hpp"
 
 using namespace goldlink;
 using namespace goldlink::store;
@@ -169,17 +171,91 @@ TEST_CASE("a differencing VHD is refused and names its parent") {
     images.nothing_left();
 }
 
-TEST_CASE("a file that is no image is refused") {
+TEST_CASE("a file that is no image is refused; format raw is offered where it could be one") {
     Images images;
     const auto file = images.folder / "notes.bin";
+    bool offered = false;
     SECTION("bytes") { write_file(file, random_bytes(200'000, 1)); }
-    SECTION("text") { std::ofstream(file) << "dear diary\n"; }
+    SECTION("text") { std::ofstream(file) << std::string(2 << 20, 'a'); }
+    SECTION("whole sectors that could be anything") {
+        write_file(file, random_bytes(2 << 20, 1));
+        offered = true;
+    }
     const Error error = import_error(*images.store, file);
     CHECK(error.kind == ErrorKind::invalid);
-    CHECK_THAT(error.message,
-               Contains("notes.bin") && Contains("no disk image") && Contains("format raw"));
+    CHECK_THAT(error.message, Contains("notes.bin") && Contains("no disk image"));
+    CHECK((error.message.find("format raw") != std::string::npos) == offered);
     images.nothing_left();
     CHECK(import_ok(*images.store, file, "raw").size_bytes % 512 == 0);  // said to be one
+}
+
+TEST_CASE("a raw disk that its own partition table says was cut short is refused, but as raw") {
+    Images images;
+    DiskBytes disk(4 << 20, 0);
+    disk[510] = 0x55, disk[511] = 0xaa;
+    disk[446 + 4] = 7;
+    store_le32(disk.data() + 446 + 8, 2048);
+    store_le32(disk.data() + 446 + 12, (4 << 20) / 512 - 2048);
+    const auto file = images.folder / "cut.img";
+    write_file(file, disk);
+    REQUIRE(images.store->remove(import_ok(*images.store, file).digest));
+    truncate_file(file, (4 << 20) - 512);
+    CHECK_THAT(import_error(*images.store, file).message,
+               Contains("cut.img was cut short") && Contains("4194304") && Contains("format raw"));
+    CHECK(import_ok(*images.store, file, "raw").size_bytes == (4 << 20) - 512);
+}
+
+TEST_CASE("an import makes no version of a file that changes, or that another program writes to") {
+    Images images;
+    SECTION("while it is read in place") {
+        const auto file = images.folder / "disk.raw";
+        Progress progress;
+        const auto change_while_open = [&](const std::function<void()>& change) {
+            const auto source =
+                ImageSource::open({file, ""}, images.folder / "store/spool", progress);
+            REQUIRE(source);
+            CHECK((*source)->check_unchanged());
+            change();
+            const auto checked = (*source)->check_unchanged();
+            return checked ? std::string("unchanged") : checked.error().message;
+        };
+        CHECK(change_while_open([] {}) == "unchanged");
+        CHECK_THAT(change_while_open([&] { truncate_file(file, kDiskBytes + 512); }),
+                   Contains("disk.raw had " + std::to_string(kDiskBytes) + " bytes"));
+        CHECK_THAT(change_while_open([&] {
+                       const int fd = ::open(file.c_str(), O_RDWR | O_CLOEXEC);
+                       REQUIRE(::pwrite(fd, "x", 1, 4096) == 1);
+                       // A moment that is not that of the making, however fast this runs.
+                       const timespec times[2] = {{0, UTIME_OMIT}, {1'000'000'000, 0}};
+                       REQUIRE(::futimens(fd, times) == 0);
+                       ::close(fd);
+                   }),
+                   Contains("disk.raw was written to while it was read"));
+    }
+    SECTION("a virtual machine's disk, by QEMU's own lock") {
+        const auto file = images.make("vm.qcow2", {"-O", "qcow2"});
+        const int fd = ::open(file.c_str(), O_RDWR | O_CLOEXEC);
+        struct flock lock {};
+        lock.l_type = F_RDLCK;
+        lock.l_start = 101;
+        lock.l_len = 1;
+        REQUIRE(::fcntl(fd, F_OFD_SETLK, &lock) == 0);
+        CHECK_THAT(import_error(*images.store, file).message,
+                   Contains("vm.qcow2 is open for writing in another program") &&
+                       Contains("process " + std::to_string(::getpid())));
+        ::close(fd);
+        REQUIRE(images.store->remove(import_ok(*images.store, file).digest));
+    }
+    SECTION("any other's, by its write lock") {
+        const auto file = images.folder / "disk.raw";
+        const int fd = ::open(file.c_str(), O_RDWR | O_CLOEXEC);
+        struct flock lock {};
+        lock.l_type = F_WRLCK;
+        REQUIRE(::fcntl(fd, F_OFD_SETLK, &lock) == 0);
+        CHECK_THAT(import_error(*images.store, file).message, Contains("open for writing"));
+        ::close(fd);
+    }
+    images.nothing_left();
 }
 
 TEST_CASE("missing, empty, odd and misnamed files are refused") {
@@ -228,7 +304,8 @@ TEST_CASE("no import ever opens another file: backing files, data files, extents
         const auto file = images.folder / "trap.vmdk";
         command({"qemu-img", "create", "-f", "vmdk", "-F", "vmdk", "-b", parent.string(),
                  file.string()});
-        CHECK_THAT(import_error(*images.store, file).message, Contains("needs another file"));
+        CHECK_THAT(import_error(*images.store, file).message,
+                   Contains("snapshot over another VMDK"));
     }
     SECTION("a JSON file name inside a qcow2 name is only a name") {
         const auto file = images.folder / "a,driver=raw,file.filename=secret.raw";
@@ -237,6 +314,61 @@ TEST_CASE("no import ever opens another file: backing files, data files, extents
         CHECK(info.size_bytes == kDiskBytes);
         REQUIRE(images.store->remove(info.digest));
     }
+    images.nothing_left();
+}
+
+TEST_CASE("a VHDX that qemu-img does not read is named with what helps") {
+    Images images;
+    const auto file = images.make("disk.vhdx", {"-O", "vhdx"});
+    const DiskBytes bytes = read_whole(file);
+    // An item of the metadata ([MS-VHDX] 2.6.2), by the identifier in the table before it.
+    const auto set_item = [&](const std::vector<std::uint8_t>& id, std::uint32_t at,
+                              std::uint32_t value) {
+        const auto entry = std::search(bytes.begin(), bytes.end(), id.begin(), id.end());
+        REQUIRE(entry != bytes.end());
+        const std::string_view magic = "metadata";
+        const auto region = std::find_end(bytes.begin(), entry, magic.begin(), magic.end());
+        std::uint8_t number[4];
+        store_le32(number, value);
+        const int fd = ::open(file.c_str(), O_RDWR | O_CLOEXEC);
+        REQUIRE(::pwrite(fd, number, 4, region - bytes.begin() + load_le32(&*entry + 16) + at) ==
+                4);
+        ::close(fd);
+    };
+    SECTION("sectors of 4096 bytes") {
+        set_item({0x1d, 0xbf, 0x41, 0x81, 0x6f, 0xa9, 0x09, 0x47}, 0, 4096);
+        CHECK_THAT(import_error(*images.store, file).message,
+                   Contains("sectors of 4096 bytes") && Contains("--4kn"));
+    }
+    SECTION("a difference") {
+        set_item({0x37, 0x67, 0xa1, 0xca, 0x36, 0xfa, 0x43, 0x4d}, 4, 2);
+        CHECK_THAT(import_error(*images.store, file).message,
+                   Contains("differencing VHDX") && Contains("Merge-VHD"));
+    }
+    images.nothing_left();
+}
+
+TEST_CASE("a qcow2 that was not closed is imported where it is whole, else told how to repair it") {
+    Images images;
+    const auto file =
+        images.make("killed.qcow2", {"-O", "qcow2", "-o", "lazy_refcounts=on,compat=1.1"});
+    const DiskBytes bytes = read_whole(file);
+    const int fd = ::open(file.c_str(), O_RDWR | O_CLOEXEC);
+    const auto put = [fd](std::uint64_t at, const DiskBytes& what) {
+        REQUIRE(::pwrite(fd, what.data(), what.size(), static_cast<off_t>(at)) ==
+                static_cast<ssize_t>(what.size()));
+    };
+    put(79, {1});  // incompatible features: dirty
+    const auto info = import_ok(*images.store, file);
+    CHECK(read_version(**images.store->open_version(info.digest)) == images.disk);
+    REQUIRE(images.store->remove(info.digest));
+    const std::uint64_t counts = load_be64(bytes.data() + load_be64(bytes.data() + 48));
+    put(counts + 20, {0, 0});  // a cluster in use, not counted yet
+    CHECK_THAT(import_error(*images.store, file).message,
+               Contains("was not closed") && Contains("qemu-img check -r all"));
+    put(79, {2});
+    CHECK_THAT(import_error(*images.store, file).message, Contains("marked as corrupt"));
+    ::close(fd);
     images.nothing_left();
 }
 
@@ -308,6 +440,14 @@ TEST_CASE("an ISO image is taken as it is, and only when it is one") {
     write_file(images.folder / "short.iso", random_bytes(2048, 9));
     CHECK_THAT(import_error(*images.store, images.folder / "short.iso", "iso").message,
                Contains("is no ISO image"));
+    images.nothing_left();
+    std::copy_n("\1CD001\1", 7, disc.begin() + 16 * 2048);
+    for (const bool hybrid : {false, true}) {  // with a boot sector in front, as Debian's are
+        if (hybrid) disc[510] = 0x55, disc[511] = 0xaa;
+        write_file(images.folder / "disc.iso", disc);
+        CHECK_THAT(import_error(*images.store, images.folder / "disc.iso").message,
+                   Contains("the image of a disc") && Contains("format iso"));
+    }
     images.nothing_left();
     for (const char* descriptor : {"\1CD001\1", "\0BEA01\1"}) {
         const std::string_view text(descriptor, 7);

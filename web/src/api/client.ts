@@ -88,6 +88,7 @@ function putPiece(path: string, piece: Blob, onProgress: (sentBytes: number) => 
 function mayPass(problem: unknown): boolean {
     if (!(problem instanceof ApiError)) return false;
     const { type, status } = problem.problem;
+    if (type === "upload-ended") return false; // the server says why: no import could take it
     return type === "upload-broken" || type === "unreachable" || [409, 503, 504].includes(status);
 }
 

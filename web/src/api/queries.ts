@@ -8,6 +8,8 @@ export type Image = Schemas["Image"];
 export type Link = Schemas["Link"];
 export type Task = Schemas["Task"];
 export type Boot = Schemas["Boot"];
+export type Registry = Schemas["Registry"];
+export type TrashEntry = Schemas["TrashEntry"];
 
 interface Page<T> { items: T[]; next_cursor: string | null }
 
@@ -28,6 +30,9 @@ export const useWhoami = () =>
 export const useClients = () => useQuery({ queryKey: ["clients"], queryFn: () => all<Client>("/clients") });
 export const useImages = () => useQuery({ queryKey: ["images"], queryFn: () => all<Image>("/images") });
 export const useLinks = () => useQuery({ queryKey: ["links"], queryFn: () => all<Link>("/links") });
+export const useTrash = () => useQuery({ queryKey: ["trash"], queryFn: () => all<TrashEntry>("/trash") });
+export const useRegistry = () =>
+    useQuery({ queryKey: ["registry"], queryFn: () => call<Registry>("GET", "/registry"), refetchInterval: 30_000, retry: false });
 export const useStatus = () =>
     useQuery({ queryKey: ["status"], queryFn: () => call<Schemas["Status"]>("GET", "/status"), refetchInterval: 15_000 });
 
@@ -55,6 +60,7 @@ export function useChange<Input>(change: (input: Input) => Promise<unknown>, tou
 export function refreshFor(event: Event, cache: QueryClient) {
     if (event.boot_id || event.client) void cache.invalidateQueries({ queryKey: ["clients"] });
     if (event.link_id) void cache.invalidateQueries({ queryKey: ["links"] });
+    if (event.kind === "link_removed" || event.kind === "link_restored") void cache.invalidateQueries({ queryKey: ["trash"] });
     if (event.kind.startsWith("import") || event.kind.startsWith("commit"))
         void cache.invalidateQueries({ queryKey: ["images"] });
 }

@@ -43,14 +43,14 @@ export function UploadDialog({ onClose }: { onClose: () => void }) {
     };
     const choose = (chosen: File | null) => {
         setFile(chosen);
-        if (chosen && name === "") setName(chosen.name.replace(/\.(gz|zst|xz)$/i, "").replace(/\.[^.]*$/, "").replace(/[^A-Za-z0-9._-]/g, "-").slice(0, 63));
+        if (chosen && name === "") setName(chosen.name.replace(/\.(gz|bz2|zst|xz|zip)$/i, "").replace(/\.[^.]*$/, "").replace(/[^A-Za-z0-9._-]/g, "-").slice(0, 63));
     };
 
     return (
         <Dialog title="Upload an image" onClose={onClose}>
             <form onSubmit={(event) => void submit(event)}>
                 <label>
-                    Disk image (raw, VHD, VHDX, VMDK, qcow2; also .gz, .zst, .xz) or disc (.iso)
+                    Disk image (raw, VHD, VHDX, VMDK, qcow2; also .gz, .bz2, .zst, .xz, .zip, .ova) or disc (.iso)
                     <input type="file" required disabled={busy} onChange={(event) => choose(event.target.files?.[0] ?? null)} />
                 </label>
                 <label>

@@ -7,6 +7,7 @@ import { OverlayCell } from "../components/OverlayCell";
 import { ProblemBox } from "../components/ProblemBox";
 import { QuotaDialog } from "../components/QuotaDialog";
 import { RebaseDialog } from "../components/RebaseDialog";
+import { TrashDialog } from "../components/TrashDialog";
 import { UsageDialog } from "../components/UsageDialog";
 
 const kStateClass: Record<Link["state"], string> = { ready: "good", pending: "warn", failed: "bad" };
@@ -36,6 +37,11 @@ export function LinksPage() {
     const [rebasing, setRebasing] = useState<{ link: Link; lun: number } | null>(null);
     const [limiting, setLimiting] = useState<{ link: Link; lun: number } | null>(null);
     const [looking, setLooking] = useState<{ link: Link; lun: number } | null>(null);
+    const [trashOpen, setTrashOpen] = useState(false);
+    const remove = useChange(
+        ({ id, force }: { id: string; force: boolean }) => call("DELETE", `/links/${id}${force ? "?force=true" : ""}`),
+        ["links", "clients", "trash"],
+    );
     const reset = useChange(
         ({ id, force }: { id: string; force: boolean }) => call("POST", `/links/${id}/reset`, { force }),
         ["links"],
@@ -52,10 +58,21 @@ export function LinksPage() {
             : `Throw away what ${who} has written?`;
         if (window.confirm(question)) reset.mutate({ id: link.id, force: running });
     };
+    const removeLink = (link: Link) => {
+        const running = link.sessions.length > 0;
+        const who = link.client ?? "this lease";
+        const kept = link.client !== null && link.disks.some((disk) => disk.type === "disk" && disk.policy !== "discard");
+        const after = kept ? " What it wrote stays in the trash for some days." : " What it wrote is gone.";
+        const question = running ? `${who} is running on this disk. Remove the link all the same? It will lose its disk at once.` : `Remove the link of ${who}?`;
+        if (window.confirm(question + after)) remove.mutate({ id: link.id, force: running });
+    };
     return (
         <section>
-            <h1>Links</h1>
-            <ProblemBox error={links.error ?? reset.error ?? start.error} />
+            <div className="title-row">
+                <h1>Links</h1>
+                <button className="plain" onClick={() => setTrashOpen(true)}>Trash</button>
+            </div>
+            <ProblemBox error={links.error ?? reset.error ?? start.error ?? remove.error} />
             {links.data?.length === 0 && <p className="card quiet">No links yet. A link binds a client to an image: add a client with an image.</p>}
             {links.data && links.data.length > 0 && (
                 <table>
@@ -108,12 +125,15 @@ export function LinksPage() {
                                         </button>
                                     )}
                                     <button className="plain" onClick={() => resetLink(link)}>Reset</button>
+                                    <button className="plain" aria-label={`Remove the link of ${link.client ?? "a lease"}`}
+                                        onClick={() => removeLink(link)}>Remove</button>
                                 </td>
                             </tr>
                         ))}
                     </tbody>
                 </table>
             )}
+            {trashOpen && <TrashDialog onClose={() => setTrashOpen(false)} />}
             {limiting && <QuotaDialog link={limiting.link} lun={limiting.lun} onClose={() => setLimiting(null)} />}
             {looking && <UsageDialog link={looking.link} lun={looking.lun} onClose={() => setLooking(null)} />}
             {rebasing && <RebaseDialog link={rebasing.link} lun={rebasing.lun} onClose={() => setRebasing(null)} />}
