@@ -1,5 +1,6 @@
-// Chunks on the wire: one zstd frame (RFC 8878) that says its length, of 1 to kMaxFrameChunks whole
-// chunks one after the other. Pure.
+// Chunks on the wire, whole, one after the other: in one zstd frame (RFC 8878) that says its
+// length, of 1 to kMaxFrameChunks, or as they are (`encoding=identity`), 1 to kMaxPlainChunks, for
+// lines that are faster than compressing. Pure.
 #pragma once
 
 #include <cstdint>
@@ -16,6 +17,7 @@ inline constexpr std::size_t kFrameChunkBytes = 64 * 1024;
 // With what a frame adds to bytes that do not compress, it stays below 1 MiB.
 inline constexpr std::size_t kMaxFrameChunks = 15;
 inline constexpr std::size_t kMaxFrameBytes = 1 << 20;
+inline constexpr std::size_t kMaxPlainChunks = 128;
 inline constexpr std::size_t kMaxAskedChunks = 4096;  // digests in one question
 inline constexpr std::size_t kDigestBytes = 32;
 

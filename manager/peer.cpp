@@ -36,6 +36,14 @@ PeerResult<std::string> send(const Peer& peer, const http::ClientRequest& reques
     return std::move(response->body);
 }
 
+PeerResult<void> send_to(const Peer& peer, http::ClientRequest& request, http::BodyWriter& sink) {
+    request.body_to = &sink;
+    auto answer = send(peer, request);
+    if (answer) return {};
+    sink.break_off();
+    return tl::unexpected(std::move(answer).error());
+}
+
 }  // namespace
 
 Peer::Peer(std::string name, std::string address, std::function<bool()> may_call)
@@ -67,11 +75,17 @@ PeerResult<void> Peer::get_stream(std::string_view path, std::uint64_t offset_by
     request.target = path;
     if (offset_bytes > 0)
         request.headers.emplace_back("Range", fmt::format("bytes={}-", offset_bytes));
-    request.body_to = &sink;
-    auto answer = send(*this, request);
-    if (answer) return {};
-    sink.break_off();
-    return tl::unexpected(std::move(answer).error());
+    return send_to(*this, request, sink);
+}
+
+PeerResult<void> Peer::post_stream(std::string_view path, const std::string& body,
+                                   http::BodyWriter& sink) const {
+    http::ClientRequest request;
+    request.method = "POST";
+    request.target = path;
+    request.content_type = "application/octet-stream";
+    request.body = body;
+    return send_to(*this, request, sink);
 }
 
 }  // namespace goldlink::manager

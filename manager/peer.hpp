@@ -44,6 +44,9 @@ class Peer {
     // The body of a GET from a byte on, as it comes; broken off where it ends early.
     PeerResult<void> get_stream(std::string_view path, std::uint64_t offset_bytes,
                                 http::BodyWriter& sink) const;
+    // The body of the answer to a POST, likewise.
+    PeerResult<void> post_stream(std::string_view path, const std::string& body,
+                                 http::BodyWriter& sink) const;
 
   private:
     const std::string name_;

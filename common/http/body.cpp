@@ -30,6 +30,16 @@ Result<std::size_t> MadeBody::pass_to(SocketStream& out, std::uint64_t at_most) 
                           [this](std::span<char> part) { return make_(part.data(), part.size()); });
 }
 
+Result<> BodyReader::read_exactly(std::span<char> buffer) {
+    while (!buffer.empty()) {
+        GOLDLINK_TRY_ASSIGN(const std::size_t n, read(buffer));
+        if (n == 0)
+            return failure(ErrorKind::invalid, "the body is shorter than it was said to be");
+        buffer = buffer.subspan(n);
+    }
+    return {};
+}
+
 Result<std::size_t> BodyReader::pass_to(SocketStream& out, std::uint64_t at_most) {
     std::vector<char> buffer;
     return pass_by_memory(buffer, out, at_most,

@@ -46,6 +46,8 @@ class BodyReader : public BodySource {
   public:
     // Blocks for the next bytes; 0 is the end of the body. Errors: peer gone, too slow, too long.
     virtual Result<std::size_t> read(std::span<char> buffer) = 0;
+    // Fills the buffer. Errors: those of read(); invalid when the body ends before.
+    Result<> read_exactly(std::span<char> buffer);
     // Content-Length when the peer gave one, else 0.
     std::uint64_t declared_length() const override = 0;
     // By way of memory.

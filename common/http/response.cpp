@@ -52,15 +52,21 @@ bool has_no_body(int status) {
     return status == 204 || status == 304 || (status >= 100 && status < 200);
 }
 
-class ChunkedWriter final : public BodyWriter {
+class StreamWriter final : public BodyWriter {
   public:
-    ChunkedWriter(SocketStream& stream, const ConnectionContext& context, std::string head,
-                  bool chunked)
-        : stream_(stream), context_(context), head_(std::move(head)), chunked_(chunked) {}
+    // `length`: of the body, as the head says; else it is in chunks or ends with the connection.
+    StreamWriter(SocketStream& stream, const ConnectionContext& context, std::string head,
+                 bool chunked, std::optional<std::uint64_t> length)
+        : stream_(stream),
+          context_(context),
+          head_(std::move(head)),
+          chunked_(chunked),
+          left_(length) {}
 
     Result<> write(std::string_view bytes) override {
         if (error_) return gone();
         if (bytes.empty() && head_.empty()) return {};
+        if (auto counted = count(bytes.size()); !counted) return counted;
         std::string before = std::move(head_);
         head_.clear();
         if (chunked_ && !bytes.empty()) before += fmt::format("{:x}\r\n", bytes.size());
@@ -72,6 +78,7 @@ class ChunkedWriter final : public BodyWriter {
     Result<> take_from(SocketStream& from, std::size_t count) override {
         if (error_) return gone();
         if (count == 0) return {};
+        if (auto counted = this->count(count); !counted) return counted;
         const std::string before = std::exchange(head_, std::string()) +
                                    (chunked_ ? fmt::format("{:x}\r\n", count) : std::string());
         stream_.write_all(before, "", "", error_);
@@ -92,13 +99,23 @@ class ChunkedWriter final : public BodyWriter {
 
     bool stopping() const override { return context_.stopping.load(std::memory_order_relaxed); }
 
+    // False: the connection must end.
     bool finish() {
-        if (error_) return false;
+        if (error_ || left_.value_or(0) > 0) return false;
         stream_.write_all(head_, chunked_ ? "0\r\n\r\n" : "", "", error_);
-        return !error_ && chunked_;
+        return !error_ && (chunked_ || left_);
     }
 
   private:
+    Result<> count(std::size_t bytes) {
+        if (!left_) return {};
+        if (bytes > *left_) {
+            break_off();
+            return failure(ErrorKind::invalid, "the body is longer than it was said to be");
+        }
+        *left_ -= bytes;
+        return {};
+    }
     Failure gone() const {
         return failure(
             error_ == boost::asio::error::timed_out ? ErrorKind::timeout : ErrorKind::unavailable,
@@ -108,7 +125,8 @@ class ChunkedWriter final : public BodyWriter {
     SocketStream& stream_;
     const ConnectionContext& context_;
     std::string head_;  // goes with the first chunk
-    bool chunked_;
+    const bool chunked_;
+    std::optional<std::uint64_t> left_;
     ErrorCode error_;
     Relay relay_;
 };
@@ -211,12 +229,15 @@ bool write_response(SocketStream& stream, const Request& request, const Response
         return write_file(stream, request, response, context, keep_alive);
     if (response.stream) {
         // HTTP/1.0 knows no chunks: the end of the connection is the end of the body.
-        const bool chunked = http_version >= 11;
-        std::string head = make_head(response, response.status, context, keep_alive && chunked);
+        const auto& length = response.stream_bytes;
+        const bool chunked = !length && http_version >= 11;
+        keep_alive = keep_alive && (chunked || length);
+        std::string head = make_head(response, response.status, context, keep_alive);
+        if (length) add_header(head, "Content-Length", std::to_string(*length));
         if (chunked) add_header(head, "Transfer-Encoding", "chunked");
         head += "\r\n";
-        ChunkedWriter writer(stream, context, std::move(head), chunked);
-        if (request.method == "HEAD") return !writer.write("") ? false : keep_alive && chunked;
+        StreamWriter writer(stream, context, std::move(head), chunked, length);
+        if (request.method == "HEAD") return writer.write("") && keep_alive;
         try {
             response.stream(writer);
         } catch (const std::exception& exception) {

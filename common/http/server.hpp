@@ -12,6 +12,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -44,9 +45,10 @@ struct Response {
     std::string content_type = "application/json";
     std::string body;
     std::vector<std::pair<std::string, std::string>> headers;
-    // When set, the body is what this writes (chunked), and `body` is ignored. Runs on the
-    // connection's thread.
+    // When set, the body is what this writes, and `body` is ignored: `stream_bytes` of it, or
+    // chunked where that is not known. Runs on the connection's thread.
     std::function<void(BodyWriter&)> stream;
+    std::optional<std::uint64_t> stream_bytes{};
     // When set, the body is this file, sent with Content-Length, ranges and Last-Modified.
     std::string file_path;
 };

@@ -59,12 +59,35 @@ Answer get_manifest(Call& call) {
     return response;
 }
 
+// "zstd", in a frame, or "identity", as they are.
+Maybe<bool> wants_plain(Call& call) {
+    const std::string encoding = call.request.query_value("encoding");
+    if (encoding == "identity") return true;
+    if (encoding.empty() || encoding == "zstd") return false;
+    return refuse_field("encoding", "chunks are sent as zstd or identity");
+}
+
 Answer get_chunks(Call& call) {
+    GOLDLINK_TRY_CALL(const bool plain, wants_plain(call));
     GOLDLINK_TRY_CALL(const std::string digest, needed_digest(call));
-    const auto frame = call.services.target.call("POST", "/versions/" + digest + "/chunks",
-                                                 call.request.body, kTargetTimeout);
-    if (!frame) return refuse_peer(call.services.target, frame.error());
-    return octets(*frame);
+    const Peer& target = call.services.target;
+    const std::string path = "/versions/" + digest + "/chunks";
+    if (!plain) {
+        const auto frame = target.call("POST", path, call.request.body, kTargetTimeout);
+        if (!frame) return refuse_peer(target, frame.error());
+        return octets(*frame);
+    }
+    const std::size_t count = call.request.body.size() / kDigestBytes;
+    if (call.request.body.size() % kDigestBytes != 0 || count == 0 || count > kMaxPlainChunks)
+        return refuse(400, "invalid", "That are no chunks",
+                      fmt::format("the body is 1 to {} digests of 32 bytes", kMaxPlainChunks));
+    http::Response response;
+    response.content_type = "application/octet-stream";
+    response.stream_bytes = count * kFrameChunkBytes;
+    response.stream = [&target, path, asked = call.request.body](http::BodyWriter& writer) {
+        (void)target.post_stream(path + "?encoding=identity", asked, writer);
+    };
+    return response;
 }
 
 bool is_digest(std::string_view text) {
@@ -145,12 +168,15 @@ Answer put_chunks(Call& call) {
     if (call.request.header("content-length").empty())
         return refuse(411, "length-required", "The length of the chunks is needed",
                       "send them with a Content-Length header");
-    if (call.request.body_reader->declared_length() > kMaxFrameBytes)
+    GOLDLINK_TRY_CALL(const bool plain, wants_plain(call));
+    const std::size_t at_most = plain ? kMaxPlainChunks * kFrameChunkBytes : kMaxFrameBytes;
+    if (call.request.body_reader->declared_length() > at_most)
         return refuse(413, "body-too-large", "Too many chunks at once",
-                      fmt::format("the chunks of one request may have {} bytes", kMaxFrameBytes));
+                      fmt::format("the chunks of one request may have {} bytes", at_most));
     GOLDLINK_TRY_CALL(const db::Task task, needed_transfer(call));
-    const auto stored = call.services.target.put_stream("/transfers/" + task.id + "/chunks",
-                                                        *call.request.body_reader);
+    const auto stored = call.services.target.put_stream(
+        fmt::format("/transfers/{}/chunks{}", task.id, plain ? "?encoding=identity" : ""),
+        *call.request.body_reader);
     if (!stored) return refuse_peer(call.services.target, stored.error());
     GOLDLINK_TRY_ASSIGN(const auto object, json::parse_object(*stored));
     GOLDLINK_TRY_ASSIGN(const auto bytes, json::int_field(object, "bytes", 0, INT64_MAX));
@@ -218,10 +244,12 @@ Answer put_manifest(Call& call) {
 void add_transfer_routes(Table& table) {
     table.push_back(
         {"GET", "/images/{image}/versions/{number}/manifest", kWrite, {}, get_manifest});
-    table.push_back({"POST", "/images/{image}/versions/{number}/chunks", kWrite, {}, get_chunks});
+    table.push_back(
+        {"POST", "/images/{image}/versions/{number}/chunks", kWrite, {"encoding"}, get_chunks});
     table.push_back({"POST", "/images/{image}/transfers", kWrite, {}, begin});
     table.push_back({"POST", "/transfers/{transfer_id}/missing", kWrite, {}, missing});
-    table.push_back({"PUT", "/transfers/{transfer_id}/chunks", kWrite, {}, put_chunks, true});
+    table.push_back(
+        {"PUT", "/transfers/{transfer_id}/chunks", kWrite, {"encoding"}, put_chunks, true});
     table.push_back(
         {"PUT", "/transfers/{transfer_id}/manifest", kWrite, {"digest"}, put_manifest, true});
 }

@@ -181,7 +181,14 @@ Result<std::string> Api::octets(std::string method, const std::string& path, std
 }
 
 Result<> Api::download(const std::string& path, std::function<bool(std::string_view)> on_data) {
-    auto r = request("GET", path);
+    return octets_to("GET", path, "", std::move(on_data));
+}
+
+Result<> Api::octets_to(std::string method, const std::string& path, std::string body,
+                        std::function<bool(std::string_view)> on_data) {
+    auto r = request(std::move(method), path);
+    r.content_type = "application/octet-stream";
+    r.body = std::move(body);
     r.headers.back() = {"Accept", "*/*"};
     r.on_data = std::move(on_data);
     auto response = client_.send(r);

@@ -44,6 +44,9 @@ class Api {
                                std::size_t max_answer_bytes);
     // Reads a body of any kind until `on_data` returns false or it ends.
     Result<> download(const std::string& path, std::function<bool(std::string_view)> on_data);
+    // Octets in, and a body as it comes.
+    Result<> octets_to(std::string method, const std::string& path, std::string body,
+                       std::function<bool(std::string_view)> on_data);
     // Reads server-sent events until `on_data` returns false or the stream ends.
     Result<> stream(const std::string& path, std::int64_t last_event_id,
                     std::function<bool(std::string_view)> on_data);

@@ -12,6 +12,7 @@
 #include <cerrno>
 #include <filesystem>
 
+#include "manager/cli/part_file.hpp"
 #include "manager/cli/raw_disk.hpp"
 
 namespace goldlink::cli {
@@ -31,8 +32,9 @@ bool is_at(const std::string& path, int fd) {
 }  // namespace
 
 Result<DeltaFile> DeltaFile::open(const std::string& path, std::uint64_t disk_bytes,
-                                  bool surely_raw) {
+                                  bool surely_raw, bool is_new) {
     DeltaFile file;
+    file.is_new_ = is_new;
     file.disk_bytes_ = disk_bytes;
     std::error_code error;
     const auto real = std::filesystem::canonical(path, error);  // what a symbolic link names
@@ -124,7 +126,10 @@ Result<> DeltaFile::put(std::uint64_t chunk, Bytes bytes) {
     const std::uint64_t offset = chunk * kChunkBytes;
     const auto length =
         static_cast<std::size_t>(std::min<std::uint64_t>(bytes.size(), disk_bytes_ - offset));
-    return write_at(result_.get(), bytes.first(length), offset, part_.empty() ? path_ : part_);
+    const std::string& name = part_.empty() ? path_ : part_;
+    // A part that began empty has nothing where a chunk is put.
+    if (base_fd() < 0) return write_with_holes(result_.get(), bytes.first(length), offset, name);
+    return write_at(result_.get(), bytes.first(length), offset, name);
 }
 
 Result<> DeltaFile::put_zeros(std::uint64_t chunk) {
@@ -160,11 +165,11 @@ Result<> DeltaFile::finish() {
         return system_failure(fmt::format("cannot sync {}", part_.empty() ? path_ : part_));
     finished_ = true;
     if (part_.empty()) return {};
-    if (::rename(part_.c_str(), path_.c_str()) != 0) {
-        finished_ = false;
-        return system_failure(fmt::format("cannot give {} its name {}", part_, path_));
-    }
-    return sync_folder_of(path_);
+    auto named = is_new_ ? name_new_file(part_, path_) : Result<>();
+    if (!is_new_ && ::rename(part_.c_str(), path_.c_str()) != 0)
+        named = system_failure(fmt::format("cannot give {} its name {}", part_, path_));
+    finished_ = named.has_value();
+    return named ? sync_folder_of(path_) : named;
 }
 
 std::string DeltaFile::keep() {

@@ -18,8 +18,9 @@ namespace goldlink::cli {
 class DeltaFile {
   public:
     // For a disk of this size. `surely_raw`: the file is taken for a raw disk whatever its magic.
+    // `is_new`: one that is there by then is not replaced.
     static Result<DeltaFile> open(const std::string& path, std::uint64_t disk_bytes,
-                                  bool surely_raw);
+                                  bool surely_raw, bool is_new);
     DeltaFile(DeltaFile&&) noexcept = default;
     DeltaFile& operator=(DeltaFile&&) = delete;
     ~DeltaFile();  // removes an unfinished part unless it is kept
@@ -49,7 +50,7 @@ class DeltaFile {
     std::string path_, part_;  // part_ "": in place
     FileDescriptor old_, result_;
     std::uint64_t disk_bytes_ = 0, old_bytes_ = 0, base_bytes_ = 0;
-    bool base_is_result_ = false, resumed_ = false, finished_ = false;
+    bool base_is_result_ = false, resumed_ = false, finished_ = false, is_new_ = false;
     std::vector<std::uint8_t> buffer_;
 };
 

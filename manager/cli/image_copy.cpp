@@ -67,10 +67,12 @@ Result<> copy_version(const Session& session, const Arguments& arguments, Api& f
                         VersionReceiver::begin(to, image_path(name) + "/transfers", wishes));
     const auto done = [&]() -> Result<json::value> {
         GOLDLINK_TRY_ASSIGN(const Manifest manifest, from.manifest());
+        auto bad = BadChunks::leave_to_receiver;
         return receiver.deliver(
             [&]() -> Result<Manifest> {
                 GOLDLINK_TRY(copy_missing(from, receiver, manifest,
-                                          fmt::format("copying {}", from.subject()), false));
+                                          fmt::format("copying {}", from.subject()),
+                                          std::exchange(bad, BadChunks::refuse)));
                 return manifest;
             },
             false);

@@ -1,12 +1,10 @@
-// goldlink image export: a version as a disk image file, which must have the SHA-256 that the
-// server gave it when it was written.
+// goldlink image export: a version as a disk image file. A raw one is fetched by its chunks; others
+// are written at the server, and must have the SHA-256 that they were given there.
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
 #include <memory>
 #include <thread>
 
@@ -15,6 +13,7 @@
 #include "manager/cli/connect.hpp"
 #include "manager/cli/image_delta.hpp"
 #include "manager/cli/image_verbs.hpp"
+#include "manager/cli/part_file.hpp"
 #include "manager/cli/patience.hpp"
 #include "manager/cli/progress.hpp"
 
@@ -25,7 +24,6 @@ namespace {
 using std::chrono::milliseconds;
 
 constexpr int kMaxTries = 8;  // without any byte getting through
-constexpr std::size_t kHoleBytes = 4096;
 
 struct Arguments {
     std::string ref, file, format;
@@ -43,17 +41,11 @@ std::string format_of(const Arguments& arguments) {
     return "raw";
 }
 
-bool is_zero(std::string_view block) {
-    return block.front() == 0 && std::memcmp(block.data(), block.data() + 1, block.size() - 1) == 0;
-}
-
 // The file beside the wanted one while it comes; takes its name when it is whole.
 class Download {
   public:
     static Result<Download> begin(const std::string& file) {
-        if (::access(file.c_str(), F_OK) == 0)
-            return failure(ErrorKind::conflict,
-                           fmt::format("{} exists already; name a new file", file));
+        GOLDLINK_TRY(check_is_new(file));
         Download download;
         download.file_ = file;
         download.part_ = file + ".part";
@@ -71,22 +63,10 @@ class Download {
 
     std::uint64_t done_bytes() const { return done_; }
 
-    // Blocks of zeros become holes; what lies between them is written in one go.
     Result<> write(std::string_view bytes) {
         hasher_->add(as_bytes(bytes));
-        while (!bytes.empty()) {
-            std::size_t data = 0, zeros = 0;
-            while (data + zeros < bytes.size() && zeros == 0) {
-                const std::size_t block =
-                    std::min(bytes.size() - data,
-                             kHoleBytes - static_cast<std::size_t>((done_ + data) % kHoleBytes));
-                (is_zero(bytes.substr(data, block)) ? zeros : data) += block;
-            }
-            if (data > 0)
-                GOLDLINK_TRY(write_at(fd_.get(), as_bytes(bytes.substr(0, data)), done_, part_));
-            done_ += data + zeros;
-            bytes.remove_prefix(data + zeros);
-        }
+        GOLDLINK_TRY(write_with_holes(fd_.get(), as_bytes(bytes), done_, part_));
+        done_ += bytes.size();
         return {};
     }
 
@@ -107,11 +87,7 @@ class Download {
         if (::ftruncate(fd_.get(), static_cast<off_t>(done_)) != 0)
             return system_failure(fmt::format("cannot size {}", part_));
         if (::fsync(fd_.get()) != 0) return system_failure(fmt::format("cannot sync {}", part_));
-        // Does not replace what somebody else put there meanwhile.
-        if (::link(part_.c_str(), file_.c_str()) != 0 &&
-            (errno == EEXIST || ::rename(part_.c_str(), file_.c_str()) != 0))
-            return system_failure(fmt::format("cannot name {}", file_));
-        return {};
+        return name_new_file(part_, file_);
     }
 
   private:
@@ -163,6 +139,11 @@ Result<> export_image(const Session& session, const Arguments& arguments) {
                             arguments.file, format));
         return export_by_delta(session, {arguments.ref, arguments.file, arguments.format == "raw"});
     }
+    // The raw disk need not be written at the server first.
+    if (format_of(arguments) == "raw")
+        return export_by_delta(
+            session,
+            {.ref = arguments.ref, .file = arguments.file, .surely_raw = true, .is_new = true});
     GOLDLINK_TRY_ASSIGN(const auto ref, parse_image_ref(arguments.ref));
     GOLDLINK_TRY_ASSIGN(auto api, connect(session));
     GOLDLINK_TRY_ASSIGN(const auto image, api.get(image_path(ref.name)));
@@ -202,7 +183,8 @@ void add_image_export(CLI::App& noun, Session& session) {
         {"export", "Write a version out as a disk image file",
          "The format is that of the file's ending, else raw. raw.zst is the raw disk, compressed\n"
          "with zstd. Importing the file again gives the same version. What comes is checked by\n"
-         "the SHA-256 of what the server wrote.\n"
+         "its SHA-256. A raw disk comes straight from the store, and one that broke off goes on\n"
+         "when the command is repeated; other formats are written at the server first.\n"
          "With --delta FILE may hold an older raw export, or be a block device that is not in\n"
          "use: only the chunks travel that it does not have in their place. A file is replaced\n"
          "when the new one is complete; a block device is written in place.",

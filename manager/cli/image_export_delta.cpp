@@ -1,16 +1,17 @@
-// goldlink image export --delta: a file that holds an older export, or a block device, becomes a
-// version. It is read and hashed a window ahead; what is not there already is fetched, checked and
-// written. Every chunk of the result was compared with its digest in the manifest.
+// goldlink image export of a raw disk: a file that is new, or holds an older export (--delta), or a
+// block device, becomes a version. It is read and hashed a window ahead; what is not there already
+// is fetched, checked and written. Every chunk of the result was compared with its digest in the
+// manifest.
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <unordered_map>
 
-#include "common/chunk_frame.hpp"
 #include "manager/cli/connect.hpp"
 #include "manager/cli/delta_file.hpp"
 #include "manager/cli/disk_scan.hpp"
 #include "manager/cli/image_delta.hpp"
+#include "manager/cli/part_file.hpp"
 #include "manager/cli/patience.hpp"
 #include "manager/cli/progress.hpp"
 #include "manager/cli/remote_version.hpp"
@@ -25,8 +26,7 @@ class DeltaFetch {
         : from_(from), manifest_(manifest), file_(file) {}
 
     Result<> run(const std::string& name) {
-        Progress progress(fmt::format("fetching what is new of {}", from_.subject()),
-                          manifest_.size_bytes);
+        Progress progress(fmt::format("fetching {}", from_.subject()), manifest_.size_bytes);
         DiskScan scan(file_.base_fd(), name, file_.base_bytes(), manifest_.size_bytes);
         for (;;) {
             GOLDLINK_TRY_ASSIGN(const DiskScan::Window* window, scan.next());
@@ -66,22 +66,12 @@ class DeltaFetch {
             if (all.empty()) wanted.push_back(digest);
             all.push_back(chunk);
         }
-        for (std::size_t at = 0; at < wanted.size(); at += kMaxFrameChunks) {
-            const auto end = std::min(wanted.size(), at + kMaxFrameChunks);
-            GOLDLINK_TRY(fetch({wanted.begin() + static_cast<std::ptrdiff_t>(at),
-                                wanted.begin() + static_cast<std::ptrdiff_t>(end)},
-                               places));
-        }
-        return {};
-    }
-
-    Result<> fetch(const std::vector<Digest>& digests, const Places& places) {
-        GOLDLINK_TRY_ASSIGN(const auto chunks, from_.chunks(digests));
-        for (std::size_t i = 0; i < digests.size(); ++i)
-            for (const std::uint64_t chunk : places.at(digests[i]))
-                GOLDLINK_TRY(file_.put(chunk, Bytes(chunks).subspan(i * kChunkBytes, kChunkBytes)));
-        fetched_chunks_ += digests.size();
-        return {};
+        return from_.fetch(wanted, [&](const Digest& digest, Bytes bytes) -> Result<> {
+            for (const std::uint64_t chunk : places.at(digest))
+                GOLDLINK_TRY(file_.put(chunk, bytes));
+            ++fetched_chunks_;
+            return {};
+        });
     }
 
     RemoteVersion& from_;
@@ -96,8 +86,9 @@ Result<> export_by_delta(const Session& session, const DeltaExport& wanted) {
     GOLDLINK_TRY_ASSIGN(const auto ref, parse_image_ref(wanted.ref));
     GOLDLINK_TRY_ASSIGN(auto api, connect(session));
     GOLDLINK_TRY_ASSIGN(auto from, RemoteVersion::find(api, ref));
-    GOLDLINK_TRY_ASSIGN(auto file,
-                        DeltaFile::open(wanted.file, from.size_bytes(), wanted.surely_raw));
+    if (wanted.is_new) GOLDLINK_TRY(check_is_new(wanted.file));
+    GOLDLINK_TRY_ASSIGN(auto file, DeltaFile::open(wanted.file, from.size_bytes(),
+                                                   wanted.surely_raw, wanted.is_new));
     GOLDLINK_TRY_ASSIGN(const Manifest manifest, from.manifest());
     DeltaFetch fetch(from, manifest, file);
     const auto done = [&]() -> Result<> {
@@ -114,9 +105,15 @@ Result<> export_by_delta(const Session& session, const DeltaExport& wanted) {
     if (session.json) {
         print_json(json::object{{"subject", from.subject()},
                                 {"file", wanted.file},
+                                {"format", "raw"},
                                 {"size_bytes", from.size_bytes()},
                                 {"received_bytes", from.received_bytes()},
                                 {"received_chunks", fetch.fetched_chunks()}});
+        return {};
+    }
+    if (wanted.is_new) {
+        print(fmt::format("{} is {} as raw, {}\n", wanted.file, from.subject(),
+                          format_bytes(from.size_bytes())));
         return {};
     }
     print(fmt::format("{} is {}: {} of {} came, {} chunks that it lacked\n", wanted.file,

@@ -203,11 +203,30 @@ Result<json::value> begin_on_server(Api& api, const Arguments& arguments) {
     return api.post(image_path(arguments.name) + "/imports", body);
 }
 
+// A raw disk alone is sent by its chunks, which needs no room for the file at the server; unless an
+// upload of the file is to be gone on with.
+Result<bool> goes_by_chunks(Api& api, const Arguments& arguments) {
+    if (!arguments.server_path.empty() || !arguments.parents.empty() ||
+        !(arguments.format.empty() || arguments.format == "raw"))
+        return false;
+    GOLDLINK_TRY_ASSIGN(const SourceFile file, SourceFile::open(arguments.file));
+    GOLDLINK_TRY(file.check_importable(arguments.format));
+    GOLDLINK_TRY_ASSIGN(const std::string format, file.format());
+    if (!format.empty() && arguments.format.empty()) return false;
+    if (arguments.resume.empty()) return true;
+    const auto upload = api.get("/uploads/" + http::percent_encode(arguments.resume));
+    return !upload && upload.error().kind == ErrorKind::not_found;
+}
+
 Result<> import_image(const Session& session, const Arguments& arguments) {
-    if (arguments.delta)
-        return import_by_delta(session, {arguments.name, arguments.file, arguments.format == "raw",
-                                         arguments.note, arguments.channel, arguments.resume});
+    const auto by_chunks = [&](bool surely_raw) {
+        return import_by_delta(session, {arguments.name, arguments.file, surely_raw, arguments.note,
+                                         arguments.channel, arguments.resume, arguments.delta});
+    };
+    if (arguments.delta) return by_chunks(arguments.format == "raw");
     GOLDLINK_TRY_ASSIGN(auto api, connect(session));
+    GOLDLINK_TRY_ASSIGN(const bool raw, goes_by_chunks(api, arguments));
+    if (raw) return by_chunks(true);
     GOLDLINK_TRY_ASSIGN(auto task, arguments.server_path.empty() ? send_files(api, arguments)
                                                                  : begin_on_server(api, arguments));
     GOLDLINK_TRY_ASSIGN(
@@ -227,9 +246,11 @@ void add_image_import(CLI::App& noun, Session& session) {
     auto* import = add_verb(
         noun, session,
         {"import", "Upload a disk image as the next version",
-         "Takes raw, VHD, VHDX, VMDK and qcow2, also compressed with gzip, bzip2, zstd or xz, or as\n"
+         "Takes raw, VHD, VHDX, VMDK and qcow2, also compressed with gzip, bzip2, zstd or xz, or "
+         "as\n"
          "the one disk in a zip, tar or OVA; the format is detected, and what is no disk image is\n"
-         "refused before it is sent. The image is made when it does not exist. Its first version becomes\n"
+         "refused before it is sent. The image is made when it does not exist. Its first version "
+         "becomes\n"
          "NAME:production, later ones NAME:latest: try a new version on one client, then\n"
          "'goldlink image promote NAME'. An image that holds only changes (differencing VHD, "
          "qcow2\n"
@@ -238,8 +259,8 @@ void add_image_import(CLI::App& noun, Session& session) {
          "with --resume and the task's id ('goldlink task ls').\n"
          "With --format iso FILE is a disc, which links serve as a CD-ROM: 'goldlink link create\n"
          "--install' boots an installer from it.\n"
-         "With --delta FILE is a raw disk, also a block device such as /dev/sda, and only the\n"
-         "chunks travel that the server lacks. Of a disk that is in use the version is a mixture\n"
+         "Of a raw disk only the chunks travel that the server lacks. With --delta FILE may be a\n"
+         "block device such as /dev/sda. Of a disk that is in use the version is a mixture\n"
          "of what it held while it was read: start the PC from another system to take its disk.",
          "goldlink image import win11 win11.vhdx\n"
          "goldlink image import win11 child.vhd --parent base.vhd\n"

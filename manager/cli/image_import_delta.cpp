@@ -1,5 +1,6 @@
-// goldlink image import --delta: the disk is read once; each window of it is hashed, asked for, and
-// what the server lacks of it is sent, while it is still in memory and the next one is being read.
+// goldlink image import of a raw disk: the disk is read once; each window of it is hashed, asked
+// for, and what the server lacks of it is sent, while it is still in memory and the next one is
+// being read.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -10,6 +11,7 @@
 #include "manager/cli/disk_scan.hpp"
 #include "manager/cli/image_delta.hpp"
 #include "manager/cli/image_verbs.hpp"
+#include "manager/cli/line_choice.hpp"
 #include "manager/cli/patience.hpp"
 #include "manager/cli/progress.hpp"
 #include "manager/cli/raw_disk.hpp"
@@ -37,8 +39,7 @@ class DiskSending {
     Result<Manifest> send_all() {
         manifest_ = {};
         manifest_.size_bytes = size_bytes();
-        Progress progress(fmt::format("sending what is new of {}", disk_.path()),
-                          manifest_.size_bytes);
+        Progress progress(fmt::format("sending {}", disk_.path()), manifest_.size_bytes);
         DiskScan scan(disk_.fd(), disk_.path(), disk_.file_bytes(), manifest_.size_bytes);
         for (;;) {
             GOLDLINK_TRY_ASSIGN(const DiskScan::Window* window, scan.next());
@@ -64,26 +65,36 @@ class DiskSending {
         }
         if (asked.empty()) return receiver_.keep_alive();
         GOLDLINK_TRY_ASSIGN(const auto missing, receiver_.missing(asked));
-        for (std::size_t i = 0; i < places.size(); ++i) {
-            if (!missing[i]) continue;
-            const Bytes chunk = window.chunk(places[i]);
-            chunks_.insert(chunks_.end(), chunk.begin(), chunk.end());
-            if (chunks_.size() == kMaxFrameChunks * kChunkBytes) GOLDLINK_TRY(send());
+        std::vector<Bytes> chunks;
+        for (std::size_t i = 0; i < places.size(); ++i)
+            if (missing[i]) chunks.push_back(window.chunk(places[i]));
+        for (std::span<const Bytes> left = chunks; !left.empty();) {
+            const auto next = left.first(std::min(left.size(), line_.most_chunks()));
+            const auto begin = std::chrono::steady_clock::now();
+            if (line_.way() == LineChoice::packed) {
+                GOLDLINK_TRY(send_packed(next));
+            } else if (const auto sent = receiver_.send_plain(next); !sent) {
+                line_.failed(may_pass(sent.error()));
+                continue;
+            }
+            line_.took(next.size(), std::chrono::steady_clock::now() - begin);
+            left = left.subspan(next.size());
         }
-        return chunks_.empty() ? Result<>() : send();
+        return {};
     }
 
-    Result<> send() {
-        GOLDLINK_TRY_ASSIGN(const std::string frame, pack_chunks(chunks_));
-        GOLDLINK_TRY(receiver_.send(frame, chunks_.size() / kChunkBytes));
-        chunks_.clear();
-        return {};
+    Result<> send_packed(std::span<const Bytes> chunks) {
+        frame_.clear();
+        for (const Bytes chunk : chunks) frame_.insert(frame_.end(), chunk.begin(), chunk.end());
+        GOLDLINK_TRY_ASSIGN(const std::string frame, pack_chunks(frame_));
+        return receiver_.send(frame, chunks.size());
     }
 
     const RawDisk& disk_;
     VersionReceiver& receiver_;
     Manifest manifest_;
-    std::vector<std::uint8_t> chunks_;  // of the next frame
+    LineChoice line_;
+    std::vector<std::uint8_t> frame_;  // the next one's chunks
 };
 
 Result<VersionReceiver> begin(Api& api, const DeltaImport& wanted, const RawDisk& disk) {
@@ -109,8 +120,8 @@ Result<> import_by_delta(const Session& session, const DeltaImport& wanted) {
         Error error = Error(done.error()).with_context(importing);
         if (may_pass(error))
             error.message += fmt::format(
-                "\n  to go on: the same command with --resume {}; what was sent is kept for ten "
-                "minutes, and asked for again after that",
+                "\n  to go on: the same command with --resume {}; what was sent is kept for a day, "
+                "while nobody wants its space, and is sent again after that",
                 receiver->id());
         else if (wanted.resume.empty())
             receiver->drop();
@@ -121,6 +132,10 @@ Result<> import_by_delta(const Session& session, const DeltaImport& wanted) {
         shown["sent_bytes"] = receiver->sent_bytes();
         shown["sent_chunks"] = receiver->sent_chunks();
         print_json(shown);
+        return {};
+    }
+    if (!wanted.tells_delta) {
+        print(fmt::format("{} is ready\n", printable(text_of(*done, "subject", wanted.image))));
         return {};
     }
     print(fmt::format("{} is ready: {} of {} sent, {} new chunks\n",

@@ -13,6 +13,8 @@ namespace goldlink::cli {
 
 namespace {
 
+constexpr const char* kPlainChunks = "/chunks?encoding=identity";
+
 std::uint64_t bytes_field(const json::value& object, std::string_view name) {
     return static_cast<std::uint64_t>(std::max<std::int64_t>(int_of(object, name), 0));
 }
@@ -33,8 +35,7 @@ class ManifestReader {
         }
         const std::size_t room = manifest_.chunks.size() * sizeof(Digest) - chunk_bytes_;
         if (bytes.size() > room) return wrong("is longer than its header says");
-        if (!bytes.empty())
-            manifest_.chunks.write_bytes(chunk_bytes_, bytes);
+        if (!bytes.empty()) manifest_.chunks.write_bytes(chunk_bytes_, bytes);
         chunk_bytes_ += bytes.size();
         return {};
     }
@@ -81,7 +82,7 @@ const json::value* ready_version(const json::value& image, std::optional<std::in
     return nullptr;
 }
 
-std::string octets_of(const std::vector<Digest>& digests) {
+std::string octets_of(std::span<const Digest> digests) {
     std::string octets;
     octets.reserve(digests.size() * sizeof(Digest));
     for (const Digest& digest : digests) octets += as_text(Bytes(digest));
@@ -161,7 +162,7 @@ Result<Manifest> RemoteVersion::fetch_manifest() {
     return manifest;
 }
 
-Result<std::string> RemoteVersion::frame(const std::vector<Digest>& digests) {
+Result<std::string> RemoteVersion::frame(std::span<const Digest> digests) {
     return patiently([&]() -> Result<std::string> {
         GOLDLINK_TRY_ASSIGN(std::string frame, api_->octets("POST", path() + "/chunks",
                                                             octets_of(digests), kMaxFrameBytes));
@@ -170,7 +171,51 @@ Result<std::string> RemoteVersion::frame(const std::vector<Digest>& digests) {
     });
 }
 
-Result<std::vector<std::uint8_t>> RemoteVersion::chunks(const std::vector<Digest>& digests) {
+Result<std::string> RemoteVersion::plain_chunks(std::span<const Digest> digests) {
+    const std::size_t length = digests.size() * kChunkBytes;
+    GOLDLINK_TRY_ASSIGN(std::string chunks,
+                        api_->octets("POST", path() + kPlainChunks, octets_of(digests), length));
+    received_bytes_ += chunks.size();
+    if (chunks.size() == length) return chunks;
+    return failure(ErrorKind::unavailable,
+                   fmt::format("{} gives {} bytes of {}", server(), chunks.size(), length));
+}
+
+Result<> RemoteVersion::fetch(std::span<const Digest> digests, const Put& put) {
+    while (!digests.empty()) {
+        const auto asked = digests.first(std::min(digests.size(), line_.most_chunks()));
+        const auto begin = std::chrono::steady_clock::now();
+        if (line_.way() == LineChoice::packed) {
+            GOLDLINK_TRY(fetch_frame(asked, put));
+            line_.took(asked.size(), std::chrono::steady_clock::now() - begin);
+            digests = digests.subspan(asked.size());
+            continue;
+        }
+        std::size_t done = 0;
+        Result<> put_error;
+        const auto noted = [&](const Digest& digest, Bytes chunk) {
+            put_error = put(digest, chunk);
+            return put_error;
+        };
+        const auto came = fetch_plain(asked, noted, done);
+        if (!put_error) return put_error;
+        if (came)
+            line_.took(asked.size(), std::chrono::steady_clock::now() - begin);
+        else
+            line_.failed(may_pass(came.error()));
+        digests = digests.subspan(done);
+    }
+    return {};
+}
+
+Result<> RemoteVersion::put_checked(const Digest& digest, Bytes chunk, const Put& put) {
+    if (hasher_->hash(chunk) == digest) return put(digest, chunk);
+    return failure(ErrorKind::corrupt,
+                   fmt::format("what {} gives as chunk {} of {} is something else", server(),
+                               to_hex(digest), subject()));
+}
+
+Result<> RemoteVersion::fetch_frame(std::span<const Digest> digests, const Put& put) {
     GOLDLINK_TRY_ASSIGN(const std::string packed, frame(digests));
     auto chunks = unpack_chunks(packed);
     if (!chunks) return Failure(std::move(chunks).error().with_context(server()));
@@ -178,13 +223,47 @@ Result<std::vector<std::uint8_t>> RemoteVersion::chunks(const std::vector<Digest
         return failure(ErrorKind::invalid,
                        fmt::format("{} gives {} bytes where {} chunks were asked for", server(),
                                    chunks->size(), digests.size()));
-    Hasher hasher;
     for (std::size_t i = 0; i < digests.size(); ++i)
-        if (hasher.hash(Bytes(*chunks).subspan(i * kChunkBytes, kChunkBytes)) != digests[i])
-            return failure(ErrorKind::corrupt,
-                           fmt::format("what {} gives as chunk {} of {} is something else",
-                                       server(), to_hex(digests[i]), subject()));
-    return chunks;
+        GOLDLINK_TRY(
+            put_checked(digests[i], Bytes(*chunks).subspan(i * kChunkBytes, kChunkBytes), put));
+    return {};
+}
+
+// Checks and hands on each chunk while the next ones come. `done`: so many were.
+Result<> RemoteVersion::fetch_plain(std::span<const Digest> digests, const Put& put,
+                                    std::size_t& done) {
+    std::vector<std::uint8_t> chunk;
+    chunk.reserve(kChunkBytes);
+    Result<> wrong;
+    const auto take = [&](std::string_view bytes) {
+        received_bytes_ += bytes.size();
+        while (!bytes.empty()) {
+            if (done == digests.size()) {
+                wrong = failure(ErrorKind::invalid,
+                                fmt::format("{} gives more than was asked for", server()));
+                return false;
+            }
+            const auto part = bytes.substr(0, kChunkBytes - chunk.size());
+            bytes.remove_prefix(part.size());
+            Bytes whole = as_bytes(part);
+            if (part.size() < kChunkBytes) {
+                chunk.insert(chunk.end(), whole.begin(), whole.end());
+                if (chunk.size() < kChunkBytes) continue;
+                whole = chunk;
+            }
+            wrong = put_checked(digests[done], whole, put);
+            if (!wrong) return false;
+            chunk.clear();
+            ++done;
+        }
+        return true;
+    };
+    const auto came = api_->octets_to("POST", path() + kPlainChunks, octets_of(digests), take);
+    if (!wrong) return wrong;
+    if (!came) return came;
+    if (done == digests.size()) return {};
+    return failure(ErrorKind::unavailable,
+                   fmt::format("{} gives {} chunks of {}", server(), done, digests.size()));
 }
 
 }  // namespace goldlink::cli

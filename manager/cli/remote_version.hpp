@@ -3,12 +3,15 @@
 // the connection breaks. One thread. Include only from .cpp files (api.hpp).
 #pragma once
 
+#include <functional>
+#include <memory>
 #include <optional>
+#include <span>
 #include <string>
-#include <vector>
 
 #include "common/manifest.hpp"
 #include "manager/cli/api.hpp"
+#include "manager/cli/line_choice.hpp"
 #include "manager/cli/text.hpp"
 
 namespace goldlink::cli {
@@ -34,10 +37,14 @@ class RemoteVersion {
     const std::string& server() const { return api_->url(); }
 
     Result<Manifest> manifest();
-    // At most kMaxFrameChunks of its chunks as they travel, for somebody who checks them.
-    Result<std::string> frame(const std::vector<Digest>& digests);
-    // The same, unpacked and checked, one after the other.
-    Result<std::vector<std::uint8_t>> chunks(const std::vector<Digest>& digests);
+    // Chunks as they travel, for somebody who checks them: at most kMaxFrameChunks in a frame, or
+    // kMaxPlainChunks as they are, which the server has not checked either; that is not tried
+    // again.
+    Result<std::string> frame(std::span<const Digest> digests);
+    Result<std::string> plain_chunks(std::span<const Digest> digests);
+    // Any number, checked, handed to `put` in their order.
+    using Put = std::function<Result<>(const Digest& digest, Bytes chunk)>;
+    Result<> fetch(std::span<const Digest> digests, const Put& put);
 
     std::uint64_t received_bytes() const { return received_bytes_; }
 
@@ -46,6 +53,9 @@ class RemoteVersion {
                   const Digest& digest);
     std::string path() const;
     Result<Manifest> fetch_manifest();
+    Result<> put_checked(const Digest& digest, Bytes chunk, const Put& put);
+    Result<> fetch_frame(std::span<const Digest> digests, const Put& put);
+    Result<> fetch_plain(std::span<const Digest> digests, const Put& put, std::size_t& done);
 
     Api* api_;
     std::string image_, kind_, note_;
@@ -54,12 +64,14 @@ class RemoteVersion {
     std::uint64_t size_bytes_ = 0, stored_bytes_ = 0;
     bool damaged_ = false;
     std::uint64_t received_bytes_ = 0;
+    std::unique_ptr<Hasher> hasher_ = std::make_unique<Hasher>();
+    LineChoice line_;
 };
 
 // A ready version of an image's JSON, with this number or, without one, this digest; null: none.
 const json::value* ready_version(const json::value& image, std::optional<std::int64_t> number,
                                  const std::string& digest_hex = "");
 // Digests one after the other, as the API takes them.
-std::string octets_of(const std::vector<Digest>& digests);
+std::string octets_of(std::span<const Digest> digests);
 
 }  // namespace goldlink::cli

@@ -68,6 +68,11 @@ Result<> SourceFile::check_importable(std::string_view format) const {
     return not_imported(goldlink::check_importable({path_, size_, ends.first, ends.last}, format));
 }
 
+Result<std::string> SourceFile::format() const {
+    GOLDLINK_TRY_ASSIGN(const DiskEnds ends, read_ends(fd_.get(), path_, size_));
+    return ends.format(path_);
+}
+
 Result<std::string> SourceFile::sha256() {
     std::vector<char> buffer(1 << 20);
     seek(hashed_);

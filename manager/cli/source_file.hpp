@@ -33,6 +33,8 @@ class SourceFile {
     void seek(std::uint64_t offset_bytes) { offset_ = offset_bytes; }
     // Refuses what no import could take, with the format that it is said to have ("" to detect).
     Result<> check_importable(std::string_view format) const;
+    // "qcow2", "vhdx", "vmdk", "gzip", "zip" ... by its magic, "" for a raw disk.
+    Result<std::string> format() const;
     // Refuses a file that was written to since it was opened.
     Result<> check_unchanged() const { return guard_->check(); }
     // SHA-256 of the whole file in hex; reads what has not passed yet.

@@ -15,49 +15,68 @@ namespace {
 
 class ChunkCopy {
   public:
-    ChunkCopy(RemoteVersion& from, VersionReceiver& to, bool skip_bad)
-        : from_(from), to_(to), skip_bad_(skip_bad) {}
+    ChunkCopy(RemoteVersion& from, VersionReceiver& to, BadChunks bad)
+        : from_(from), to_(to), skip_bad_(bad == BadChunks::skip) {
+        // What is packed, the giving server checks.
+        if (bad != BadChunks::leave_to_receiver) line_.only_packed();
+    }
 
-    Result<> copy(const std::vector<Digest>& asked) {
+    Result<> copy(std::span<const Digest> asked) {
         GOLDLINK_TRY_ASSIGN(const auto missing, to_.missing(asked));
         std::vector<Digest> wanted;
-        for (std::size_t i = 0; i < asked.size(); ++i) {
+        for (std::size_t i = 0; i < asked.size(); ++i)
             if (missing[i]) wanted.push_back(asked[i]);
-            const bool last = i + 1 == asked.size();
-            if (wanted.size() < kMaxFrameChunks && !(last && !wanted.empty())) continue;
-            GOLDLINK_TRY(send(wanted));
-            wanted.clear();
+        for (std::span<const Digest> left = wanted; !left.empty();) {
+            const auto next = left.first(std::min(left.size(), line_.most_chunks()));
+            const auto begin = std::chrono::steady_clock::now();
+            if (line_.way() == LineChoice::packed) {
+                GOLDLINK_TRY(send_packed(next));
+            } else if (const auto sent = send_plain(next); !sent) {
+                line_.failed(may_pass(sent.error()));
+                continue;
+            }
+            line_.took(next.size(), std::chrono::steady_clock::now() - begin);
+            left = left.subspan(next.size());
         }
         return {};
     }
 
   private:
-    Result<> send(const std::vector<Digest>& wanted) {
+    Result<> send_plain(std::span<const Digest> wanted) {
+        GOLDLINK_TRY_ASSIGN(const std::string octets, from_.plain_chunks(wanted));
+        std::vector<Bytes> chunks;
+        for (std::size_t at = 0; at < octets.size(); at += kChunkBytes)
+            chunks.push_back(as_bytes(octets).subspan(at, kChunkBytes));
+        return to_.send_plain(chunks);
+    }
+
+    Result<> send_packed(std::span<const Digest> wanted) {
         const auto frame = from_.frame(wanted);
         if (frame) return to_.send(*frame, wanted.size());
         if (!skip_bad_ || may_pass(frame.error())) return Failure(frame.error());
         if (wanted.size() == 1) return {};
-        for (const Digest& one : wanted) GOLDLINK_TRY(send({one}));
+        for (std::size_t i = 0; i < wanted.size(); ++i)
+            GOLDLINK_TRY(send_packed(wanted.subspan(i, 1)));
         return {};
     }
 
     RemoteVersion& from_;
     VersionReceiver& to_;
     const bool skip_bad_;
+    LineChoice line_;
 };
 
 }  // namespace
 
 Result<> copy_missing(RemoteVersion& from, VersionReceiver& to, const Manifest& manifest,
-                      const std::string& title, bool skip_bad) {
+                      const std::string& title, BadChunks bad) {
     const auto digests = manifest.distinct_chunks();
     const std::uint64_t total_bytes = digests.size() * kChunkBytes;
     Progress progress(title, total_bytes);
-    ChunkCopy chunks(from, to, skip_bad);
+    ChunkCopy chunks(from, to, bad);
     for (std::size_t at = 0; at < digests.size(); at += kMaxAskedChunks) {
         const auto end = std::min(digests.size(), at + kMaxAskedChunks);
-        GOLDLINK_TRY(chunks.copy({digests.begin() + static_cast<std::ptrdiff_t>(at),
-                                  digests.begin() + static_cast<std::ptrdiff_t>(end)}));
+        GOLDLINK_TRY(chunks.copy(std::span(digests).subspan(at, end - at)));
         progress.update(end * kChunkBytes, total_bytes);
     }
     progress.finish();
@@ -73,8 +92,8 @@ Result<Mending> mend_version(Api& to, const std::string& image, std::int64_t num
         VersionReceiver::begin(to, fmt::format("{}/versions/{}/repair", image_path(image), number),
                                {}));
     const auto done = [&]() -> Result<json::value> {
-        GOLDLINK_TRY(
-            copy_missing(from, receiver, manifest, fmt::format("mending {}", subject), true));
+        GOLDLINK_TRY(copy_missing(from, receiver, manifest, fmt::format("mending {}", subject),
+                                  BadChunks::skip));
         return receiver.finish(manifest, false);
     }();
     if (!done) {

@@ -11,10 +11,13 @@
 
 namespace goldlink::cli {
 
-// Sends what the receiver lacks of the manifest's chunks. `skip_bad`: chunks that the giving server
-// cannot give are left out; else they end it.
+// What becomes of chunks that the giving server has damaged. `leave_to_receiver`: they go the
+// fastest way, unchecked, and stay missing. `refuse`: the giving server names them. `skip`: they
+// are left out.
+enum class BadChunks { leave_to_receiver, refuse, skip };
+// Sends what the receiver lacks of the manifest's chunks.
 Result<> copy_missing(RemoteVersion& from, VersionReceiver& to, const Manifest& manifest,
-                      const std::string& title, bool skip_bad);
+                      const std::string& title, BadChunks bad);
 
 struct Mending {
     json::value task;  // done

@@ -44,7 +44,7 @@ Result<VersionReceiver> VersionReceiver::resume(Api& api, const std::string& id,
 std::string VersionReceiver::path() const { return "/transfers/" + http::percent_encode(id_); }
 std::string VersionReceiver::task_path() const { return "/tasks/" + http::percent_encode(id_); }
 
-Result<std::vector<bool>> VersionReceiver::missing(const std::vector<Digest>& digests) {
+Result<std::vector<bool>> VersionReceiver::missing(std::span<const Digest> digests) {
     const std::string asked = octets_of(digests);
     GOLDLINK_TRY_ASSIGN(const std::string answer, patiently([&] {
                             return api_->octets("POST", path() + "/missing", asked,
@@ -70,9 +70,27 @@ Result<> VersionReceiver::send(const std::string& frame, std::size_t chunks) {
     return {};
 }
 
+Result<> VersionReceiver::send_plain(std::span<const Bytes> chunks) {
+    const std::size_t length = chunks.size() * kChunkBytes;
+    std::size_t at = 0;
+    GOLDLINK_TRY(api_->upload(path() + "/chunks?encoding=identity", length,
+                              [&](char* buffer, std::size_t size) -> Result<std::size_t> {
+                                  const Bytes left =
+                                      chunks[at / kChunkBytes].subspan(at % kChunkBytes);
+                                  const std::size_t n = as_text(left).copy(buffer, size);
+                                  at += n;
+                                  return n;
+                              }));
+    heard_at_ = Clock::now();
+    sent_bytes_ += length;
+    sent_chunks_ += chunks.size();
+    return {};
+}
+
 Result<> VersionReceiver::keep_alive() {
     if (Clock::now() - heard_at_ < kSilentAtMost) return {};
-    GOLDLINK_TRY(missing({Digest{}}));  // of zeros, which nobody lacks
+    const Digest zeros{};  // which nobody lacks
+    GOLDLINK_TRY(missing(std::span(&zeros, 1)));
     return {};
 }
 
@@ -111,9 +129,7 @@ Result<std::size_t> VersionReceiver::count_missing(const Manifest& manifest) {
     std::size_t count = 0;
     for (std::size_t at = 0; at < digests.size(); at += kMaxAskedChunks) {
         const auto end = std::min(digests.size(), at + kMaxAskedChunks);
-        GOLDLINK_TRY_ASSIGN(const auto lacking,
-                            missing({digests.begin() + static_cast<std::ptrdiff_t>(at),
-                                     digests.begin() + static_cast<std::ptrdiff_t>(end)}));
+        GOLDLINK_TRY_ASSIGN(const auto lacking, missing(std::span(digests).subspan(at, end - at)));
         count += static_cast<std::size_t>(std::count(lacking.begin(), lacking.end(), true));
     }
     return count;

@@ -27,11 +27,13 @@ class VersionReceiver {
     const std::string& server() const { return api_->url(); }
 
     // For each of at most kMaxAskedChunks digests whether the server has no good chunk of it.
-    Result<std::vector<bool>> missing(const std::vector<Digest>& digests);
+    Result<std::vector<bool>> missing(std::span<const Digest> digests);
     // A frame of common/chunk_frame.hpp with this many chunks.
     Result<> send(const std::string& frame, std::size_t chunks);
-    // A server forgets a transfer of which nothing is heard for ten minutes: to be called now and
-    // then when there is nothing to ask.
+    // At most kMaxPlainChunks chunks as they are, which lie where `chunks` says. Not tried again.
+    Result<> send_plain(std::span<const Bytes> chunks);
+    // A server may forget a transfer of which nothing is heard for ten minutes: to be called now
+    // and then when there is nothing to ask.
     Result<> keep_alive();
     // The task, done. `with_digest`: the transfer began without it.
     Result<json::value> finish(const Manifest& manifest, bool with_digest);

@@ -37,7 +37,23 @@ http::Response get_manifest(ControlContext& context, const http::Request& reques
     return response;
 }
 
+// As they are, and not checked: whoever asks for them does that, while they come.
+http::Response plain_chunks(ControlContext& context, const http::Request& request) {
+    const auto digests = digests_of(request, kMaxPlainChunks);
+    if (!digests) return http::problem(digests.error());
+    http::Response response;
+    response.content_type = "application/octet-stream";
+    response.stream_bytes = digests->size() / kDigestBytes * kFrameChunkBytes;
+    response.stream = [&context, asked = request.body](http::BodyWriter& writer) {
+        const auto passed = context.store.pass_chunks(
+            as_bytes(asked), [&](Bytes chunks) { return writer.write(as_text(chunks)); });
+        if (!passed) writer.break_off();
+    };
+    return response;
+}
+
 http::Response post_chunks(ControlContext& context, const http::Request& request) {
+    if (request.query_value("encoding") == "identity") return plain_chunks(context, request);
     const auto frame = [&]() -> Result<std::string> {
         GOLDLINK_TRY_ASSIGN(const Bytes digests, digests_of(request, kMaxFrameChunks));
         GOLDLINK_TRY_ASSIGN(const auto chunks, context.store.read_chunks(digests));
@@ -57,14 +73,45 @@ http::Response post_missing(ControlContext& context, const http::Request& reques
     return respond_octets(std::string(missing->begin(), missing->end()));
 }
 
+// Each is stored as it comes.
+Result<std::uint64_t> store_plain(store::VersionTransfer& transfer, http::BodyReader& body) {
+    const std::uint64_t length = body.declared_length();
+    if (length == 0 || length % kFrameChunkBytes != 0 ||
+        length > kMaxPlainChunks * kFrameChunkBytes)
+        return failure(ErrorKind::invalid,
+                       fmt::format("the body is no 1 to {} chunks of 64 KiB", kMaxPlainChunks));
+    std::vector<char> chunk(kFrameChunkBytes);
+    for (std::uint64_t done = 0; done < length; done += chunk.size()) {
+        GOLDLINK_TRY(body.read_exactly(chunk));
+        GOLDLINK_TRY(transfer.store(as_bytes(std::string_view(chunk.data(), chunk.size()))));
+    }
+    return length;
+}
+
+Result<std::vector<std::uint8_t>> read_frame(http::BodyReader& body) {
+    const std::uint64_t length = body.declared_length();
+    if (length == 0 || length > kMaxFrameBytes)
+        return failure(ErrorKind::invalid,
+                       fmt::format("a frame of chunks has 1 to {} bytes", kMaxFrameBytes));
+    std::string frame(static_cast<std::size_t>(length), '\0');
+    GOLDLINK_TRY(body.read_exactly(frame));
+    return unpack_chunks(frame);
+}
+
 http::Response put_chunks(ControlContext& context, const http::Request& request) {
-    const auto chunks = unpack_chunks(request.body);
-    if (!chunks) return http::problem(chunks.error());
-    const auto stored = context.transfers.with<void>(
-        request.params.at("id"),
-        [&](store::VersionTransfer& transfer) { return transfer.store(*chunks); });
-    if (!stored) return http::problem(stored.error());
-    return respond_json(200, json::object{{"bytes", chunks->size()}});
+    const std::string& id = request.params.at("id");
+    http::BodyReader& body = *request.body_reader;
+    const auto bytes = [&]() -> Result<std::uint64_t> {
+        if (request.query_value("encoding") == "identity")
+            return context.transfers.with<std::uint64_t>(
+                id, [&](store::VersionTransfer& transfer) { return store_plain(transfer, body); });
+        GOLDLINK_TRY_ASSIGN(const auto chunks, read_frame(body));
+        GOLDLINK_TRY(context.transfers.with<void>(
+            id, [&](store::VersionTransfer& transfer) { return transfer.store(chunks); }));
+        return chunks.size();
+    }();
+    if (!bytes) return http::problem(bytes.error());
+    return respond_json(200, json::object{{"bytes", *bytes}});
 }
 
 struct FinishRequest {
@@ -132,8 +179,10 @@ void add_chunk_routes(std::vector<http::Route>& routes, ControlContext& c) {
         {"POST", "/versions/{digest}/chunks", [&c](Request& r) { return post_chunks(c, r); }});
     routes.push_back(
         {"POST", "/transfers/{id}/missing", [&c](Request& r) { return post_missing(c, r); }});
-    routes.push_back(
-        {"PUT", "/transfers/{id}/chunks", [&c](Request& r) { return put_chunks(c, r); }});
+    routes.push_back({.method = "PUT",
+                      .pattern = "/transfers/{id}/chunks",
+                      .handler = [&c](Request& r) { return put_chunks(c, r); },
+                      .streaming_body = true});
     routes.push_back(
         {"POST", "/transfers/{id}/finish", [&c](Request& r) { return post_finish(c, r); }});
     routes.push_back({"DELETE", "/transfers/{id}", [&c](Request& r) {

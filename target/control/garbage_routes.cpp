@@ -6,6 +6,7 @@
 #include "common/digest.hpp"
 #include "common/json.hpp"
 #include "target/control/control_context.hpp"
+#include "target/control/transfers.hpp"
 
 namespace goldlink::control {
 namespace {
@@ -112,6 +113,7 @@ http::Response post_garbage(ControlContext& context, const http::Request& reques
     }
     if (const auto fits = context.garbage.check_mark(asked->request.mark); !fits)
         return http::problem(fits.error());
+    context.transfers.make_room();
     TaskRequest task{asked->id, "gc", {{"mark", asked->request.mark}}};
     put_list(task, "versions", asked->request.versions, kDigestsAnArgument);
     put_list(task, "uploads", asked->request.uploads, kUploadsAnArgument);

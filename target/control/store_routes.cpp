@@ -10,6 +10,7 @@
 #include "common/json.hpp"
 #include "target/control/control_context.hpp"
 #include "target/control/import_files.hpp"
+#include "target/control/transfers.hpp"
 
 namespace goldlink::control {
 namespace {
@@ -254,6 +255,7 @@ http::Response delete_version(ControlContext& context, const http::Request& requ
                     0};
         return respond(OperationError{std::move(error), "version-in-use", {}});
     }
+    context.transfers.make_room();
     const std::string mark = request.query_value("mark");
     const auto removed =
         mark.empty() ? context.store.remove(digest) : context.garbage.remove_version(digest, mark);

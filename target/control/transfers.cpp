@@ -11,8 +11,7 @@ namespace goldlink::control {
 Transfers::Session::Session() = default;
 Transfers::Session::~Session() = default;
 
-Transfers::Transfers(store::ImageStore& store)
-    : store_(store), watcher_([this] { forget_idle(); }) {}
+Transfers::Transfers(store::ImageStore& store) : store_(store), watcher_([this] { watch(); }) {}
 
 Transfers::~Transfers() {
     {
@@ -23,10 +22,12 @@ Transfers::~Transfers() {
     watcher_.join();
 }
 
-Result<std::shared_ptr<Transfers::Session>> Transfers::open(const std::string& id) {
+Result<Transfers::SessionPointer> Transfers::open(const std::string& id) {
     if (!is_uuid(id))
         return failure(ErrorKind::invalid, fmt::format("'{}' is no UUID", id.substr(0, 64)));
+    std::vector<SessionPointer> gone;
     const std::lock_guard lock(mutex_);
+    if (!sessions_.contains(id) && sessions_.size() >= kMaxOpen) gone = take_older(kIdle);
     auto& session = sessions_[id];
     if (!session) {
         if (sessions_.size() > kMaxOpen) {
@@ -63,17 +64,34 @@ void Transfers::forget(const std::string& id) {
     }
 }
 
-void Transfers::forget_idle() {
+void Transfers::make_room() {
+    std::vector<SessionPointer> gone;
+    const std::lock_guard lock(mutex_);
+    gone = take_older(kIdle);
+}
+
+std::vector<Transfers::SessionPointer> Transfers::take_older(
+    std::chrono::steady_clock::duration age) {
+    std::vector<SessionPointer> gone;
+    const auto oldest = std::chrono::steady_clock::now() - age;
+    std::erase_if(sessions_, [&](auto& entry) {
+        if (entry.second->used > oldest) return false;
+        log::info("transfer {} is forgotten: nothing came for it for {} minutes", entry.first,
+                  std::chrono::duration_cast<std::chrono::minutes>(age).count());
+        gone.push_back(std::move(entry.second));
+        return true;
+    });
+    return gone;
+}
+
+void Transfers::watch() {
     std::unique_lock lock(mutex_);
     while (!stopping_) {
-        changed_.wait_for(lock, std::chrono::seconds(30));
-        const auto oldest = std::chrono::steady_clock::now() - kIdle;
-        std::erase_if(sessions_, [&](const auto& entry) {
-            if (entry.second->used > oldest) return false;
-            log::info("transfer {} is forgotten: nothing came for it for {} minutes", entry.first,
-                      kIdle.count());
-            return true;
-        });
+        changed_.wait_for(lock, kIdle);
+        auto gone = take_older(kKeep);
+        lock.unlock();
+        gone.clear();
+        lock.lock();
     }
 }
 

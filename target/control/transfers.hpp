@@ -1,7 +1,7 @@
 // Transfers: versions that are on their way in from other servers, by the id of their task. A
 // transfer begins with the first thing that comes for it and is forgotten when nothing came for
-// kIdle: what arrived is then swept, and asked for again by whoever goes on. Threads: any that may
-// block.
+// kKeep, or for kIdle and something else wants the room: what arrived is then swept, and asked for
+// again by whoever goes on. While one is kept, nothing is swept. Threads: any that may block.
 #pragma once
 
 #include <chrono>
@@ -12,6 +12,7 @@
 #include <mutex>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "target/store/image_store.hpp"
 
@@ -23,8 +24,9 @@ namespace goldlink::control {
 
 class Transfers {
   public:
-    static constexpr std::size_t kMaxOpen = 8;
+    static constexpr std::size_t kMaxOpen = 64;
     static constexpr std::chrono::minutes kIdle{10};
+    static constexpr std::chrono::hours kKeep{24};
 
     explicit Transfers(store::ImageStore& store);
     ~Transfers();  // forgets all
@@ -40,6 +42,8 @@ class Transfers {
         return result;
     }
     void forget(const std::string& id);
+    // For what wants space back: forgets those of which nothing was heard for kIdle.
+    void make_room();
 
   private:
     struct Session {
@@ -50,15 +54,19 @@ class Transfers {
         ~Session();
     };
 
-    Result<std::shared_ptr<Session>> open(const std::string& id);
+    using SessionPointer = std::shared_ptr<Session>;
+
+    Result<SessionPointer> open(const std::string& id);
     void touch(Session& session);
-    void forget_idle();
+    void watch();
+    // mutex_ held; what is returned is let go after that: it may sweep.
+    std::vector<SessionPointer> take_older(std::chrono::steady_clock::duration age);
 
     store::ImageStore& store_;
     std::mutex mutex_;
     std::condition_variable changed_;
     bool stopping_ = false;
-    std::map<std::string, std::shared_ptr<Session>> sessions_;
+    std::map<std::string, SessionPointer> sessions_;
     std::thread watcher_;
 };
 

@@ -54,6 +54,9 @@ class FolderStore final : public ImageStore {
     Result<std::vector<std::uint8_t>> read_chunks(Bytes digests) override {
         return store::read_chunks(*chunks_, digests);
     }
+    Result<> pass_chunks(Bytes digests, const std::function<Result<>(Bytes)>& take) override {
+        return store::pass_chunks(*chunks_, digests, take);
+    }
     Result<std::unique_ptr<VersionTransfer>> begin_transfer() override;
     Result<std::unique_ptr<ArrivingDisk>> begin_arrival(FileDescriptor fd,
                                                         std::uint64_t file_bytes) override;

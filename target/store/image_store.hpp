@@ -162,6 +162,8 @@ class ImageStore {
     // a version that comes in by what is missing of it (version_transfer.hpp).
     virtual Result<std::filesystem::path> manifest_file(std::string_view digest) const = 0;
     virtual Result<std::vector<std::uint8_t>> read_chunks(Bytes digests) = 0;
+    // Unchecked, a few at a time.
+    virtual Result<> pass_chunks(Bytes digests, const std::function<Result<>(Bytes)>& take) = 0;
     virtual Result<std::unique_ptr<VersionTransfer>> begin_transfer() = 0;
     // For a file that is to be imported when it is here; refused when the store has no space for
     // all of it.

@@ -66,6 +66,11 @@ Result<std::vector<std::uint8_t>> StandbyStore::read_chunks(Bytes digests) {
     return there->read_chunks(digests);
 }
 
+Result<> StandbyStore::pass_chunks(Bytes digests, const std::function<Result<>(Bytes)>& take) {
+    GOLDLINK_TRY_ASSIGN(auto* const there, usable_store());
+    return there->pass_chunks(digests, take);
+}
+
 Result<std::unique_ptr<VersionTransfer>> StandbyStore::begin_transfer() {
     GOLDLINK_TRY_ASSIGN(auto* const there, usable_store());
     return there->begin_transfer();

@@ -31,6 +31,7 @@ class StandbyStore final : public ImageStore {
     Result<std::unique_ptr<const VersionReader>> read_version(std::string_view digest) override;
     Result<std::filesystem::path> manifest_file(std::string_view digest) const override;
     Result<std::vector<std::uint8_t>> read_chunks(Bytes digests) override;
+    Result<> pass_chunks(Bytes digests, const std::function<Result<>(Bytes)>& take) override;
     Result<std::unique_ptr<VersionTransfer>> begin_transfer() override;
     Result<std::unique_ptr<ArrivingDisk>> begin_arrival(FileDescriptor fd,
                                                         std::uint64_t file_bytes) override;

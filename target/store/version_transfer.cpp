@@ -10,11 +10,26 @@ namespace goldlink::store {
 
 namespace {
 
+constexpr std::size_t kPassedAtOnce = 8;  // what stays in a processor's cache
+
 Digest digest_at(Bytes digests, std::size_t index) {
     Digest digest;
     std::copy_n(digests.begin() + static_cast<std::ptrdiff_t>(index * sizeof digest), sizeof digest,
                 digest.begin());
     return digest;
+}
+
+Result<std::vector<std::uint64_t>> slots_of(ChunkStore& store, Bytes digests) {
+    std::vector<std::uint64_t> slots(digests.size() / sizeof(Digest));
+    GOLDLINK_TRY_ASSIGN(const auto txn, store.index().begin_read());
+    for (std::size_t i = 0; i < slots.size(); ++i) {
+        GOLDLINK_TRY_ASSIGN(const auto record, txn.chunk(digest_at(digests, i)));
+        if (!record)
+            return failure(ErrorKind::not_found,
+                           fmt::format("there is no chunk {} here", to_hex(digest_at(digests, i))));
+        slots[i] = record->slot;
+    }
+    return slots;
 }
 
 }  // namespace
@@ -81,28 +96,32 @@ Result<bool> lacks_chunk(ChunkStore& store, const ChunkIndex::Transaction& txn,
 }
 
 Result<std::vector<std::uint8_t>> read_chunks(ChunkStore& store, Bytes digests) {
-    const std::size_t count = digests.size() / sizeof(Digest);
-    std::vector<std::uint8_t> chunks(count * kChunkBytes);
+    GOLDLINK_TRY_ASSIGN(const auto slots, slots_of(store, digests));
+    std::vector<std::uint8_t> chunks(slots.size() * kChunkBytes);
     Hasher hasher;
-    for (std::size_t i = 0; i < count; ++i) {
-        const Digest digest = digest_at(digests, i);
-        std::optional<ChunkRecord> record;
-        {
-            GOLDLINK_TRY_ASSIGN(const auto txn, store.index().begin_read());
-            GOLDLINK_TRY_ASSIGN(record, txn.chunk(digest));
-        }
-        if (!record)
-            return failure(ErrorKind::not_found,
-                           fmt::format("there is no chunk {} here", to_hex(digest)));
+    for (std::size_t i = 0; i < slots.size(); ++i) {
         std::uint8_t* const chunk = chunks.data() + i * kChunkBytes;
-        GOLDLINK_TRY(store.packs().read(record->slot, chunk));
-        if (hasher.hash(Bytes(chunk, kChunkBytes)) != digest)
+        GOLDLINK_TRY(store.packs().read(slots[i], chunk));
+        if (const Digest digest = digest_at(digests, i);
+            hasher.hash(Bytes(chunk, kChunkBytes)) != digest)
             return failure(ErrorKind::corrupt,
                            fmt::format("chunk {} is corrupt in the store; verify the version it "
                                        "belongs to",
                                        to_hex(digest)));
     }
     return chunks;
+}
+
+Result<> pass_chunks(ChunkStore& store, Bytes digests, const std::function<Result<>(Bytes)>& take) {
+    GOLDLINK_TRY_ASSIGN(const auto slots, slots_of(store, digests));
+    std::vector<std::uint8_t> chunks(std::min(kPassedAtOnce, slots.size()) * kChunkBytes);
+    for (std::size_t at = 0; at < slots.size(); at += kPassedAtOnce) {
+        const std::size_t count = std::min(kPassedAtOnce, slots.size() - at);
+        for (std::size_t i = 0; i < count; ++i)
+            GOLDLINK_TRY(store.packs().read(slots[at + i], chunks.data() + i * kChunkBytes));
+        GOLDLINK_TRY(take(Bytes(chunks).first(count * kChunkBytes)));
+    }
+    return {};
 }
 
 }  // namespace goldlink::store

@@ -45,5 +45,8 @@ Result<bool> lacks_chunk(ChunkStore& store, const ChunkIndex::Transaction& txn,
                          const Digest& digest);
 // The chunks of these digests, checked, one after the other.
 Result<std::vector<std::uint8_t>> read_chunks(ChunkStore& store, Bytes digests);
+// The same, handed to `take` a few at a time, and not checked: whoever gets them does that.
+// not_found, before anything is handed on, when one is not here.
+Result<> pass_chunks(ChunkStore& store, Bytes digests, const std::function<Result<>(Bytes)>& take);
 
 }  // namespace goldlink::store

@@ -383,7 +383,10 @@ class FakeTarget(FakeDaemon):
         return 200, b"manifest of " + digest.encode()
 
     def get_chunks(self, digest, query, request):
-        return 200, b"frame of " + self.body_bytes(request)
+        body = self.body_bytes(request)
+        if "identity" in query.get("encoding", ""):
+            return 200, b"".join(body[at:at + 1] * 65536 for at in range(0, len(body), 32))
+        return 200, b"frame of " + body
 
     def ask_missing(self, transfer_id, query, request):
         count = len(self.body_bytes(request)) // 32
@@ -396,7 +399,7 @@ class FakeTarget(FakeDaemon):
         with self.lock:
             self.chunks = getattr(self, "chunks", {})
             self.chunks.setdefault(transfer_id, []).append(body)
-        return 200, {"bytes": 65536}
+        return 200, {"bytes": len(body) if "identity" in query.get("encoding", "") else 65536}
 
     def finish_transfer(self, transfer_id, query, request):
         body = request.body_json()

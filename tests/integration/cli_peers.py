@@ -14,6 +14,8 @@ import unittest
 from harness.processes import free_port
 from harness.up import run_cli
 
+# By its beginning; what is no raw disk is sent as a file.
+GZIP = b"\x1f\x8b\x08\0" + b"0123456789ab" * 83_333
 TASK = {"id": "11111111-1111-4111-8111-111111111111", "kind": "import", "subject": "a@1", "state": "running",
         "done_bytes": 0, "total_bytes": 100, "message": "", "error": None, "result": None}
 
@@ -132,7 +134,7 @@ class Peers(unittest.TestCase):
 
     def test_an_upload_sends_the_file_whole_and_says_why_it_was_refused(self):
         with tempfile.NamedTemporaryFile() as file:
-            file.write(b"0123456789" * 100_000)
+            file.write(GZIP)
             file.flush()
             name = file.name.rsplit("/", 1)[1]
 
@@ -145,19 +147,19 @@ class Peers(unittest.TestCase):
                 else:
                     handler.send(202, TASK)
             peer = self.peer(answer)
-            done = run_cli("image", "import", "a", file.name, "--format", "raw", "--version-note", "x & y", url=peer.url, token="t")
+            done = run_cli("image", "import", "a", file.name, "--version-note", "x & y", url=peer.url, token="t")
         self.assertEqual(done.code, 1)
         self.assertIn("Store full\n  why: 1 MB free", done.err)
         begun, piece, dropped = peer.requests
-        self.assertEqual(json.loads(begun[3]), {"files": [{"name": name, "size_bytes": 1_000_000}], "note": "x & y", "format": "raw"})
-        self.assertEqual((piece[0], piece[3]), ("PUT", b"0123456789" * 100_000))
+        self.assertEqual(json.loads(begun[3]), {"files": [{"name": name, "size_bytes": 1_000_000}], "note": "x & y"})
+        self.assertEqual((piece[0], piece[3]), ("PUT", GZIP))
         self.assertIn("offset=0", piece[1])
         # What no repetition would mend is given up at once, and nothing of it is left on the server.
         self.assertEqual((dropped[0], dropped[1]), ("DELETE", f"/api/v1/tasks/{TASK['id']}"))
 
     def test_an_upload_is_not_tried_for_ever_and_says_how_to_go_on(self):
         with tempfile.NamedTemporaryFile() as file:
-            file.write(b"0123456789" * 100_000)
+            file.write(GZIP)
             file.flush()
             name = file.name.rsplit("/", 1)[1]
 
@@ -170,7 +172,7 @@ class Peers(unittest.TestCase):
                         "id": TASK["id"], "subject": "a@1",
                         "files": [{"name": name, "size_bytes": 1_000_000, "received_bytes": received}]})
             peer = self.peer(answer)
-            done = run_cli("image", "import", "a", file.name, "--format", "raw", url=peer.url, token="t",
+            done = run_cli("image", "import", "a", file.name, url=peer.url, token="t",
                            environment={"GOLDLINK_RETRY_PAUSE_MS": "1"})
         self.assertEqual(done.code, 1)
         self.assertIn(f"--resume {TASK['id']}", done.err)
@@ -235,7 +237,7 @@ class Peers(unittest.TestCase):
                 handler.send(200, self.sent, "application/octet-stream")
         peer = self.peer(answer)
         with tempfile.TemporaryDirectory() as folder:
-            path = pathlib.Path(folder) / "a.raw"
+            path = pathlib.Path(folder) / "a.vhdx"
             self.sent = content[:500] + b"x" + content[501:]
             done = run_cli("image", "export", "a", path, url=peer.url, token="t")
             self.assertEqual(done.code, 1)
@@ -287,6 +289,42 @@ class Peers(unittest.TestCase):
             done = run_cli("image", "export", "a", path, "--delta", url=peer.url, token="t")
             self.assertEqual(done.code, 0, done)
             self.assertEqual(path.read_bytes(), chunk + other)
+
+    def test_chunks_that_come_wrong_as_they_are_are_asked_for_packed(self):
+        """What is packed, the server checks: so either it is right, or the server says what is wrong."""
+        content = [bytes([n + 1]) * 65536 for n in range(100)]
+        digests = {hashlib.sha256(chunk).digest(): chunk for chunk in content}
+        manifest = (b"GLmanif\n" + struct.pack("<IIQQ", 1, 65536, 100 * 65536, 100) + bytes(32) + b"".join(digests))
+        asked = []
+
+        def answer(handler):
+            if handler.path.endswith("/manifest"):
+                handler.send(200, manifest, "application/octet-stream")
+            elif "/chunks" in handler.path:
+                body = peer.requests[-1][3]
+                wanted = b"".join(digests[body[at:at + 32]] for at in range(0, len(body), 32))
+                asked.append(("identity" in handler.path, len(body) // 32))
+                handler.send(200, self.plain(wanted) if asked[-1][0] else self.frame(wanted), "application/octet-stream")
+            else:
+                handler.send(200, {"name": "a", "channels": {"production": 1}, "versions": [
+                    {"number": 1, "state": "ready", "size_bytes": 100 * 65536,
+                     "digest": hashlib.sha256(manifest).hexdigest()}]})
+        peer = self.peer(answer)
+        for plain in (lambda right: right,
+                      lambda right: right[:70_000] + b"x" + right[70_001:],
+                      lambda right: right[:-1],
+                      lambda right: right + b"x",
+                      lambda right: b""):
+            self.plain = plain
+            asked.clear()
+            with tempfile.TemporaryDirectory() as folder:
+                path = pathlib.Path(folder) / "a.raw"
+                done = run_cli("image", "export", "a", path, url=peer.url, token="t",
+                               environment={"GOLDLINK_RETRY_PAUSE_MS": "1"})
+                self.assertEqual(done.code, 0, done)
+                self.assertEqual(path.read_bytes(), b"".join(content))
+            self.assertTrue(any(as_is for as_is, _ in asked), asked)
+            self.assertTrue(any(not as_is for as_is, _ in asked), asked)
 
     @staticmethod
     def frame(content):

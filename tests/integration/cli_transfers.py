@@ -1,6 +1,7 @@
 """Image files in and out by the CLI against a running `goldlink up`: files that refer to others, compressed
 ones, files of the server, uploads that break and go on, and exports that import again as the same version."""
 
+import gzip
 import hashlib
 import http.client
 import json
@@ -181,6 +182,8 @@ class Transfers(unittest.TestCase):
             self.ok("image", "import", f"again-{ending}", file)
             self.assertEqual(self.digest(f"again-{ending}"), self.digest("out"), ending)
         self.assertEqual((folder / "exported.raw").read_bytes(), raw.read_bytes())
+        done = self.ok("image", "export", "out", folder / "told.raw", "--json").json
+        self.assertEqual((done["format"], done["size_bytes"]), ("raw", raw.stat().st_size))
         done = self.ok("image", "export", "out", folder / "hashed.qcow2", "--json").json
         self.assertEqual(done["result"]["sha256"], hashlib.sha256((folder / "hashed.qcow2").read_bytes()).hexdigest())
         self.refused("image", "export", "out@1", folder / "exported.raw", says=["exists already"])
@@ -233,6 +236,30 @@ class Transfers(unittest.TestCase):
         self.ok("image", "export", "cut", out)
         self.assertEqual(hashlib.sha256(out.read_bytes()).digest(), hashlib.sha256(raw.read_bytes()).digest())
         self.nothing_spooled()
+
+    def test_a_broken_upload_of_another_format_goes_on_by_itself(self):
+        raw, packed = make_disk("packed.raw", 12), folder / "packed.raw.gz"
+        packed.write_bytes(gzip.compress(raw.read_bytes(), 1))
+        proxy = CuttingProxy(int(up.listen.rsplit(":", 1)[1]), 3 * MIB, 2)
+        self.addCleanup(proxy.close)
+        done = run_cli("image", "import", "packed", packed, url=proxy.url, token=up.token)
+        self.assertEqual(done.code, 0, done)
+        self.assertEqual(proxy.left, 0, "the connection was cut as often as it should be")
+        self.ok("image", "import", "unpacked", raw)
+        self.assertEqual(self.digest("packed"), self.digest("unpacked"))
+        self.nothing_spooled()
+
+    def test_a_raw_disk_again_sends_what_is_new_of_it(self):
+        raw = make_disk("anew.raw", 12)
+        self.ok("image", "import", "anew", raw)
+        with open(raw, "r+b") as file:
+            file.seek(5 * MIB)
+            file.write(os.urandom(1000))
+        proxy = CuttingProxy(int(up.listen.rsplit(":", 1)[1]))
+        self.addCleanup(proxy.close)
+        done = run_cli("image", "import", "anew", raw, "--json", url=proxy.url, token=up.token)
+        self.assertEqual((done.json["subject"], done.json["sent_chunks"]), ("anew@2", 1), done)
+        self.assertLess(proxy.sent_bytes, MIB)
 
     def test_an_upload_that_was_given_up_goes_on_with_resume(self):
         raw = make_disk("resumed.raw", 4)

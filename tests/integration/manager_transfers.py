@@ -193,6 +193,10 @@ class TransferOperations:
         self.assertEqual(self.check(self.operator.put(path, frame), 200), {"bytes": 65536})
         self.assertEqual(self.target.chunks[task["id"]], [frame])
         self.assertEqual(self.check(self.viewer.get(f"/tasks/{task['id']}"), 200)["done_bytes"], 65536)
+        plain = random.randbytes(20 * 65536)
+        self.assertEqual(self.check(self.operator.put(path + "?encoding=identity", plain), 200), {"bytes": len(plain)})
+        self.assertEqual(self.target.chunks[task["id"]][1:], [plain])
+        self.check(self.operator.put(path + "?encoding=identity", bytes(129 * 65536)), 413, "body-too-large")
         self.check(self.operator.put(path, b"bad"), 400, "invalid")
         self.check(self.operator.put(path, bytes(2 << 20)), 413, "body-too-large")
         self.check(self.operator.delete(f"/tasks/{task['id']}"), 202)
@@ -264,5 +268,10 @@ class TransferOperations:
         self.ready_image()
         path = f"/images/{self.name}/versions/1/chunks"
         self.assertEqual(self.operator.post(path, b"d" * 32).body, b"frame of " + b"d" * 32)
+        plain = self.operator.post(path + "?encoding=identity", b"d" * 32 + b"e" * 32)
+        self.assertEqual(plain.body, b"d" * 65536 + b"e" * 65536)
+        for wrong in (b"", b"d" * 31, b"d" * 32 * 129):
+            self.check(self.operator.post(path + "?encoding=identity", wrong), 400, "invalid")
+        self.check(self.operator.post(path + "?encoding=brotli", b"d" * 32), 400, "invalid")
         self.check(self.operator.post("/images/none/versions/1/chunks", b"d" * 32), 404, "not-found")
         self.refuses_roles("POST", path, b"d" * 32)

@@ -22,7 +22,7 @@ class Harness(unittest.TestCase):
         for what in ("import of a server path", "upload", "export", "push", "--delta"):
             with self.subTest(what):
                 self.assertGreater(results[f"{what}, s"], 0)
-        for what in ("upload", "export"):
+        for what in ("upload", "export", "push", "--delta"):
             with self.subTest(what):
                 self.assertLess(results[f"{what}, CPU of manager, s/GiB"], 2)
 

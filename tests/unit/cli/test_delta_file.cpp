@@ -32,13 +32,13 @@ struct Folder {
         if (!text) FAIL(text.error().message);
         return {text->begin(), text->end()};
     }
-    DeltaFile open(std::uint64_t bytes) const {
-        auto file_opened = DeltaFile::open(file, bytes, false);
+    DeltaFile open(std::uint64_t bytes, bool is_new = false) const {
+        auto file_opened = DeltaFile::open(file, bytes, false, is_new);
         if (!file_opened) FAIL(file_opened.error().message);
         return std::move(*file_opened);
     }
     Error error(std::uint64_t bytes = kChunkBytes) const {
-        const auto opened = DeltaFile::open(file, bytes, false);
+        const auto opened = DeltaFile::open(file, bytes, false, false);
         REQUIRE_FALSE(opened);
         return opened.error();
     }
@@ -123,6 +123,38 @@ TEST_CASE("without an old file all is made") {
     CHECK(Folder::read(folder.file) == disk_of({DiskBytes(kChunkBytes), chunk_of(1)}));
 }
 
+TEST_CASE("what takes the name of a new file meanwhile is not replaced") {
+    Folder f;
+    DeltaFile file = f.open(kChunkBytes, true);
+    REQUIRE(file.put(0, chunk_of(1)));
+    Folder::write(f.file, DiskBytes{1, 2, 3});
+    const auto finished = file.finish();
+    REQUIRE_FALSE(finished);
+    CHECK(finished.error().message.find("exists") != std::string::npos);
+    CHECK(Folder::read(f.file) == DiskBytes{1, 2, 3});
+}
+
+TEST_CASE("a new file has holes where chunks have zeros, and between chunks") {
+    Folder f;
+    const std::uint64_t count = 64;
+    DiskBytes disk(count * kChunkBytes);
+    {
+        DeltaFile file = f.open(disk.size(), true);
+        for (std::uint64_t chunk = 3; chunk < count; chunk += 30) {
+            DiskBytes bytes(kChunkBytes);
+            std::fill_n(bytes.begin() + 9000, 100, std::uint8_t{7});
+            REQUIRE(file.put(chunk, bytes));
+            std::copy(bytes.begin(), bytes.end(),
+                      disk.begin() + static_cast<std::ptrdiff_t>(chunk * kChunkBytes));
+        }
+        REQUIRE(file.finish());
+    }
+    CHECK((Folder::read(f.file) == disk));
+    struct stat status {};
+    REQUIRE(::stat(f.file.c_str(), &status) == 0);
+    CHECK(status.st_blocks * 512 <= 3 * 4096);
+}
+
 TEST_CASE("a symbolic link stays one") {
     const Folder folder;
     const std::string real = (folder.folder / "real").string();
@@ -145,8 +177,8 @@ TEST_CASE(
     Folder::write(folder.file, qcow2);
     CHECK_THAT(folder.error().message, Catch::Contains("is qcow2 by its magic"));
     CHECK(::access(folder.part.c_str(), F_OK) != 0);
-    CHECK(DeltaFile::open(folder.file, kChunkBytes, true));
-    CHECK(DeltaFile::open(folder.folder.path().string(), kChunkBytes, false).error().kind ==
+    CHECK(DeltaFile::open(folder.file, kChunkBytes, true, false));
+    CHECK(DeltaFile::open(folder.folder.path().string(), kChunkBytes, false, false).error().kind ==
           ErrorKind::invalid);
     Folder::write(folder.file, chunk_of(1));
     const auto one = folder.open(kChunkBytes);

@@ -48,6 +48,17 @@ std::vector<Route> routes(const fs::path& folder) {
                    0, true});
     all.push_back({"PUT", "/refuse",
                    [](Request&) { return problem(507, "no-space", "No space", "full"); }, 0, true});
+    all.push_back({"GET", "/counted", [](Request& request) {  // says 1 MiB, and has `bytes`
+                       Response response;
+                       response.content_type = "application/octet-stream";
+                       response.stream_bytes = 1 << 20;
+                       const auto bytes = std::stoul(request.query_value("bytes"));
+                       response.stream = [bytes](BodyWriter& out) {
+                           for (std::size_t done = 0; done < bytes; done += 65536)
+                               if (!out.write(std::string(65536, 'c'))) return;
+                       };
+                       return response;
+                   }});
     all.push_back({"GET", "/stream", [](Request&) {
                        Response response;
                        response.stream = [](BodyWriter& out) {
@@ -145,6 +156,28 @@ TEST_CASE("a client keeps its connection, and outlives the server's closing of i
     auto raw = f.raw();
     CHECK(read_all(raw).empty());  // the idle time is over for the client's connection too
     CHECK(client.send({.method = "POST", .target = "/echo", .body = "again"})->body == "again");
+}
+
+TEST_CASE("a stream whose length is said has that length, or breaks off") {
+    Fixture f;
+    Client client(f.address());
+    const auto whole = client.send({.target = "/counted?bytes=1048576"});
+    REQUIRE(whole);
+    CHECK(whole->header("content-length") == "1048576");
+    CHECK(whole->header("transfer-encoding").empty());
+    CHECK((whole->body == std::string(1 << 20, 'c')));
+    CHECK(client.send({.target = "/hello/x"})->body == "hello x");  // on the same connection
+    for (const char* wrong : {"/counted?bytes=983040", "/counted?bytes=1114112"}) {
+        std::size_t got = 0;
+        const auto answer = client.send({.target = wrong, .on_data = [&](std::string_view bytes) {
+                                             got += bytes.size();
+                                             return true;
+                                         }});
+        INFO(wrong);
+        CHECK(got <= 1 << 20);
+        CHECK((answer.has_value() == (got == 1 << 20)));
+    }
+    CHECK(client.send({.method = "HEAD", .target = "/counted?bytes=0"})->status == 200);
 }
 
 TEST_CASE("bodies are bounded by their route, by length and chunk by chunk") {

@@ -79,6 +79,30 @@ TEST_CASE("a version arrives by its missing chunks, and is refused until they ar
     CHECK(stores.to->list()->size() == 1);
 }
 
+TEST_CASE("chunks are passed on as they are, and none when one is not here") {
+    Stores stores;
+    const DiskBytes disk = random_bytes(20 * kChunkBytes, 8);
+    const DiskBytes digests = stores.digests_of(stores.import(disk));
+    DiskBytes passed;
+    const auto take = [&](Bytes chunks) -> Result<> {
+        CHECK(chunks.size() % kChunkBytes == 0);
+        passed.insert(passed.end(), chunks.begin(), chunks.end());
+        return {};
+    };
+    REQUIRE(stores.from->pass_chunks(digests, take));
+    CHECK((passed == disk));
+    passed.clear();
+    DiskBytes unknown = digests;
+    unknown.back() ^= 1;
+    const auto refused = stores.from->pass_chunks(unknown, take);
+    REQUIRE_FALSE(refused);
+    CHECK(refused.error().kind == ErrorKind::not_found);
+    CHECK(passed.empty());
+    const auto ended = stores.from->pass_chunks(
+        digests, [](Bytes) -> Result<> { return failure(ErrorKind::timeout, "he left"); });
+    CHECK(ended.error().kind == ErrorKind::timeout);
+}
+
 TEST_CASE("a chunk damaged on the way stays missing; a transfer given up leaves nothing") {
     Stores stores;
     const std::string version = stores.import(sample_disk(1 << 20, 6));
