@@ -108,8 +108,9 @@ AddressAnswer DhcpServer::State::address_for(const Packet& request, std::uint16_
     // RFC 2131 section 2.2: an address acknowledged survives our restart.
     const auto saved = save_leases(options.lease_file, options.pool->leases());
     if (saved) return answer;
-    warn(fmt::format("no lease is given: {}", saved.error().message));
-    return {};
+    answer.kind = AddressAnswer::Kind::unavailable;
+    answer.why = fmt::format("no lease can be kept, so none is given: {}", saved.error().message);
+    return answer;
 }
 
 void DhcpServer::State::packet(const Socket& socket, const Datagram& from, Bytes bytes) {
@@ -146,6 +147,8 @@ void DhcpServer::State::packet(const Socket& socket, const Datagram& from, Bytes
                    decision.why);
         return;
     }
+    if (decision.kind == Decision::Kind::refuse && decision.client.kind == ClientKind::other)
+        warn(fmt::format("{} gets no address: {}", request->mac()->to_string(), decision.why));
     // Recorded first: the machine's next step may otherwise get into the log before this one.
     if (decision.client.kind != ClientKind::other) record(*request, decision, *table);
     if (decision.reply.type != MessageType::none) send(socket, decision, site.address);

@@ -9,6 +9,28 @@ namespace {
 constexpr std::int64_t kOfferSeconds = 60;
 constexpr std::int64_t kDeclinedSeconds = 600;
 
+constexpr std::uint8_t kLinkSelection = 5;  // of option 82, RFC 3527
+
+AddressAnswer silent(std::string why) {
+    AddressAnswer answer;
+    answer.kind = AddressAnswer::Kind::silent;
+    answer.why = std::move(why);
+    return answer;
+}
+
+// The subnet that the machine is to get an address of, by any address in it; empty: that of the
+// interface the packet came in on. A relay may say another than its own (RFC 3527 section 3), a
+// machine too (RFC 3011 section 2.1).
+Ipv4 wanted_subnet(const Packet& packet) {
+    if (const auto* relay = packet.options.find(option::kRelayAgent))
+        if (const auto inner = parse_options(*relay)) {
+            const Ipv4 selected = inner->address(kLinkSelection);
+            if (!selected.empty()) return selected;
+        }
+    const Ipv4 selected = packet.options.address(option::kSubnetSelection);
+    return selected.empty() ? packet.giaddr : selected;
+}
+
 AddressAnswer nak(std::string why) {
     AddressAnswer answer;
     answer.kind = AddressAnswer::Kind::nak;
@@ -99,7 +121,15 @@ AddressAnswer LeasePool::grant(AddressAnswer::Kind kind, Ipv4 address) const {
 
 AddressAnswer LeasePool::discover(const Mac& mac, Ipv4 wanted, std::int64_t now) {
     const auto address = choose(mac, wanted, now);
-    if (!address) return {};
+    if (!address) {
+        AddressAnswer answer;
+        answer.kind = AddressAnswer::Kind::unavailable;
+        answer.why = fmt::format(
+            "none of the addresses {}-{} is free; widen --dhcp-range, or shorten "
+            "--dhcp-lease-seconds",
+            options_.first.to_string(), options_.last.to_string());
+        return answer;
+    }
     Entry& entry = entries_[*address];
     if (entry.mac != mac || !entry.confirmed || entry.expires <= now) {
         if (entry.mac != mac) by_mac_.erase(entry.mac);
@@ -120,10 +150,10 @@ AddressAnswer LeasePool::request(const Packet& packet, const Mac& mac, std::int6
             entries_.erase(*held);
             by_mac_.erase(mac);
         }
-        return {};
+        return silent("it takes another server's offer");
     }
     const Ipv4 address = wanted.empty() ? packet.ciaddr : wanted;
-    if (address.empty()) return {};
+    if (address.empty()) return silent("it names no address");
     if (!free_for(address, mac, now))
         return nak(fmt::format("{} is not yours to use", address.to_string()));
     if (const auto held = held_by(mac); held && *held != address) entries_.erase(*held);
@@ -137,7 +167,13 @@ AddressAnswer LeasePool::request(const Packet& packet, const Mac& mac, std::int6
 
 AddressAnswer LeasePool::answer(const Packet& packet, std::int64_t now) {
     const auto mac = packet.mac();
-    if (packet.op != 1 || !mac) return {};
+    if (packet.op != 1 || !mac) return silent("it is no machine's request");
+    // RFC 2131 section 4.3.1: the address must fit where the machine is.
+    const Ipv4 subnet = wanted_subnet(packet);
+    if (!subnet.empty() && !same_subnet(options_.server, subnet, options_.netmask))
+        return silent(fmt::format("it is in the subnet of {}, and the addresses {}-{} are not",
+                                  subnet.to_string(), options_.first.to_string(),
+                                  options_.last.to_string()));
     switch (packet.type) {
         case MessageType::discover:
             return discover(*mac, packet.options.address(option::kRequestedAddress), now);
@@ -147,14 +183,14 @@ AddressAnswer LeasePool::answer(const Packet& packet, std::int64_t now) {
         case MessageType::release: {
             const auto held = held_by(*mac);
             if (!held || packet.options.address(option::kServerIdentifier) != options_.server)
-                return {};
+                return silent("what it gives up is not ours");
             Entry& entry = entries_[*held];
             const bool declined = packet.type == MessageType::decline;
             entry.declined = declined;
             entry.expires = declined ? now + kDeclinedSeconds : now;
             if (declined) by_mac_.erase(*mac);
             changed_ = true;
-            return {};
+            return silent("it gives its address up");
         }
         case MessageType::inform:
             return grant(AddressAnswer::Kind::ack, {});
@@ -162,9 +198,9 @@ AddressAnswer LeasePool::answer(const Packet& packet, std::int64_t now) {
         case MessageType::offer:
         case MessageType::ack:
         case MessageType::nak:
-            return {};
+            break;
     }
-    return {};
+    return silent("it is no request of a DHCP client");
 }
 
 }  // namespace goldlink::pxe

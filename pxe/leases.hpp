@@ -44,7 +44,7 @@ class LeasePool {
     // Takes back what was persisted; leases outside of the range are dropped.
     void restore(const std::vector<Lease>& leases);
 
-    // Kind::none: stay silent.
+    // Never Kind::none. A machine behind a relay of another subnet is left to that one's server.
     AddressAnswer answer(const Packet& request, std::int64_t now);
 
     std::vector<Lease> leases() const;  // confirmed ones, by address

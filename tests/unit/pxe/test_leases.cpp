@@ -63,7 +63,7 @@ TEST_CASE("an offer alone is no lease, and lapses") {
     CHECK(leases.answer(from(1, MessageType::discover), 0).address == at(100));
     CHECK_FALSE(leases.take_changed());
     CHECK(leases.leases().empty());
-    CHECK(leases.answer(from(2, MessageType::discover), 30).kind == Kind::none);  // full
+    CHECK(leases.answer(from(2, MessageType::discover), 30).kind == Kind::unavailable);
     CHECK(leases.answer(from(2, MessageType::discover), 61).address == at(100));
     CHECK(leases.answer(request(1, at(100)), 62).kind == Kind::nak);
 }
@@ -71,7 +71,9 @@ TEST_CASE("an offer alone is no lease, and lapses") {
 TEST_CASE("a full pool gives the address that expired first") {
     LeasePool leases = pool();
     for (int machine = 1; machine <= 3; ++machine) take(leases, machine, machine);
-    CHECK(leases.answer(from(4, MessageType::discover), 500).kind == Kind::none);
+    const auto full = leases.answer(from(4, MessageType::discover), 500);
+    CHECK(full.kind == Kind::unavailable);
+    CHECK(full.why.find("10.0.0.100-10.0.0.102") != std::string::npos);
     CHECK(take(leases, 4, 2000) == at(100));
     CHECK(leases.answer(request(1, at(100)), 2001).kind == Kind::nak);
     CHECK(take(leases, 1, 2002) == at(101));
@@ -93,7 +95,7 @@ TEST_CASE("renewing and rebooting keep the address, foreign ones are refused") {
 TEST_CASE("who takes another server's offer gives ours back, silently") {
     LeasePool leases = pool(100, 100);
     CHECK(leases.answer(from(1, MessageType::discover), 0).kind == Kind::offer);
-    CHECK(leases.answer(request(1, at(50), at(2)), 1).kind == Kind::none);
+    CHECK(leases.answer(request(1, at(50), at(2)), 1).kind == Kind::silent);
     CHECK(leases.answer(from(2, MessageType::discover), 1).kind == Kind::offer);
 }
 
@@ -102,9 +104,9 @@ TEST_CASE("a declined address rests, a released one is free") {
     take(leases, 1, 0);
     Packet decline = request(1, at(100));
     decline.type = MessageType::decline;
-    CHECK(leases.answer(decline, 1).kind == Kind::none);
+    CHECK(leases.answer(decline, 1).kind == Kind::silent);
     CHECK(take(leases, 1, 2) == at(101));
-    CHECK(leases.answer(from(2, MessageType::discover), 3).kind == Kind::none);
+    CHECK(leases.answer(from(2, MessageType::discover), 3).kind == Kind::unavailable);
     Packet release = request(1, at(101));
     release.type = MessageType::release;
     leases.answer(release, 4);
@@ -126,7 +128,7 @@ TEST_CASE("leases come back after a restart") {
 TEST_CASE("the server's own, the subnet's and the broadcast address are never leased") {
     LeasePool leases = pool(0, 2);
     CHECK(take(leases, 1, 0) == at(2));
-    CHECK(leases.answer(from(2, MessageType::discover), 0).kind == Kind::none);
+    CHECK(leases.answer(from(2, MessageType::discover), 0).kind == Kind::unavailable);
 }
 
 TEST_CASE("a range must lie in the server's subnet and be of sane size") {
@@ -141,4 +143,39 @@ TEST_CASE("a range must lie in the server's subnet and be of sane size") {
     options.netmask = {0xff000000};
     options.last = {0x0a100000};
     CHECK_FALSE(LeasePool::make(options));
+}
+
+TEST_CASE("a machine behind a relay of another subnet is left to its own server") {
+    struct Row {
+        const char* what;
+        Ipv4 giaddr, subnet_selection, link_selection;
+        bool served;
+    };
+    const Ipv4 none{}, here = at(254), elsewhere{0x0a630501};
+    const Row rows[] = {
+        {"no relay", none, none, none, true},
+        {"a relay here", here, none, none, true},
+        {"a relay elsewhere", elsewhere, none, none, false},
+        {"a relay elsewhere that speaks for here (RFC 3527)", elsewhere, none, here, true},
+        {"a relay here that speaks for elsewhere", here, none, elsewhere, false},
+        {"a machine that selects a subnet (RFC 3011)", here, elsewhere, none, false},
+        {"whose relay knows better", elsewhere, elsewhere, here, true},
+    };
+    for (const Row& row : rows) {
+        INFO(row.what);
+        LeasePool leases = pool();
+        for (Packet packet : {from(1, MessageType::discover), request(1, at(101), {}),
+                              request(1, {0x0a630509}, {}), from(1, MessageType::inform)}) {
+            packet.giaddr = row.giaddr;
+            if (!row.subnet_selection.empty())
+                packet.options.add_u32(option::kSubnetSelection, row.subnet_selection.value);
+            if (!row.link_selection.empty()) {
+                std::uint8_t data[6] = {5, 4};
+                store_be32(data + 2, row.link_selection.value);
+                packet.options.append(option::kRelayAgent, data);
+            }
+            CHECK((leases.answer(packet, 0).kind == Kind::silent) == !row.served);
+        }
+        CHECK(leases.leases().size() == (row.served ? 1 : 0));
+    }
 }
