@@ -80,6 +80,7 @@ struct Daemon::Parts {
 
     BootState state() { return {*tables, boots, events, metrics}; }
     void nbp_sent(Ipv4 address, const std::string& file, std::uint64_t bytes);
+    bool is_known(Ipv4 address) const;
     std::string stuck(std::chrono::milliseconds limit);
 
     // In the order they are made; the services, which use the rest, go first at the end.
@@ -97,6 +98,12 @@ struct Daemon::Parts {
     std::unique_ptr<DhcpServer> dhcp;
     std::unique_ptr<http::Server> control;
 };
+
+// By the ARP table, which says who answers there; DHCP packets claim what they like.
+bool Daemon::Parts::is_known(Ipv4 address) const {
+    const auto mac = neighbour(address);
+    return mac && tables->table()->find(*mac) != nullptr;
+}
 
 // A client read a boot file whole; which machine it is tells the DHCP traffic or the ARP table.
 void Daemon::Parts::nbp_sent(Ipv4 address, const std::string& file, std::uint64_t bytes) {
@@ -154,8 +161,10 @@ Result<std::unique_ptr<Daemon>> Daemon::start(const Options& options) {
         GOLDLINK_TRY_ASSIGN(p->dhcp, DhcpServer::start(std::move(dhcp), p->state(), p->files));
     }
     if (options.tftp) {
-        GOLDLINK_TRY_ASSIGN(p->tftp, TftpServer::start({*options.tftp, options.interfaces},
-                                                       p->files, p->metrics, on_file));
+        const auto is_known = [p](Ipv4 address) { return p->is_known(address); };
+        GOLDLINK_TRY_ASSIGN(
+            p->tftp, TftpServer::start({*options.tftp, options.interfaces, is_known}, p->files,
+                                       p->metrics, on_file));
     }
 
     const ControlState control{*p->tables,
