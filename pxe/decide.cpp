@@ -156,7 +156,7 @@ Decision decide(const Packet& request, const Arrival& arrival, const Site& site,
     if (address.kind == AddressAnswer::Kind::silent) return ignore(address.why);
     if (address.kind == AddressAnswer::Kind::unavailable) {
         decision.kind = Decision::Kind::refuse;
-        decision.why = address.why;
+        decision.why = fmt::format("{}; {}", address.why, address.to_do);
         return decision;
     }
     const bool leases = address.kind != AddressAnswer::Kind::none;

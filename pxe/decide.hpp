@@ -52,7 +52,10 @@ struct AddressAnswer {
     Ipv4 router;
     std::vector<Ipv4> dns_servers;
     std::uint32_t lease_seconds = 0;
-    std::string why;  // of a nak, a silence, a fault
+    std::string why;         // of a nak, a silence, a fault
+    std::string to_do = {};  // of a fault
+    // Of an offer: look first whether somebody else answers at the address (RFC 2131 section 2.2).
+    bool probe = false;
 };
 
 struct Decision {

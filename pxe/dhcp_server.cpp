@@ -5,14 +5,18 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <thread>
 
 #include "common/log.hpp"
+#include "pxe/arp.hpp"
 #include "pxe/decide.hpp"
+#include "pxe/lease_problems.hpp"
 #include "pxe/lease_store.hpp"
 #include "pxe/loop_check.hpp"
+#include "pxe/offer_probes.hpp"
 #include "pxe/rate_limit.hpp"
 #include "pxe/solicitations.hpp"
 #include "pxe/udp.hpp"
@@ -31,6 +35,12 @@ struct Socket {
     std::uint16_t port;
 };
 
+std::int64_t unix_seconds() {
+    return std::chrono::duration_cast<std::chrono::seconds>(
+               std::chrono::system_clock::now().time_since_epoch())
+        .count();
+}
+
 }  // namespace
 
 struct DhcpServer::State {
@@ -45,14 +55,23 @@ struct DhcpServer::State {
     FileDescriptor stop;
     LoopCheck check;
     RateLimit log_limit{2, 20};
+    OfferProbes probes;
+    std::optional<ArpSocket> arp;  // while an offer waits
+    LeaseProblems lease_problems;
     std::thread thread;
 
     void run();
     void receive(const Socket& socket);
     void packet(const Socket& socket, const Datagram& from, Bytes bytes);
-    AddressAnswer address_for(const Packet& request, std::uint16_t port);
+    void request(HeldOffer asked);
+    void reply(const HeldOffer& asked);
+    AddressAnswer address_for(const Packet& request, std::uint16_t port, const BootTable& table);
+    bool hold(const HeldOffer& offer);
+    void heard_by_arp();
+    void go_on_probing();
+    int wait_ms() const;
     void record(const Packet& request, const Decision& decision, const BootTable& table);
-    void send(const Socket& socket, const Decision& decision, Ipv4 source);
+    void send(const HeldOffer& asked, const Decision& decision);
     void warn(const std::string& text);
 };
 
@@ -70,19 +89,31 @@ void DhcpServer::State::run() {
     for (const FileDescriptor& fd : solicitations) watched.push_back({fd.get(), POLLIN, 0});
     watched.push_back({check.descriptor(), POLLIN, 0});
     watched.push_back({stop.get(), POLLIN, 0});
+    const std::size_t at_arp = watched.size();
+    watched.push_back({-1, POLLIN, 0});
     const auto is_booting = [this](const Mac& mac) {
         return boot.boots.is_booting(mac, Clock::now());
     };
     for (;;) {
-        if (::poll(watched.data(), watched.size(), -1) < 0) continue;  // EINTR
-        if (watched.back().revents != 0) return;
-        if (watched[watched.size() - 2].revents != 0) check.answer();
+        watched[at_arp].fd = arp ? arp->descriptor() : -1;
+        if (::poll(watched.data(), watched.size(), wait_ms()) < 0) continue;  // EINTR
+        if (watched[at_arp - 1].revents != 0) return;
+        if (watched[at_arp - 2].revents != 0) check.answer();
+        if (watched[at_arp].revents != 0) heard_by_arp();
         for (std::size_t i = 0; i < sockets.size(); ++i)
             if (watched[i].revents != 0) receive(sockets[i]);
         for (std::size_t i = 0; i < solicitations.size(); ++i)
             if (watched[sockets.size() + i].revents != 0)
                 answer_solicitations(solicitations[i].get(), is_booting);
+        go_on_probing();
     }
+}
+
+int DhcpServer::State::wait_ms() const {
+    if (probes.empty()) return -1;
+    const auto left =
+        std::chrono::ceil<std::chrono::milliseconds>(probes.next() - Clock::now()).count();
+    return static_cast<int>(std::max<std::int64_t>(0, left));
 }
 
 void DhcpServer::State::receive(const Socket& socket) {
@@ -99,67 +130,137 @@ void DhcpServer::State::receive(const Socket& socket) {
     }
 }
 
-AddressAnswer DhcpServer::State::address_for(const Packet& request, std::uint16_t port) {
+AddressAnswer DhcpServer::State::address_for(const Packet& request, std::uint16_t port,
+                                             const BootTable& table) {
     if (!options.pool || port != kServerPort) return {};
-    const auto now = std::chrono::duration_cast<std::chrono::seconds>(
-        std::chrono::system_clock::now().time_since_epoch());
-    AddressAnswer answer = options.pool->answer(request, now.count());
+    AddressAnswer answer = options.pool->answer(request, unix_seconds(), table);
+    if (answer.kind == AddressAnswer::Kind::unavailable)
+        lease_problems.unavailable(*request.mac(), answer, Clock::now());
     if (!options.pool->take_changed()) return answer;
     // RFC 2131 section 2.2: an address acknowledged survives our restart.
     const auto saved = save_leases(options.lease_file, options.pool->leases());
     if (saved) return answer;
     answer.kind = AddressAnswer::Kind::unavailable;
     answer.why = fmt::format("no lease can be kept, so none is given: {}", saved.error().message);
+    answer.to_do = "free space on the disk of the state folder, or mend it";
     return answer;
 }
 
 void DhcpServer::State::packet(const Socket& socket, const Datagram& from, Bytes bytes) {
-    const auto request = parse_packet(bytes);
-    if (!request) {
+    auto request_or = parse_packet(bytes);
+    if (!request_or) {
         boot.metrics.dhcp_malformed++;
-        warn(fmt::format("{} from {} on {}", request.error().message, from.source.to_string(),
+        warn(fmt::format("{} from {} on {}", request_or.error().message, from.source.to_string(),
                          socket.interface));
         return;
     }
-    Site site;
-    site.address = from.local;
+    HeldOffer asked;
+    asked.interface = socket.interface;
+    asked.arrival = {socket.port, from.source};
+    asked.request = std::move(*request_or);
+    asked.local = from.local;
     // To a broadcast the kernel names the interface's first address, or none when it just lost it.
-    if (site.address.empty() || site.address == kBroadcast) {
+    if (asked.local.empty() || asked.local == kBroadcast) {
         const auto here = find_interface(socket.interface);
         if (!here) return warn(here.error().message);
-        site.address = here->address;
+        asked.local = here->address;
     }
+    // What the site's own server is asked for tells who has which address.
+    if (asked.request.type == MessageType::request && asked.request.op == 1) {
+        const Ipv4 wanted = asked.request.options.address(option::kRequestedAddress);
+        if (const auto mac = asked.request.mac())
+            boot.boots.learn_address(*mac, wanted.empty() ? asked.request.ciaddr : wanted);
+    }
+    request(std::move(asked));
+}
+
+void DhcpServer::State::request(HeldOffer asked) {
+    asked.answer = address_for(asked.request, asked.arrival.port, *boot.tables.table());
+    if (!asked.answer.probe || !hold(asked)) reply(asked);
+}
+
+void DhcpServer::State::reply(const HeldOffer& asked) {
+    Site site;
+    site.address = asked.local;
     site.http_port = options.http_port;
     site.boot_files = files.names();
     const auto table = boot.tables.table();
-    // What the site's own server is asked for tells who has which address.
-    if (request->type == MessageType::request && request->op == 1) {
-        const Ipv4 wanted = request->options.address(option::kRequestedAddress);
-        if (const auto mac = request->mac())
-            boot.boots.learn_address(*mac, wanted.empty() ? request->ciaddr : wanted);
-    }
-    const Arrival arrival{socket.port, from.source};
-    const Decision decision =
-        decide(*request, arrival, site, *table, address_for(*request, socket.port));
-    if (decision.kind == Decision::Kind::ignore) {
-        log::debug("dhcp: {} on {} ignored: {}",
-                   request->mac() ? request->mac()->to_string() : "a packet", socket.interface,
-                   decision.why);
-        return;
-    }
+    const Decision decision = decide(asked.request, asked.arrival, site, *table, asked.answer);
+    const auto mac = asked.request.mac();
+    const std::string who = mac ? mac->to_string() : "a packet";
+    if (decision.kind == Decision::Kind::ignore)
+        return log::debug("dhcp: {} on {} ignored: {}", who, asked.interface, decision.why);
     if (decision.kind == Decision::Kind::refuse && decision.client.kind == ClientKind::other)
-        warn(fmt::format("{} gets no address: {}", request->mac()->to_string(), decision.why));
+        warn(fmt::format("{} gets no address: {}", who, decision.why));
     // Recorded first: the machine's next step may otherwise get into the log before this one.
-    if (decision.client.kind != ClientKind::other) record(*request, decision, *table);
-    if (decision.reply.type != MessageType::none) send(socket, decision, site.address);
+    if (decision.client.kind != ClientKind::other) record(asked.request, decision, *table);
+    if (decision.reply.type != MessageType::none) send(asked, decision);
 }
 
-void DhcpServer::State::send(const Socket& socket, const Decision& decision, Ipv4 source) {
+// False: it cannot be probed for, and is sent as it is.
+bool DhcpServer::State::hold(const HeldOffer& offer) {
+    if (!arp) {
+        auto opened = ArpSocket::open(offer.interface);
+        if (!opened) {
+            warn(fmt::format("{} is offered without a look whether it is in use: {}",
+                             offer.answer.address.to_string(), opened.error().message));
+            return false;
+        }
+        arp.emplace(std::move(*opened));
+    }
+    const auto machine = offer.request.mac();
+    const bool known = boot.tables.table()->find(*machine) != nullptr;
+    if (!probes.hold(*machine, known, offer, Clock::now()))
+        warn(fmt::format("{} has to ask again: too many machines want an address at once",
+                         machine->to_string()));
+    return true;
+}
+
+void DhcpServer::State::heard_by_arp() {
+    for (int i = 0; i < kPacketsPerWake; ++i) {
+        const auto sender = arp->receive();
+        if (!sender) return;
+        auto offer = probes.heard(sender->mac, sender->address);
+        if (!offer) continue;
+        const std::string owner = sender->mac.to_string();
+        if (!options.pool->in_use(sender->address, sender->mac, unix_seconds())) {
+            warn(
+                fmt::format("{} answers for more than {} addresses of --dhcp-range, as a router "
+                            "with proxy ARP does, and is not believed any more",
+                            owner, kMaxClaimsPerMachine));
+            reply(*offer);
+            continue;
+        }
+        warn(
+            fmt::format("{} is in use by {}, which it was not leased to, and is left out; give "
+                        "that machine another address, or leave this one out of --dhcp-range",
+                        sender->address.to_string(), owner));
+        lease_problems.in_use(sender->address, sender->mac, Clock::now());
+        request(std::move(*offer));
+    }
+}
+
+void DhcpServer::State::go_on_probing() {
+    if (!arp) return;
+    const auto now = Clock::now();
+    for (const HeldOffer& offer : probes.take_free(now)) reply(offer);
+    for (const Ipv4 address : probes.to_ask(now))
+        if (const auto sent = arp->ask(options.pool->server(), address); !sent)
+            warn(sent.error().message);
+    if (probes.empty()) arp.reset();
+}
+
+void DhcpServer::State::send(const HeldOffer& asked, const Decision& decision) {
     const auto bytes = encode_packet(decision.reply);
     if (!bytes) return warn(bytes.error().message);
-    if (const auto sent = send_to(socket.fd.get(), *bytes, decision.destination, source); !sent)
-        return warn(fmt::format("{} of {}", sent.error().message, socket.interface));
-    boot.metrics.dhcp_replies++;
+    for (const Socket& socket : sockets) {
+        if (socket.interface != asked.interface || socket.port != asked.arrival.port) continue;
+        if (const auto sent = send_to(socket.fd.get(), *bytes, decision.destination, asked.local);
+            !sent)
+            return warn(fmt::format("{} of {}", sent.error().message, socket.interface));
+        boot.metrics.dhcp_replies++;
+        return;
+    }
 }
 
 // A boot's events are those of its first packet; what firmware repeats adds none.
@@ -216,6 +317,7 @@ Result<std::unique_ptr<DhcpServer>> DhcpServer::start(DhcpOptions options, BootS
     if (!state->stop) return system_failure("cannot set up the DHCP thread");
     GOLDLINK_TRY(LoopCheck::make(state->check));
     State* const raw = state.get();
+    raw->options.problems->add_source([raw] { return raw->lease_problems.list(Clock::now()); });
     state->thread = std::thread([raw] { raw->run(); });
     return std::unique_ptr<DhcpServer>(new DhcpServer(std::move(state)));
 }
