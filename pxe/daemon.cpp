@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <optional>
 
 #include "common/event_log.hpp"
@@ -22,23 +21,6 @@ namespace {
 // A room's worth of machines may ask at the same moment.
 constexpr unsigned kHttpConnections = 512;
 constexpr std::string_view kNeededFiles[] = {"undionly.kpxe", "snponly.efi"};
-
-Result<std::vector<std::string>> dhcp_interfaces(const Options& options) {
-    for (const std::string& name : options.interfaces) GOLDLINK_TRY(find_interface(name));
-    if (options.mode == Mode::off || !options.interfaces.empty()) return options.interfaces;
-    GOLDLINK_TRY_ASSIGN(const auto all, list_interfaces());
-    std::vector<std::string> names;
-    for (const Interface& one : all)
-        if (one.address.value >> 24 != 127 &&
-            std::find(names.begin(), names.end(), one.name) == names.end())
-            names.push_back(one.name);
-    if (names.empty())
-        return failure(
-            ErrorKind::not_found,
-            "no network interface is up with an IPv4 address; configure one, or start with "
-            "--mode off to serve TFTP and HTTP boot only");
-    return names;
-}
 
 Result<std::optional<LeasePool>> lease_pool(const Options& options) {
     if (options.mode != Mode::dhcp) return std::optional<LeasePool>();
@@ -134,7 +116,7 @@ std::string Daemon::Parts::stuck(std::chrono::milliseconds limit) {
 }
 
 Result<std::unique_ptr<Daemon>> Daemon::start(const Options& options) {
-    GOLDLINK_TRY_ASSIGN(const auto interfaces, dhcp_interfaces(options));
+    for (const std::string& name : options.interfaces) GOLDLINK_TRY(find_interface(name));
     const std::filesystem::path state_dir = options.state_dir;
     GOLDLINK_TRY(make_directories(state_dir));
     auto parts = std::make_unique<Parts>(options, state_dir);
@@ -153,7 +135,7 @@ Result<std::unique_ptr<Daemon>> Daemon::start(const Options& options) {
 
     if (options.mode != Mode::off) {
         DhcpOptions dhcp;
-        dhcp.interfaces = interfaces;
+        dhcp.interfaces = options.interfaces;
         dhcp.http_port = p->boot_http->port();
         GOLDLINK_TRY_ASSIGN(dhcp.pool, lease_pool(options));
         dhcp.lease_file = state_dir / "leases.json";
@@ -167,6 +149,9 @@ Result<std::unique_ptr<Daemon>> Daemon::start(const Options& options) {
                                        p->metrics, on_file));
     }
 
+    const auto interfaces = [p, named = options.interfaces] {
+        return p->dhcp ? p->dhcp->interfaces() : named;
+    };
     const ControlState control{*p->tables,
                                *p->event_log,
                                p->problems,
@@ -182,7 +167,7 @@ Result<std::unique_ptr<Daemon>> Daemon::start(const Options& options) {
     p->control = std::make_unique<http::Server>(control_routes(control));
     GOLDLINK_TRY(p->control->listen(options.control));
     std::string where;
-    for (const std::string& name : interfaces) where += (where.empty() ? "" : ", ") + name;
+    for (const std::string& name : interfaces()) where += (where.empty() ? "" : ", ") + name;
     log::info("mode {}{}{}, HTTP boot on {}, {} clients in the table", to_string(options.mode),
               where.empty() ? "" : " on ", where, options.http,
               p->tables->table()->clients().size());

@@ -9,10 +9,12 @@
 #include <array>
 #include <chrono>
 #include <thread>
+#include <utility>
 
 #include "common/log.hpp"
 #include "pxe/arp.hpp"
 #include "pxe/decide.hpp"
+#include "pxe/dhcp_listeners.hpp"
 #include "pxe/lease_problems.hpp"
 #include "pxe/lease_store.hpp"
 #include "pxe/loop_check.hpp"
@@ -29,12 +31,6 @@ using Clock = std::chrono::steady_clock;
 
 constexpr int kPacketsPerWake = 64;
 
-struct Socket {
-    FileDescriptor fd;
-    std::string interface;
-    std::uint16_t port;
-};
-
 std::int64_t unix_seconds() {
     return std::chrono::duration_cast<std::chrono::seconds>(
                std::chrono::system_clock::now().time_since_epoch())
@@ -50,8 +46,7 @@ struct DhcpServer::State {
     DhcpOptions options;
     BootState boot;
     const BootFiles& files;
-    std::vector<Socket> sockets;
-    std::vector<FileDescriptor> solicitations;
+    std::unique_ptr<DhcpListeners> listeners;
     FileDescriptor stop;
     LoopCheck check;
     RateLimit log_limit{2, 20};
@@ -61,8 +56,12 @@ struct DhcpServer::State {
     std::thread thread;
 
     void run();
-    void receive(const Socket& socket);
-    void packet(const Socket& socket, const Datagram& from, Bytes bytes);
+    std::vector<pollfd> watched() const;
+    void follow_interfaces();
+    void receive(const DhcpListener& listener, std::uint16_t port);
+    void packet(const DhcpListener& listener, std::uint16_t port, const Datagram& from,
+                Bytes bytes);
+    Ipv4 answer_from(const DhcpListener& listener, std::uint16_t port, const Datagram& from);
     void request(HeldOffer asked);
     void reply(const HeldOffer& asked);
     AddressAnswer address_for(const Packet& request, std::uint16_t port, const BootTable& table);
@@ -83,50 +82,82 @@ void DhcpServer::State::warn(const std::string& text) {
         log::warn("dhcp: {}", text);
 }
 
+// The four of the service, then three of each listener. A descriptor of -1 is passed over.
+std::vector<pollfd> DhcpServer::State::watched() const {
+    std::vector<pollfd> all{{stop.get(), POLLIN, 0},
+                            {check.descriptor(), POLLIN, 0},
+                            {listeners->descriptor(), POLLIN, 0},
+                            {arp ? arp->descriptor() : -1, POLLIN, 0}};
+    for (const auto& one : listeners->all()) {
+        const int port67 =
+            one->watched_port ? one->watched_port->descriptor() : one->server_port.get();
+        for (const int fd : {port67, one->boot_server_port.get(), one->solicitations.get()})
+            all.push_back({fd, POLLIN, 0});
+    }
+    return all;
+}
+
 void DhcpServer::State::run() {
-    std::vector<pollfd> watched;
-    for (const Socket& socket : sockets) watched.push_back({socket.fd.get(), POLLIN, 0});
-    for (const FileDescriptor& fd : solicitations) watched.push_back({fd.get(), POLLIN, 0});
-    watched.push_back({check.descriptor(), POLLIN, 0});
-    watched.push_back({stop.get(), POLLIN, 0});
-    const std::size_t at_arp = watched.size();
-    watched.push_back({-1, POLLIN, 0});
     const auto is_booting = [this](const Mac& mac) {
         return boot.boots.is_booting(mac, Clock::now());
     };
     for (;;) {
-        watched[at_arp].fd = arp ? arp->descriptor() : -1;
-        if (::poll(watched.data(), watched.size(), wait_ms()) < 0) continue;  // EINTR
-        if (watched[at_arp - 1].revents != 0) return;
-        if (watched[at_arp - 2].revents != 0) check.answer();
-        if (watched[at_arp].revents != 0) heard_by_arp();
-        for (std::size_t i = 0; i < sockets.size(); ++i)
-            if (watched[i].revents != 0) receive(sockets[i]);
-        for (std::size_t i = 0; i < solicitations.size(); ++i)
-            if (watched[sockets.size() + i].revents != 0)
-                answer_solicitations(solicitations[i].get(), is_booting);
+        std::vector<pollfd> ready = watched();
+        if (::poll(ready.data(), ready.size(), wait_ms()) < 0) continue;  // EINTR
+        if (ready[0].revents != 0) return;
+        if (ready[1].revents != 0) check.answer();
+        // Before any packet is answered from an address that is no longer there.
+        const auto next_try = listeners->next_try();
+        if (ready[2].revents != 0 || (next_try && Clock::now() >= *next_try)) {
+            follow_interfaces();
+            continue;
+        }
+        if (ready[3].revents != 0) heard_by_arp();
+        const pollfd* of_listener = ready.data() + 4;
+        for (const auto& one : listeners->all()) {
+            if (of_listener[0].revents != 0) receive(*one, kServerPort);
+            if (of_listener[1].revents != 0) receive(*one, kBootServerPort);
+            if (of_listener[2].revents != 0)
+                answer_solicitations(one->solicitations.get(), is_booting);
+            of_listener += 3;
+        }
         go_on_probing();
     }
 }
 
 int DhcpServer::State::wait_ms() const {
-    if (probes.empty()) return -1;
-    const auto left =
-        std::chrono::ceil<std::chrono::milliseconds>(probes.next() - Clock::now()).count();
+    auto next = listeners->next_try();
+    if (!probes.empty()) next = next ? std::min(*next, probes.next()) : probes.next();
+    if (!next) return -1;
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(*next - Clock::now()).count();
     return static_cast<int>(std::max<std::int64_t>(0, left));
 }
 
-void DhcpServer::State::receive(const Socket& socket) {
+void DhcpServer::State::follow_interfaces() {
+    listeners->follow(Clock::now());
+    if (!options.pool) return;
+    std::vector<std::pair<Ipv4, Ipv4>> addresses;
+    for (const auto& one : listeners->all())
+        for (const Interface& here : one->addresses)
+            addresses.emplace_back(here.address, here.netmask);
+    options.pool->serve_from(addresses);
+}
+
+void DhcpServer::State::receive(const DhcpListener& listener, std::uint16_t port) {
     std::array<std::uint8_t, 2048> buffer;
+    const bool watches = port == kServerPort && listener.watched_port;
+    const int fd =
+        port == kServerPort ? listener.server_port.get() : listener.boot_server_port.get();
     for (int i = 0; i < kPacketsPerWake; ++i) {
-        const auto datagram = receive_from(socket.fd.get(), buffer);
+        const auto datagram =
+            watches ? listener.watched_port->receive(buffer) : receive_from(fd, buffer);
         if (!datagram) {  // an ICMP error of an earlier reply, or the interface went down
-            warn(fmt::format("{}: {}", socket.interface, datagram.error().message));
+            warn(fmt::format("{}: {}", listener.interface, datagram.error().message));
             return;
         }
         if (!*datagram) return;
         boot.metrics.dhcp_requests++;
-        packet(socket, **datagram, Bytes(buffer).first((*datagram)->bytes));
+        packet(listener, port, **datagram, Bytes(buffer).first((*datagram)->bytes));
     }
 }
 
@@ -146,25 +177,36 @@ AddressAnswer DhcpServer::State::address_for(const Packet& request, std::uint16_
     return answer;
 }
 
-void DhcpServer::State::packet(const Socket& socket, const Datagram& from, Bytes bytes) {
-    auto request_or = parse_packet(bytes);
-    if (!request_or) {
+// Empty: not for us, or nothing to answer from.
+Ipv4 DhcpServer::State::answer_from(const DhcpListener& listener, std::uint16_t port,
+                                    const Datagram& from) {
+    const Ipv4 local = listeners->answer_from(listener, from);
+    if (local.empty() && from.destination == kBroadcast)
+        warn(
+            fmt::format("a request on {} is left unanswered: the interface has no IPv4 address; "
+                        "give it one",
+                        listener.interface));
+    // A machine renews with the server that it was told of, whichever of our addresses it reached.
+    if (!local.empty() && options.pool && port == kServerPort && !options.pool->server().empty())
+        return options.pool->server();
+    return local;
+}
+
+void DhcpServer::State::packet(const DhcpListener& listener, std::uint16_t port,
+                               const Datagram& from, Bytes bytes) {
+    HeldOffer asked;
+    asked.interface = listener.interface;
+    asked.arrival = {port, from.source};
+    asked.local = answer_from(listener, port, from);
+    if (asked.local.empty()) return;
+    auto parsed = parse_packet(bytes);
+    if (!parsed) {
         boot.metrics.dhcp_malformed++;
-        warn(fmt::format("{} from {} on {}", request_or.error().message, from.source.to_string(),
-                         socket.interface));
+        warn(fmt::format("{} from {} on {}", parsed.error().message, from.source.to_string(),
+                         listener.interface));
         return;
     }
-    HeldOffer asked;
-    asked.interface = socket.interface;
-    asked.arrival = {socket.port, from.source};
-    asked.request = std::move(*request_or);
-    asked.local = from.local;
-    // To a broadcast the kernel names the interface's first address, or none when it just lost it.
-    if (asked.local.empty() || asked.local == kBroadcast) {
-        const auto here = find_interface(socket.interface);
-        if (!here) return warn(here.error().message);
-        asked.local = here->address;
-    }
+    asked.request = std::move(*parsed);
     // What the site's own server is asked for tells who has which address.
     if (asked.request.type == MessageType::request && asked.request.op == 1) {
         const Ipv4 wanted = asked.request.options.address(option::kRequestedAddress);
@@ -253,14 +295,16 @@ void DhcpServer::State::go_on_probing() {
 void DhcpServer::State::send(const HeldOffer& asked, const Decision& decision) {
     const auto bytes = encode_packet(decision.reply);
     if (!bytes) return warn(bytes.error().message);
-    for (const Socket& socket : sockets) {
-        if (socket.interface != asked.interface || socket.port != asked.arrival.port) continue;
-        if (const auto sent = send_to(socket.fd.get(), *bytes, decision.destination, asked.local);
-            !sent)
-            return warn(fmt::format("{} of {}", sent.error().message, socket.interface));
-        boot.metrics.dhcp_replies++;
-        return;
-    }
+    const DhcpListener* listener = listeners->find(asked.interface);
+    if (listener == nullptr) return;  // gone since
+    const bool watches = asked.arrival.port == kServerPort && listener->watched_port;
+    const int fd = asked.arrival.port == kServerPort ? listener->server_port.get()
+                                                     : listener->boot_server_port.get();
+    const auto sent = watches
+                          ? listener->watched_port->send(*bytes, decision.destination, asked.local)
+                          : send_to(fd, *bytes, decision.destination, asked.local);
+    if (!sent) return warn(fmt::format("{} of {}", sent.error().message, asked.interface));
+    boot.metrics.dhcp_replies++;
 }
 
 // A boot's events are those of its first packet; what firmware repeats adds none.
@@ -300,29 +344,21 @@ Result<std::unique_ptr<DhcpServer>> DhcpServer::start(DhcpOptions options, BootS
     if (state->options.pool)
         state->options.pool->restore(
             load_leases(state->options.lease_file, *state->options.problems));
-    for (const std::string& name : state->options.interfaces) {
-        GOLDLINK_TRY(find_interface(name));
-        for (const std::uint16_t port : {kServerPort, kBootServerPort}) {
-            GOLDLINK_TRY_ASSIGN(FileDescriptor fd, open_udp({{}, port}, name, true));
-            state->sockets.push_back({std::move(fd), name, port});
-        }
-        // Only a convenience: a host without IPv6 boots machines all the same.
-        if (auto fd = open_solicitations(name))
-            state->solicitations.push_back(std::move(*fd));
-        else
-            log::info("dhcp: {}; where no router answers on {}, iPXE waits some seconds for IPv6",
-                      fd.error().message, name);
-    }
+    GOLDLINK_TRY_ASSIGN(state->listeners, DhcpListeners::open(state->options.interfaces,
+                                                              !state->options.pool.has_value()));
     state->stop = FileDescriptor(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     if (!state->stop) return system_failure("cannot set up the DHCP thread");
     GOLDLINK_TRY(LoopCheck::make(state->check));
     State* const raw = state.get();
     raw->options.problems->add_source([raw] { return raw->lease_problems.list(Clock::now()); });
+    raw->options.problems->add_source([raw] { return raw->listeners->problems(); });
     state->thread = std::thread([raw] { raw->run(); });
     return std::unique_ptr<DhcpServer>(new DhcpServer(std::move(state)));
 }
 
 DhcpServer::DhcpServer(std::unique_ptr<State> state) : state_(std::move(state)) {}
+
+std::vector<std::string> DhcpServer::interfaces() const { return state_->listeners->served(); }
 
 bool DhcpServer::turns(std::chrono::milliseconds limit) { return state_->check.turns(limit); }
 

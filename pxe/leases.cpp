@@ -63,7 +63,21 @@ Result<LeasePool> LeasePool::make(PoolOptions options) {
     return LeasePool(std::move(options));
 }
 
-LeasePool::LeasePool(PoolOptions options) : options_(std::move(options)) {
+LeasePool::LeasePool(PoolOptions options) : options_(std::move(options)) { count_leasable(); }
+
+void LeasePool::serve_from(const std::vector<std::pair<Ipv4, Ipv4>>& addresses) {
+    Ipv4 found;
+    for (const auto& [address, netmask] : addresses) {
+        if (!same_subnet(address, options_.first, netmask)) continue;
+        if (found.empty() || address == options_.server) found = address;
+        if (found == address) options_.netmask = netmask;
+    }
+    options_.server = found;
+    count_leasable();
+}
+
+void LeasePool::count_leasable() {
+    leasable_ = 0;
     for (std::uint32_t value = options_.first.value; value <= options_.last.value; ++value)
         if (leasable({value})) ++leasable_;
 }
@@ -198,11 +212,12 @@ AddressAnswer LeasePool::grant(AddressAnswer::Kind kind, Ipv4 address,
     return answer;
 }
 
-AddressAnswer LeasePool::used_up(const char* for_whom) const {
+AddressAnswer LeasePool::used_up(bool but_reserve) const {
     AddressAnswer answer;
     answer.kind = AddressAnswer::Kind::unavailable;
-    answer.why = fmt::format("none of the addresses {}-{} is free{}", options_.first.to_string(),
-                             options_.last.to_string(), for_whom);
+    answer.why = fmt::format("no address of {}-{} is free{}", options_.first.to_string(),
+                             options_.last.to_string(),
+                             but_reserve ? " for machines that are not in the boot table" : "");
     answer.to_do = "widen --dhcp-range, or shorten --dhcp-lease-seconds";
     return answer;
 }
@@ -227,7 +242,7 @@ AddressAnswer LeasePool::discover(const Mac& mac, Ipv4 wanted, std::int64_t now,
         address = choose(wanted, mac, now);
         if (!address) address = oldest(Use::offered, now, table);
         if (!address) address = oldest(Use::declined, now, table);
-        if (!address) return used_up("");
+        if (!address) return used_up(false);
     } else {
         if (!stranger_in_time(now))
             return silent("too many machines that are not in the boot table ask for an address");
@@ -235,8 +250,7 @@ AddressAnswer LeasePool::discover(const Mac& mac, Ipv4 wanted, std::int64_t now,
             address = oldest(Use::offered, now - kFreshSeconds, table);
         else
             address = choose(wanted, mac, now);
-        if (!address)
-            return used_up(table.macs() > 0 ? " for machines that are not in the boot table" : "");
+        if (!address) return used_up(table.macs() > 0);
     }
     const Entry entry{mac, now + kOfferSeconds, now, Use::offered};
     changed_ = changed_ || (entries_.contains(*address) && entries_[*address].use == Use::leased);
@@ -310,6 +324,14 @@ bool LeasePool::in_use(Ipv4 address, const Mac& machine, std::int64_t now) {
 AddressAnswer LeasePool::answer(const Packet& packet, std::int64_t now, const BootTable& table) {
     const auto mac = packet.mac();
     if (packet.op != 1 || !mac) return silent("it is no machine's request");
+    if (options_.server.empty()) {
+        AddressAnswer answer;
+        answer.kind = AddressAnswer::Kind::unavailable;
+        answer.why = fmt::format("this server has no address any more in the subnet of {}-{}",
+                                 options_.first.to_string(), options_.last.to_string());
+        answer.to_do = "give its interface one, or start with another --dhcp-range";
+        return answer;
+    }
     // RFC 2131 section 4.3.1: the address must fit where the machine is.
     const Ipv4 subnet = wanted_subnet(packet);
     if (!subnet.empty() && !same_subnet(options_.server, subnet, options_.netmask))

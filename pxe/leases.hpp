@@ -61,7 +61,11 @@ class LeasePool {
     // False: not believed, see kMaxClaimsPerMachine.
     bool in_use(Ipv4 address, const Mac& machine, std::int64_t now);
 
+    // Our address that machines know us by; empty while we have none in their subnet.
     Ipv4 server() const { return options_.server; }
+    // The addresses, with their netmasks, that the interface has now. The one it served from stays
+    // as long as it is there.
+    void serve_from(const std::vector<std::pair<Ipv4, Ipv4>>& addresses);
     std::vector<Lease> leases() const;  // confirmed ones, by address
     bool take_changed() { return std::exchange(changed_, false); }
 
@@ -86,10 +90,11 @@ class LeasePool {
                           const BootTable& table);
     AddressAnswer give_up(const Packet& request, const Mac& mac, std::int64_t now);
     AddressAnswer grant(AddressAnswer::Kind kind, Ipv4 address, std::uint32_t seconds) const;
-    AddressAnswer used_up(const char* for_whom) const;
+    AddressAnswer used_up(bool but_reserve) const;
     std::optional<Ipv4> held_by(const Mac& mac) const;
     std::optional<Ipv4> used_by(const Mac& mac) const;
     bool leasable(Ipv4 address) const;
+    void count_leasable();
     bool free_for(Ipv4 address, const Mac& mac, std::int64_t now) const;
     std::optional<Ipv4> choose(Ipv4 wanted, const Mac& mac, std::int64_t now) const;
     std::optional<Ipv4> oldest(Use use, std::int64_t before, const BootTable& table) const;

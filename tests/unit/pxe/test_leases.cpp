@@ -54,13 +54,17 @@ AddressAnswer answer(LeasePool& leases, const Packet& packet, std::int64_t now) 
     return leases.answer(packet, now, kRoom);
 }
 
-Ipv4 take(LeasePool& leases, int machine, std::int64_t now) {
+Ipv4 take_from(LeasePool& leases, int machine, Ipv4 server, std::int64_t now = 0) {
     const auto offer = answer(leases, from(machine, MessageType::discover), now);
     REQUIRE(offer.kind == Kind::offer);
-    const auto ack = answer(leases, request(machine, offer.address), now);
+    const auto ack = answer(leases, request(machine, offer.address, server), now);
     REQUIRE(ack.kind == Kind::ack);
     REQUIRE(ack.address == offer.address);
     return ack.address;
+}
+
+Ipv4 take(LeasePool& leases, int machine, std::int64_t now) {
+    return take_from(leases, machine, kServer, now);
 }
 
 }  // namespace
@@ -328,6 +332,7 @@ TEST_CASE("a renewal that moves the end by little is not written down") {
     answer(leases, request(1, at(100)), 90);
     CHECK(leases.take_changed());
 }
+
 TEST_CASE("a machine that still uses its address after its lease was over may have it again") {
     LeasePool leases = pool(100, 100);
     take(leases, 1, 0);
@@ -342,4 +347,21 @@ TEST_CASE("a machine that still uses its address after its lease was over may ha
     CHECK(leases.in_use(at(100), first, 4000));
     CHECK(take(leases, 1, 4001) == at(100));
     CHECK(leases.leases().size() == 1);
+}
+
+TEST_CASE("the pool serves from the address that its interface has") {
+    LeasePool leases = pool();
+    const Ipv4 mask{0xffffff00};
+    leases.serve_from({{{0xc0a80001}, mask}, {at(9), mask}, {kServer, mask}});
+    CHECK(leases.server() == kServer);  // as long as it is there
+    leases.serve_from({{{0xc0a80001}, mask}, {at(101), mask}});
+    CHECK(leases.server() == at(101));
+    CHECK(take_from(leases, 1, at(101)) == at(100));
+    CHECK(take_from(leases, 2, at(101)) == at(102));  // its own is not leased
+    leases.serve_from({{{0xc0a80001}, mask}});
+    const auto none = answer(leases, from(1, MessageType::discover), 0);
+    CHECK(none.kind == Kind::unavailable);
+    CHECK(none.why.find("10.0.0.100-10.0.0.102") != std::string::npos);
+    leases.serve_from({{kServer, mask}});
+    CHECK(answer(leases, from(1, MessageType::discover), 0).address == at(100));
 }
