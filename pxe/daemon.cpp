@@ -22,6 +22,13 @@ namespace {
 constexpr unsigned kHttpConnections = 512;
 constexpr std::string_view kNeededFiles[] = {"undionly.kpxe", "snponly.efi"};
 
+// ":8081" is that port of the interface's address.
+Result<std::string> http_address(const Options& options) {
+    if (!options.http.starts_with(":")) return options.http;
+    GOLDLINK_TRY_ASSIGN(const Interface here, find_interface(options.interfaces.front()));
+    return here.address.to_string() + options.http;
+}
+
 Result<std::optional<LeasePool>> lease_pool(const Options& options) {
     if (options.mode != Mode::dhcp) return std::optional<LeasePool>();
     GOLDLINK_TRY_ASSIGN(const Interface here, find_interface(options.interfaces.front()));
@@ -131,7 +138,8 @@ Result<std::unique_ptr<Daemon>> Daemon::start(const Options& options) {
     http_options.server_name = "goldlink-pxe";
     p->boot_http = std::make_unique<http::Server>(
         http_boot_routes(p->scripts, p->files, p->metrics, on_file), http_options);
-    GOLDLINK_TRY(p->boot_http->listen(options.http));
+    GOLDLINK_TRY_ASSIGN(const std::string http, http_address(options));
+    GOLDLINK_TRY(p->boot_http->listen(http));
 
     if (options.mode != Mode::off) {
         DhcpOptions dhcp;
@@ -169,8 +177,7 @@ Result<std::unique_ptr<Daemon>> Daemon::start(const Options& options) {
     std::string where;
     for (const std::string& name : interfaces()) where += (where.empty() ? "" : ", ") + name;
     log::info("mode {}{}{}, HTTP boot on {}, {} clients in the table", to_string(options.mode),
-              where.empty() ? "" : " on ", where, options.http,
-              p->tables->table()->clients().size());
+              where.empty() ? "" : " on ", where, http, p->tables->table()->clients().size());
     return std::unique_ptr<Daemon>(new Daemon(std::move(parts)));
 }
 
