@@ -267,9 +267,10 @@ void DhcpServer::State::heard_by_arp() {
         const std::string owner = sender->mac.to_string();
         if (!options.pool->in_use(sender->address, sender->mac, unix_seconds())) {
             warn(
-                fmt::format("{} answers for more than {} addresses of --dhcp-range, as a router "
-                            "with proxy ARP does, and is not believed any more",
-                            owner, kMaxClaimsPerMachine));
+                fmt::format("{} answers for more addresses of --dhcp-range than one machine has, "
+                            "as a router with proxy ARP does, and is not believed any more; "
+                            "switch that off there",
+                            owner));
             reply(*offer);
             continue;
         }

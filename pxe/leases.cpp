@@ -315,7 +315,8 @@ bool LeasePool::in_use(Ipv4 address, const Mac& machine, std::int64_t now) {
         return one.second.use == Use::foreign && one.second.mac == machine &&
                one.second.expires > now;
     });
-    if (claimed >= static_cast<std::ptrdiff_t>(kMaxClaimsPerMachine)) return false;
+    const auto most = std::clamp<std::size_t>(leasable_ / 2, 1, kMaxClaimsPerMachine);
+    if (claimed >= static_cast<std::ptrdiff_t>(most)) return false;
     forget(address);
     entries_[address] = {machine, now + kLeftOutSeconds, now, Use::foreign};
     return true;

@@ -24,10 +24,10 @@ namespace goldlink::pxe {
 
 inline constexpr std::uint32_t kMaxPoolAddresses = 4096;
 inline constexpr std::uint32_t kStrangerSeconds = 600;
-inline constexpr std::uint32_t kStrangerBurst = 32;  // new addresses at once, then
-inline constexpr std::uint32_t kStrangersPerSecond = 2;
-// One machine that answers for more addresses of the pool than this answers for any (proxy ARP), or
-// wants to keep them all from us.
+inline constexpr std::uint32_t kStrangerBurst = 64;  // new addresses at once, then
+inline constexpr std::uint32_t kStrangersPerSecond = 4;
+// One machine that answers for more addresses of the pool than this, or for half of it, answers for
+// any (proxy ARP), or wants to keep them all from us.
 inline constexpr std::size_t kMaxClaimsPerMachine = 16;
 
 struct PoolOptions {

@@ -234,6 +234,10 @@ TEST_CASE("a machine that answers for every address is not believed for ever") {
     CHECK_FALSE(leases.in_use(at(150), proxy, 1));
     CHECK(take(leases, 1, 2) == at(100 + kMaxClaimsPerMachine));
     CHECK(leases.in_use(at(150), proxy, 1000));
+    LeasePool small = pool(100, 103);
+    CHECK(small.in_use(at(100), proxy, 0));
+    CHECK(small.in_use(at(101), proxy, 0));
+    CHECK_FALSE(small.in_use(at(102), proxy, 0));
 }
 
 TEST_CASE("strangers get no address that machines of the boot table may need") {
