@@ -18,6 +18,7 @@ namespace goldlink::pxe {
 namespace {
 
 constexpr std::size_t kPacketBytes = 28;
+constexpr int kPacketsPerCall = 64;
 
 sockaddr_ll link_address(unsigned index) {
     sockaddr_ll address{};
@@ -95,7 +96,7 @@ Result<> ArpSocket::ask(Ipv4 us, Ipv4 address) const {
 
 std::optional<ArpSender> ArpSocket::receive() const {
     std::array<std::uint8_t, 256> buffer;
-    for (;;) {
+    for (int i = 0; i < kPacketsPerCall; ++i) {
         sockaddr_ll from{};
         socklen_t length = sizeof from;
         const ssize_t size = ::recvfrom(fd_.get(), buffer.data(), buffer.size(), 0,
@@ -106,6 +107,7 @@ std::optional<ArpSender> ArpSocket::receive() const {
         if (auto sender = parse_arp(Bytes(buffer).first(static_cast<std::size_t>(size))))
             return sender;
     }
+    return std::nullopt;  // what is left is there at the next wake
 }
 
 }  // namespace goldlink::pxe

@@ -171,9 +171,14 @@ AddressAnswer DhcpServer::State::address_for(const Packet& request, std::uint16_
     // RFC 2131 section 2.2: an address acknowledged survives our restart.
     const auto saved = save_leases(options.lease_file, options.pool->leases());
     if (saved) return answer;
+    options.pool->not_persisted();
+    if (answer.kind != AddressAnswer::Kind::offer && answer.kind != AddressAnswer::Kind::ack)
+        return answer;
+    answer.probe = false;
     answer.kind = AddressAnswer::Kind::unavailable;
     answer.why = fmt::format("no lease can be kept, so none is given: {}", saved.error().message);
     answer.to_do = "free space on the disk of the state folder, or mend it";
+    if (const auto mac = request.mac()) lease_problems.unavailable(*mac, answer, Clock::now());
     return answer;
 }
 

@@ -68,6 +68,7 @@ class LeasePool {
     void serve_from(const std::vector<std::pair<Ipv4, Ipv4>>& addresses);
     std::vector<Lease> leases() const;  // confirmed ones, by address
     bool take_changed() { return std::exchange(changed_, false); }
+    void not_persisted() { changed_ = true; }  // it could not be done; to be tried again
 
   private:
     enum class Use : std::uint8_t {

@@ -18,6 +18,8 @@ namespace goldlink::pxe {
 
 namespace {
 
+constexpr int kPacketsPerCall = 64;
+
 Failure refuse(const char* what, const std::string& interface) {
     const int error = errno;
     const char* hint = error == EPERM ? " (it needs root or CAP_NET_RAW)" : "";
@@ -70,7 +72,7 @@ Result<PacketPort> PacketPort::open(const std::string& interface, std::uint16_t 
 }
 
 Result<std::optional<Datagram>> PacketPort::receive(MutableBytes buffer) const {
-    for (;;) {
+    for (int i = 0; i < kPacketsPerCall; ++i) {
         sockaddr_ll from{};
         socklen_t length = sizeof from;
         const ssize_t size = ::recvfrom(packets_.get(), buffer.data(), buffer.size(), MSG_TRUNC,
@@ -91,6 +93,7 @@ Result<std::optional<Datagram>> PacketPort::receive(MutableBytes buffer) const {
         std::copy(packet->payload.begin(), packet->payload.end(), buffer.begin());
         return std::optional(datagram);
     }
+    return std::optional<Datagram>();  // what is left is there at the next wake
 }
 
 Result<> PacketPort::send(Bytes bytes, const Endpoint& destination, Ipv4 source) const {

@@ -85,6 +85,22 @@ class SmallPool(DhcpTest):
         self.assertEqual(self.problems(), [])
 
 
+    def test_no_lease_is_given_that_cannot_be_kept(self):
+        file = self.folder / "pxe" / "leases.json"
+        (file / "in the way").mkdir(parents=True)
+        address = self.discover(MAC)
+        ask = [wire.option(50, socket.inet_aton(address)), wire.option(54, socket.inet_aton(SERVER))]
+        for xid in (501, 502):
+            self.assertEqual(self.client.exchange(wire.dhcp_packet(MAC, wire.REQUEST, *ask, xid=xid),
+                                                  timeout_seconds=0.5), [])
+        told, = self.problems()
+        self.assertIn("no lease can be kept", told)
+        (file / "in the way").rmdir()
+        file.rmdir()
+        self.assertEqual(self.request(MAC, address).kind, wire.ACK)
+        self.assertIn(address, file.read_text())
+
+
 class Crowd(DhcpTest):
     mode = ["--mode", "dhcp", "--dhcp-range", "10.77.0.100-10.77.0.119"]
 
