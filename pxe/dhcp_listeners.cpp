@@ -35,10 +35,20 @@ Result<std::unique_ptr<DhcpListeners>> DhcpListeners::open(std::vector<std::stri
             ErrorKind::not_found,
             "no network interface is up with an IPv4 address; configure one, or start with "
             "--mode off to serve TFTP and HTTP boot only");
+    std::optional<Error> failed;
     for (const std::string& name : wanted) {
-        GOLDLINK_TRY_ASSIGN(auto listener, made->listen(name));
-        made->listeners_.push_back(std::move(listener));
+        auto listener = made->listen(name);
+        if (listener) {
+            made->listeners_.push_back(std::move(*listener));
+            continue;
+        }
+        // One that nobody asked for does not keep the others from being served.
+        if (!made->names_.empty()) return Failure(listener.error());
+        log::warn("dhcp: interface {} is not served: {}", name, listener.error().message);
+        failed = listener.error();
+        made->next_try_ = Time::clock::now() + kTryAgain;
     }
+    if (made->listeners_.empty()) return Failure(*failed);
     made->publish({});
     return made;
 }
