@@ -26,7 +26,8 @@ class Lan:
         self.names = []
         self.ports = 0
         self.switch = self._namespace("sw")
-        run("ip", "-n", self.switch, "link", "add", "br0", "type", "bridge", "forward_delay", "0")
+        run("ip", "-n", self.switch, "link", "add", "br0", "type", "bridge", "forward_delay", "0",
+            "mcast_snooping", "0")
         run("ip", "-n", self.switch, "link", "set", "br0", "up")
 
     def _namespace(self, name):
