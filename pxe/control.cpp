@@ -44,7 +44,7 @@ http::Response get_table(const ControlState& state) {
 http::Response status(const ControlState& state) {
     const auto table = state.tables.table();
     json::array interfaces;
-    for (const std::string& name : state.interfaces) interfaces.emplace_back(name);
+    for (const std::string& name : state.interfaces()) interfaces.emplace_back(name);
     json::array boot_files;
     // Debian's folder also holds option ROMs for flashing and for QEMU, which nobody boots.
     for (const std::string& name : state.files.names())

@@ -27,8 +27,8 @@ struct ControlState {
     const Boots& boots;
     const BootFiles& files;
     const Metrics& metrics;
-    std::string mode;                     // "proxy", "dhcp", "off"
-    std::vector<std::string> interfaces;  // that DHCP is answered on
+    std::string mode;                                      // "proxy", "dhcp", "off"
+    std::function<std::vector<std::string>()> interfaces;  // that DHCP is answered on now
     std::uint16_t http_port = 0;
     std::uint16_t tftp_port = 0;  // 0: TFTP is off
     std::chrono::steady_clock::time_point started;

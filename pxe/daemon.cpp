@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <optional>
 
 #include "common/event_log.hpp"
@@ -23,21 +22,11 @@ namespace {
 constexpr unsigned kHttpConnections = 512;
 constexpr std::string_view kNeededFiles[] = {"undionly.kpxe", "snponly.efi"};
 
-Result<std::vector<std::string>> dhcp_interfaces(const Options& options) {
-    for (const std::string& name : options.interfaces) GOLDLINK_TRY(find_interface(name));
-    if (options.mode == Mode::off || !options.interfaces.empty()) return options.interfaces;
-    GOLDLINK_TRY_ASSIGN(const auto all, list_interfaces());
-    std::vector<std::string> names;
-    for (const Interface& one : all)
-        if (one.address.value >> 24 != 127 &&
-            std::find(names.begin(), names.end(), one.name) == names.end())
-            names.push_back(one.name);
-    if (names.empty())
-        return failure(
-            ErrorKind::not_found,
-            "no network interface is up with an IPv4 address; configure one, or start with "
-            "--mode off to serve TFTP and HTTP boot only");
-    return names;
+// ":8081" is that port of the interface's address.
+Result<std::string> http_address(const Options& options) {
+    if (!options.http.starts_with(":")) return options.http;
+    GOLDLINK_TRY_ASSIGN(const Interface here, find_interface(options.interfaces.front()));
+    return here.address.to_string() + options.http;
 }
 
 Result<std::optional<LeasePool>> lease_pool(const Options& options) {
@@ -80,6 +69,7 @@ struct Daemon::Parts {
 
     BootState state() { return {*tables, boots, events, metrics}; }
     void nbp_sent(Ipv4 address, const std::string& file, std::uint64_t bytes);
+    bool is_known(Ipv4 address) const;
     std::string stuck(std::chrono::milliseconds limit);
 
     // In the order they are made; the services, which use the rest, go first at the end.
@@ -97,6 +87,12 @@ struct Daemon::Parts {
     std::unique_ptr<DhcpServer> dhcp;
     std::unique_ptr<http::Server> control;
 };
+
+// By the ARP table, which says who answers there; DHCP packets claim what they like.
+bool Daemon::Parts::is_known(Ipv4 address) const {
+    const auto mac = neighbour(address);
+    return mac && tables->table()->find(*mac) != nullptr;
+}
 
 // A client read a boot file whole; which machine it is tells the DHCP traffic or the ARP table.
 void Daemon::Parts::nbp_sent(Ipv4 address, const std::string& file, std::uint64_t bytes) {
@@ -127,7 +123,7 @@ std::string Daemon::Parts::stuck(std::chrono::milliseconds limit) {
 }
 
 Result<std::unique_ptr<Daemon>> Daemon::start(const Options& options) {
-    GOLDLINK_TRY_ASSIGN(const auto interfaces, dhcp_interfaces(options));
+    for (const std::string& name : options.interfaces) GOLDLINK_TRY(find_interface(name));
     const std::filesystem::path state_dir = options.state_dir;
     GOLDLINK_TRY(make_directories(state_dir));
     auto parts = std::make_unique<Parts>(options, state_dir);
@@ -142,11 +138,12 @@ Result<std::unique_ptr<Daemon>> Daemon::start(const Options& options) {
     http_options.server_name = "goldlink-pxe";
     p->boot_http = std::make_unique<http::Server>(
         http_boot_routes(p->scripts, p->files, p->metrics, on_file), http_options);
-    GOLDLINK_TRY(p->boot_http->listen(options.http));
+    GOLDLINK_TRY_ASSIGN(const std::string http, http_address(options));
+    GOLDLINK_TRY(p->boot_http->listen(http));
 
     if (options.mode != Mode::off) {
         DhcpOptions dhcp;
-        dhcp.interfaces = interfaces;
+        dhcp.interfaces = options.interfaces;
         dhcp.http_port = p->boot_http->port();
         GOLDLINK_TRY_ASSIGN(dhcp.pool, lease_pool(options));
         dhcp.lease_file = state_dir / "leases.json";
@@ -154,10 +151,15 @@ Result<std::unique_ptr<Daemon>> Daemon::start(const Options& options) {
         GOLDLINK_TRY_ASSIGN(p->dhcp, DhcpServer::start(std::move(dhcp), p->state(), p->files));
     }
     if (options.tftp) {
-        GOLDLINK_TRY_ASSIGN(p->tftp, TftpServer::start({*options.tftp, options.interfaces},
-                                                       p->files, p->metrics, on_file));
+        const auto is_known = [p](Ipv4 address) { return p->is_known(address); };
+        GOLDLINK_TRY_ASSIGN(
+            p->tftp, TftpServer::start({*options.tftp, options.interfaces, is_known}, p->files,
+                                       p->metrics, on_file));
     }
 
+    const auto interfaces = [p, named = options.interfaces] {
+        return p->dhcp ? p->dhcp->interfaces() : named;
+    };
     const ControlState control{*p->tables,
                                *p->event_log,
                                p->problems,
@@ -173,10 +175,9 @@ Result<std::unique_ptr<Daemon>> Daemon::start(const Options& options) {
     p->control = std::make_unique<http::Server>(control_routes(control));
     GOLDLINK_TRY(p->control->listen(options.control));
     std::string where;
-    for (const std::string& name : interfaces) where += (where.empty() ? "" : ", ") + name;
+    for (const std::string& name : interfaces()) where += (where.empty() ? "" : ", ") + name;
     log::info("mode {}{}{}, HTTP boot on {}, {} clients in the table", to_string(options.mode),
-              where.empty() ? "" : " on ", where, options.http,
-              p->tables->table()->clients().size());
+              where.empty() ? "" : " on ", where, http, p->tables->table()->clients().size());
     return std::unique_ptr<Daemon>(new Daemon(std::move(parts)));
 }
 

@@ -91,7 +91,10 @@ void add_boot(Packet& reply, const Packet& request, const BootOffer& offer, Ipv4
         reply.options.append(option::kVendorSpecific, kNoDiscovery);
 }
 
-// RFC 2131 section 4.1; a machine that boots has no address yet and answers no ARP.
+// RFC 2131 section 4.1; a machine that boots has no address yet and answers no ARP. Through a relay
+// the reply may be a ProxyDHCP's, which gives no address, or a NAK: the relay then knows nothing to
+// unicast it to and has to broadcast it, whatever the client asked for (RFC 1542 section 4.1.2,
+// RFC 2131 section 4.3.2).
 Endpoint destination_of(const Packet& request, const Packet& reply, const Arrival& arrival) {
     if (arrival.port == kBootServerPort)  // UEFI sends from 4011 and listens there
         return arrival.source.address.empty() ? Endpoint{kBroadcast, kClientPort} : arrival.source;
@@ -115,6 +118,8 @@ MessageType proxy_reply_type(const Packet& request, std::uint16_t port) {
 MessageType lease_reply_type(AddressAnswer::Kind kind) {
     switch (kind) {
         case AddressAnswer::Kind::none:
+        case AddressAnswer::Kind::silent:
+        case AddressAnswer::Kind::unavailable:
             return MessageType::none;
         case AddressAnswer::Kind::offer:
             return MessageType::offer;
@@ -144,8 +149,16 @@ Decision decide(const Packet& request, const Arrival& arrival, const Site& site,
     if (request.op != 1) return ignore("it is a reply");
     const auto mac = request.mac();
     if (!mac) return ignore(mac.error().message);
+    if (!request.giaddr.empty() && !is_host_address(request.giaddr))
+        return ignore("its relay's address is none that a host has");
     decision.client = identify(request);
 
+    if (address.kind == AddressAnswer::Kind::silent) return ignore(address.why);
+    if (address.kind == AddressAnswer::Kind::unavailable) {
+        decision.kind = Decision::Kind::refuse;
+        decision.why = fmt::format("{}; {}", address.why, address.to_do);
+        return decision;
+    }
     const bool leases = address.kind != AddressAnswer::Kind::none;
     const MessageType type =
         leases ? lease_reply_type(address.kind) : proxy_reply_type(request, arrival.port);
@@ -168,6 +181,10 @@ Decision decide(const Packet& request, const Arrival& arrival, const Site& site,
         add_address(reply, address);
     if (type == MessageType::ack && address.address.empty()) reply.ciaddr = request.ciaddr;
     if (!offer.file.empty()) add_boot(reply, request, offer, site.address);
+    if (reply.yiaddr.empty()) reply.flags |= kBroadcastFlag;
+    if (const auto* selected = request.options.find(option::kSubnetSelection);
+        leases && selected != nullptr && selected->size() == 4)
+        reply.options.append(option::kSubnetSelection, *selected);  // RFC 3011 section 2.2
     // RFC 3046 section 2.2: the relay's option goes back as the last one.
     if (const auto* relay = request.options.find(option::kRelayAgent))
         reply.options.append(option::kRelayAgent, *relay);

@@ -36,16 +36,26 @@ struct Arrival {
     Endpoint source;
 };
 
-// What the lease pool says; Kind::none in ProxyDHCP.
+// What the lease pool says.
 struct AddressAnswer {
-    enum class Kind : std::uint8_t { none, offer, ack, nak };
+    enum class Kind : std::uint8_t {
+        none,  // there is no pool: ProxyDHCP
+        offer,
+        ack,
+        nak,
+        silent,       // no answer at all, a boot file included: `why` is for the debug log
+        unavailable,  // likewise, and a fault: `why` is for the admin
+    };
     Kind kind = Kind::none;
     Ipv4 address;  // empty in the answer to INFORM
     Ipv4 netmask;
     Ipv4 router;
     std::vector<Ipv4> dns_servers;
     std::uint32_t lease_seconds = 0;
-    std::string why;  // of a nak
+    std::string why;         // of a nak, a silence, a fault
+    std::string to_do = {};  // of a fault
+    // Of an offer: look first whether somebody else answers at the address (RFC 2131 section 2.2).
+    bool probe = false;
 };
 
 struct Decision {

@@ -5,14 +5,20 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <thread>
+#include <utility>
 
 #include "common/log.hpp"
+#include "pxe/arp.hpp"
 #include "pxe/decide.hpp"
+#include "pxe/dhcp_listeners.hpp"
+#include "pxe/lease_problems.hpp"
 #include "pxe/lease_store.hpp"
 #include "pxe/loop_check.hpp"
+#include "pxe/offer_probes.hpp"
 #include "pxe/rate_limit.hpp"
 #include "pxe/solicitations.hpp"
 #include "pxe/udp.hpp"
@@ -25,11 +31,11 @@ using Clock = std::chrono::steady_clock;
 
 constexpr int kPacketsPerWake = 64;
 
-struct Socket {
-    FileDescriptor fd;
-    std::string interface;
-    std::uint16_t port;
-};
+std::int64_t unix_seconds() {
+    return std::chrono::duration_cast<std::chrono::seconds>(
+               std::chrono::system_clock::now().time_since_epoch())
+        .count();
+}
 
 }  // namespace
 
@@ -40,19 +46,31 @@ struct DhcpServer::State {
     DhcpOptions options;
     BootState boot;
     const BootFiles& files;
-    std::vector<Socket> sockets;
-    std::vector<FileDescriptor> solicitations;
+    std::unique_ptr<DhcpListeners> listeners;
     FileDescriptor stop;
     LoopCheck check;
     RateLimit log_limit{2, 20};
+    OfferProbes probes;
+    std::optional<ArpSocket> arp;  // while an offer waits
+    LeaseProblems lease_problems;
     std::thread thread;
 
     void run();
-    void receive(const Socket& socket);
-    void packet(const Socket& socket, const Datagram& from, Bytes bytes);
-    AddressAnswer address_for(const Packet& request, std::uint16_t port);
+    std::vector<pollfd> watched() const;
+    void follow_interfaces();
+    void receive(const DhcpListener& listener, std::uint16_t port);
+    void packet(const DhcpListener& listener, std::uint16_t port, const Datagram& from,
+                Bytes bytes);
+    Ipv4 answer_from(const DhcpListener& listener, std::uint16_t port, const Datagram& from);
+    void request(HeldOffer asked);
+    void reply(const HeldOffer& asked);
+    AddressAnswer address_for(const Packet& request, std::uint16_t port, const BootTable& table);
+    bool hold(const HeldOffer& offer);
+    void heard_by_arp();
+    void go_on_probing();
+    int wait_ms() const;
     void record(const Packet& request, const Decision& decision, const BootTable& table);
-    void send(const Socket& socket, const Decision& decision, Ipv4 source);
+    void send(const HeldOffer& asked, const Decision& decision);
     void warn(const std::string& text);
 };
 
@@ -64,98 +82,234 @@ void DhcpServer::State::warn(const std::string& text) {
         log::warn("dhcp: {}", text);
 }
 
+// The four of the service, then three of each listener. A descriptor of -1 is passed over.
+std::vector<pollfd> DhcpServer::State::watched() const {
+    std::vector<pollfd> all{{stop.get(), POLLIN, 0},
+                            {check.descriptor(), POLLIN, 0},
+                            {listeners->descriptor(), POLLIN, 0},
+                            {arp ? arp->descriptor() : -1, POLLIN, 0}};
+    for (const auto& one : listeners->all()) {
+        const int port67 =
+            one->watched_port ? one->watched_port->descriptor() : one->server_port.get();
+        for (const int fd : {port67, one->boot_server_port.get(), one->solicitations.get()})
+            all.push_back({fd, POLLIN, 0});
+    }
+    return all;
+}
+
 void DhcpServer::State::run() {
-    std::vector<pollfd> watched;
-    for (const Socket& socket : sockets) watched.push_back({socket.fd.get(), POLLIN, 0});
-    for (const FileDescriptor& fd : solicitations) watched.push_back({fd.get(), POLLIN, 0});
-    watched.push_back({check.descriptor(), POLLIN, 0});
-    watched.push_back({stop.get(), POLLIN, 0});
     const auto is_booting = [this](const Mac& mac) {
         return boot.boots.is_booting(mac, Clock::now());
     };
     for (;;) {
-        if (::poll(watched.data(), watched.size(), -1) < 0) continue;  // EINTR
-        if (watched.back().revents != 0) return;
-        if (watched[watched.size() - 2].revents != 0) check.answer();
-        for (std::size_t i = 0; i < sockets.size(); ++i)
-            if (watched[i].revents != 0) receive(sockets[i]);
-        for (std::size_t i = 0; i < solicitations.size(); ++i)
-            if (watched[sockets.size() + i].revents != 0)
-                answer_solicitations(solicitations[i].get(), is_booting);
+        std::vector<pollfd> ready = watched();
+        if (::poll(ready.data(), ready.size(), wait_ms()) < 0) continue;  // EINTR
+        if (ready[0].revents != 0) return;
+        if (ready[1].revents != 0) check.answer();
+        // Before any packet is answered from an address that is no longer there.
+        const auto next_try = listeners->next_try();
+        if (ready[2].revents != 0 || (next_try && Clock::now() >= *next_try)) {
+            follow_interfaces();
+            continue;
+        }
+        if (ready[3].revents != 0) heard_by_arp();
+        const pollfd* of_listener = ready.data() + 4;
+        for (const auto& one : listeners->all()) {
+            if (of_listener[0].revents != 0) receive(*one, kServerPort);
+            if (of_listener[1].revents != 0) receive(*one, kBootServerPort);
+            if (of_listener[2].revents != 0)
+                answer_solicitations(one->solicitations.get(), is_booting);
+            of_listener += 3;
+        }
+        go_on_probing();
     }
 }
 
-void DhcpServer::State::receive(const Socket& socket) {
+int DhcpServer::State::wait_ms() const {
+    auto next = listeners->next_try();
+    if (!probes.empty()) next = next ? std::min(*next, probes.next()) : probes.next();
+    if (!next) return -1;
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(*next - Clock::now()).count();
+    return static_cast<int>(std::max<std::int64_t>(0, left));
+}
+
+void DhcpServer::State::follow_interfaces() {
+    listeners->follow(Clock::now());
+    if (!options.pool) return;
+    std::vector<std::pair<Ipv4, Ipv4>> addresses;
+    for (const auto& one : listeners->all())
+        for (const Interface& here : one->addresses)
+            addresses.emplace_back(here.address, here.netmask);
+    options.pool->serve_from(addresses);
+}
+
+void DhcpServer::State::receive(const DhcpListener& listener, std::uint16_t port) {
     std::array<std::uint8_t, 2048> buffer;
+    const bool watches = port == kServerPort && listener.watched_port;
+    const int fd =
+        port == kServerPort ? listener.server_port.get() : listener.boot_server_port.get();
     for (int i = 0; i < kPacketsPerWake; ++i) {
-        const auto datagram = receive_from(socket.fd.get(), buffer);
+        const auto datagram =
+            watches ? listener.watched_port->receive(buffer) : receive_from(fd, buffer);
         if (!datagram) {  // an ICMP error of an earlier reply, or the interface went down
-            warn(fmt::format("{}: {}", socket.interface, datagram.error().message));
+            warn(fmt::format("{}: {}", listener.interface, datagram.error().message));
             return;
         }
         if (!*datagram) return;
         boot.metrics.dhcp_requests++;
-        packet(socket, **datagram, Bytes(buffer).first((*datagram)->bytes));
+        packet(listener, port, **datagram, Bytes(buffer).first((*datagram)->bytes));
     }
 }
 
-AddressAnswer DhcpServer::State::address_for(const Packet& request, std::uint16_t port) {
+AddressAnswer DhcpServer::State::address_for(const Packet& request, std::uint16_t port,
+                                             const BootTable& table) {
     if (!options.pool || port != kServerPort) return {};
-    const auto now = std::chrono::duration_cast<std::chrono::seconds>(
-        std::chrono::system_clock::now().time_since_epoch());
-    AddressAnswer answer = options.pool->answer(request, now.count());
+    AddressAnswer answer = options.pool->answer(request, unix_seconds(), table);
+    if (answer.kind == AddressAnswer::Kind::unavailable)
+        lease_problems.unavailable(*request.mac(), answer, Clock::now());
     if (!options.pool->take_changed()) return answer;
     // RFC 2131 section 2.2: an address acknowledged survives our restart.
     const auto saved = save_leases(options.lease_file, options.pool->leases());
     if (saved) return answer;
-    warn(fmt::format("no lease is given: {}", saved.error().message));
-    return {};
+    options.pool->not_persisted();
+    if (answer.kind != AddressAnswer::Kind::offer && answer.kind != AddressAnswer::Kind::ack)
+        return answer;
+    answer.probe = false;
+    answer.kind = AddressAnswer::Kind::unavailable;
+    answer.why = fmt::format("no lease can be kept, so none is given: {}", saved.error().message);
+    answer.to_do = "free space on the disk of the state folder, or mend it";
+    if (const auto mac = request.mac()) lease_problems.unavailable(*mac, answer, Clock::now());
+    return answer;
 }
 
-void DhcpServer::State::packet(const Socket& socket, const Datagram& from, Bytes bytes) {
-    const auto request = parse_packet(bytes);
-    if (!request) {
+// Empty: not for us, or nothing to answer from.
+Ipv4 DhcpServer::State::answer_from(const DhcpListener& listener, std::uint16_t port,
+                                    const Datagram& from) {
+    const Ipv4 local = listeners->answer_from(listener, from);
+    if (local.empty() && from.destination == kBroadcast)
+        warn(
+            fmt::format("a request on {} is left unanswered: the interface has no IPv4 address; "
+                        "give it one",
+                        listener.interface));
+    // A machine renews with the server that it was told of, whichever of our addresses it reached.
+    if (!local.empty() && options.pool && port == kServerPort && !options.pool->server().empty())
+        return options.pool->server();
+    return local;
+}
+
+void DhcpServer::State::packet(const DhcpListener& listener, std::uint16_t port,
+                               const Datagram& from, Bytes bytes) {
+    HeldOffer asked;
+    asked.interface = listener.interface;
+    asked.arrival = {port, from.source};
+    asked.local = answer_from(listener, port, from);
+    if (asked.local.empty()) return;
+    auto parsed = parse_packet(bytes);
+    if (!parsed) {
         boot.metrics.dhcp_malformed++;
-        warn(fmt::format("{} from {} on {}", request.error().message, from.source.to_string(),
-                         socket.interface));
+        warn(fmt::format("{} from {} on {}", parsed.error().message, from.source.to_string(),
+                         listener.interface));
         return;
     }
-    Site site;
-    site.address = from.local;
-    // To a broadcast the kernel names the interface's first address, or none when it just lost it.
-    if (site.address.empty() || site.address == kBroadcast) {
-        const auto here = find_interface(socket.interface);
-        if (!here) return warn(here.error().message);
-        site.address = here->address;
+    asked.request = std::move(*parsed);
+    // What the site's own server is asked for tells who has which address.
+    if (asked.request.type == MessageType::request && asked.request.op == 1) {
+        const Ipv4 wanted = asked.request.options.address(option::kRequestedAddress);
+        if (const auto mac = asked.request.mac())
+            boot.boots.learn_address(*mac, wanted.empty() ? asked.request.ciaddr : wanted);
     }
+    request(std::move(asked));
+}
+
+void DhcpServer::State::request(HeldOffer asked) {
+    asked.answer = address_for(asked.request, asked.arrival.port, *boot.tables.table());
+    if (!asked.answer.probe || !hold(asked)) reply(asked);
+}
+
+void DhcpServer::State::reply(const HeldOffer& asked) {
+    Site site;
+    site.address = asked.local;
     site.http_port = options.http_port;
     site.boot_files = files.names();
     const auto table = boot.tables.table();
-    // What the site's own server is asked for tells who has which address.
-    if (request->type == MessageType::request && request->op == 1) {
-        const Ipv4 wanted = request->options.address(option::kRequestedAddress);
-        if (const auto mac = request->mac())
-            boot.boots.learn_address(*mac, wanted.empty() ? request->ciaddr : wanted);
-    }
-    const Arrival arrival{socket.port, from.source};
-    const Decision decision =
-        decide(*request, arrival, site, *table, address_for(*request, socket.port));
-    if (decision.kind == Decision::Kind::ignore) {
-        log::debug("dhcp: {} on {} ignored: {}",
-                   request->mac() ? request->mac()->to_string() : "a packet", socket.interface,
-                   decision.why);
-        return;
-    }
+    const Decision decision = decide(asked.request, asked.arrival, site, *table, asked.answer);
+    const auto mac = asked.request.mac();
+    const std::string who = mac ? mac->to_string() : "a packet";
+    if (decision.kind == Decision::Kind::ignore)
+        return log::debug("dhcp: {} on {} ignored: {}", who, asked.interface, decision.why);
+    if (decision.kind == Decision::Kind::refuse && decision.client.kind == ClientKind::other)
+        warn(fmt::format("{} gets no address: {}", who, decision.why));
     // Recorded first: the machine's next step may otherwise get into the log before this one.
-    if (decision.client.kind != ClientKind::other) record(*request, decision, *table);
-    if (decision.reply.type != MessageType::none) send(socket, decision, site.address);
+    if (decision.client.kind != ClientKind::other) record(asked.request, decision, *table);
+    if (decision.reply.type != MessageType::none) send(asked, decision);
 }
 
-void DhcpServer::State::send(const Socket& socket, const Decision& decision, Ipv4 source) {
+// False: it cannot be probed for, and is sent as it is.
+bool DhcpServer::State::hold(const HeldOffer& offer) {
+    if (!arp) {
+        auto opened = ArpSocket::open(offer.interface);
+        if (!opened) {
+            warn(fmt::format("{} is offered without a look whether it is in use: {}",
+                             offer.answer.address.to_string(), opened.error().message));
+            return false;
+        }
+        arp.emplace(std::move(*opened));
+    }
+    const auto machine = offer.request.mac();
+    const bool known = boot.tables.table()->find(*machine) != nullptr;
+    if (!probes.hold(*machine, known, offer, Clock::now()))
+        warn(fmt::format("{} has to ask again: too many machines want an address at once",
+                         machine->to_string()));
+    return true;
+}
+
+void DhcpServer::State::heard_by_arp() {
+    for (int i = 0; i < kPacketsPerWake; ++i) {
+        const auto sender = arp->receive();
+        if (!sender) return;
+        auto offer = probes.heard(sender->mac, sender->address);
+        if (!offer) continue;
+        const std::string owner = sender->mac.to_string();
+        if (!options.pool->in_use(sender->address, sender->mac, unix_seconds())) {
+            warn(
+                fmt::format("{} answers for more addresses of --dhcp-range than one machine has, "
+                            "as a router with proxy ARP does, and is not believed any more; "
+                            "switch that off there",
+                            owner));
+            reply(*offer);
+            continue;
+        }
+        warn(
+            fmt::format("{} is in use by {}, which it was not leased to, and is left out; give "
+                        "that machine another address, or leave this one out of --dhcp-range",
+                        sender->address.to_string(), owner));
+        lease_problems.in_use(sender->address, sender->mac, Clock::now());
+        request(std::move(*offer));
+    }
+}
+
+void DhcpServer::State::go_on_probing() {
+    if (!arp) return;
+    const auto now = Clock::now();
+    for (const HeldOffer& offer : probes.take_free(now)) reply(offer);
+    for (const Ipv4 address : probes.to_ask(now))
+        if (const auto sent = arp->ask(options.pool->server(), address); !sent)
+            warn(sent.error().message);
+    if (probes.empty()) arp.reset();
+}
+
+void DhcpServer::State::send(const HeldOffer& asked, const Decision& decision) {
     const auto bytes = encode_packet(decision.reply);
     if (!bytes) return warn(bytes.error().message);
-    if (const auto sent = send_to(socket.fd.get(), *bytes, decision.destination, source); !sent)
-        return warn(fmt::format("{} of {}", sent.error().message, socket.interface));
+    const DhcpListener* listener = listeners->find(asked.interface);
+    if (listener == nullptr) return;  // gone since
+    const bool watches = asked.arrival.port == kServerPort && listener->watched_port;
+    const int fd = asked.arrival.port == kServerPort ? listener->server_port.get()
+                                                     : listener->boot_server_port.get();
+    const auto sent = watches
+                          ? listener->watched_port->send(*bytes, decision.destination, asked.local)
+                          : send_to(fd, *bytes, decision.destination, asked.local);
+    if (!sent) return warn(fmt::format("{} of {}", sent.error().message, asked.interface));
     boot.metrics.dhcp_replies++;
 }
 
@@ -196,28 +350,21 @@ Result<std::unique_ptr<DhcpServer>> DhcpServer::start(DhcpOptions options, BootS
     if (state->options.pool)
         state->options.pool->restore(
             load_leases(state->options.lease_file, *state->options.problems));
-    for (const std::string& name : state->options.interfaces) {
-        GOLDLINK_TRY(find_interface(name));
-        for (const std::uint16_t port : {kServerPort, kBootServerPort}) {
-            GOLDLINK_TRY_ASSIGN(FileDescriptor fd, open_udp({{}, port}, name, true));
-            state->sockets.push_back({std::move(fd), name, port});
-        }
-        // Only a convenience: a host without IPv6 boots machines all the same.
-        if (auto fd = open_solicitations(name))
-            state->solicitations.push_back(std::move(*fd));
-        else
-            log::info("dhcp: {}; where no router answers on {}, iPXE waits some seconds for IPv6",
-                      fd.error().message, name);
-    }
+    GOLDLINK_TRY_ASSIGN(state->listeners, DhcpListeners::open(state->options.interfaces,
+                                                              !state->options.pool.has_value()));
     state->stop = FileDescriptor(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     if (!state->stop) return system_failure("cannot set up the DHCP thread");
     GOLDLINK_TRY(LoopCheck::make(state->check));
     State* const raw = state.get();
+    raw->options.problems->add_source([raw] { return raw->lease_problems.list(Clock::now()); });
+    raw->options.problems->add_source([raw] { return raw->listeners->problems(); });
     state->thread = std::thread([raw] { raw->run(); });
     return std::unique_ptr<DhcpServer>(new DhcpServer(std::move(state)));
 }
 
 DhcpServer::DhcpServer(std::unique_ptr<State> state) : state_(std::move(state)) {}
+
+std::vector<std::string> DhcpServer::interfaces() const { return state_->listeners->served(); }
 
 bool DhcpServer::turns(std::chrono::milliseconds limit) { return state_->check.turns(limit); }
 

@@ -2,6 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <charconv>
+#include <vector>
+
 #include "common/hex.hpp"
 
 namespace goldlink::pxe {
@@ -52,6 +55,26 @@ std::string machine_uuid(const Packet& request) {
                        hex.substr(16, 4), hex.substr(20));
 }
 
+// Option 93 is a list (RFC 4578 section 2.1), the preferred one first. Firmware that leaves it out,
+// or cuts it, has the same number in its vendor class: "PXEClient:Arch:00007:UNDI:003016". An old
+// BIOS ROM has neither, and 0 is what it is.
+std::vector<std::uint16_t> architecture_codes(const Packet& request) {
+    std::vector<std::uint16_t> codes;
+    if (const auto* data = request.options.find(option::kClientArchitecture))
+        for (std::size_t at = 0; at + 2 <= data->size(); at += 2)
+            codes.push_back(load_be16(data->data() + at));
+    if (!codes.empty()) return codes;
+    const std::string_view vendor_class = request.options.text(option::kVendorClass);
+    constexpr std::string_view kMark = ":Arch:";
+    std::uint16_t code = 0;
+    if (const auto at = vendor_class.find(kMark); at != std::string_view::npos) {
+        const std::string_view digits = vendor_class.substr(at + kMark.size(), 5);
+        if (std::from_chars(digits.data(), digits.data() + digits.size(), code).ec != std::errc{})
+            code = 0;
+    }
+    return {code};
+}
+
 }  // namespace
 
 const Architecture* find_architecture(std::uint16_t code) {
@@ -74,12 +97,6 @@ std::string Client::architecture_name() const {
 Client identify(const Packet& request) {
     Client client;
     client.uuid = machine_uuid(request);
-    // Some firmware lists several architectures; the first is the one it prefers. An old BIOS ROM
-    // sends none at all, and 0 is what it is.
-    const auto* codes = request.options.find(option::kClientArchitecture);
-    if (codes != nullptr && codes->size() >= 2) client.architecture_code = load_be16(codes->data());
-    client.architecture = find_architecture(client.architecture_code);
-
     const std::string_view vendor_class = request.options.text(option::kVendorClass);
     if (is_ipxe(request))
         client.kind = ClientKind::ipxe;
@@ -87,6 +104,18 @@ Client identify(const Packet& request) {
         client.kind = ClientKind::http_boot;
     else if (vendor_class.starts_with("PXEClient"))
         client.kind = ClientKind::firmware;
+
+    const auto codes = architecture_codes(request);
+    client.architecture_code = codes.front();
+    client.architecture = find_architecture(codes.front());
+    // The first that a boot program is known for, by the protocol that this machine speaks.
+    for (const std::uint16_t code : codes) {
+        const Architecture* known = find_architecture(code);
+        if (known == nullptr || known->http != (client.kind == ClientKind::http_boot)) continue;
+        client.architecture_code = code;
+        client.architecture = known;
+        break;
+    }
     return client;
 }
 

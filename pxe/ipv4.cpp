@@ -34,6 +34,11 @@ Result<Ipv4> Ipv4::parse(std::string_view text) {
     return Ipv4{value};
 }
 
+bool is_host_address(Ipv4 address) {
+    const std::uint32_t first = address.value >> 24;
+    return first != 0 && first != 127 && first < 224;
+}
+
 std::string Endpoint::to_string() const { return fmt::format("{}:{}", address.to_string(), port); }
 
 bool same_subnet(Ipv4 a, Ipv4 b, Ipv4 netmask) {

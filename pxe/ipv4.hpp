@@ -23,6 +23,8 @@ struct Ipv4 {
 };
 
 inline constexpr Ipv4 kBroadcast{0xffffffffU};
+// What a host on a network can have: no loopback, multicast, broadcast or empty address.
+bool is_host_address(Ipv4 address);
 
 struct Endpoint {
     Ipv4 address;

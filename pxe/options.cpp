@@ -80,7 +80,9 @@ ParsedOptions parse_command_line(int argc, const char* const* argv) {
         "--interface", options.interfaces,
         "network interface to answer DHCP on; may be repeated. Without it as proxy: every "
         "one that is up with an IPv4 address");
-    app.add_option("--http", options.http, "where HTTP boot listens")->capture_default_str();
+    app.add_option("--http", options.http,
+                   "where HTTP boot listens; :PORT is that of the first --interface's address")
+        ->capture_default_str();
     app.add_option("--tftp", tftp, "where TFTP listens, or off")->capture_default_str();
     app.add_option("--boot-files", options.boot_files, "folder of the boot programs")
         ->capture_default_str();
@@ -104,6 +106,8 @@ ParsedOptions parse_command_line(int argc, const char* const* argv) {
         if (!router.empty()) options.router = address("--dhcp-router", router);
         for (const std::string& server : dns_servers)
             options.dns_servers.push_back(address("--dhcp-dns", server));
+        if (options.http.starts_with(":") && options.interfaces.empty())
+            wrong("--http", "without an address it needs --interface");
         if (options.mode == Mode::dhcp && (range.empty() || options.interfaces.size() != 1))
             wrong("--mode", "dhcp needs --dhcp-range and exactly one --interface");
         if (options.mode != Mode::dhcp && !range.empty())

@@ -19,7 +19,13 @@ Failure malformed(std::string_view why) {
     return failure(ErrorKind::invalid, fmt::format("malformed DHCP packet: {}", why));
 }
 
-Result<> read_options(Bytes bytes, std::string_view where, OptionList& into) {
+// Of the options that we read: those whose length is fixed, so that nobody splits them.
+constexpr std::uint8_t kUnsplit[] = {option::kRequestedAddress, option::kOverload,
+                                     option::kMessageType, option::kServerIdentifier,
+                                     option::kClientMachineId};
+
+// `unsplit`: codes that count once. Encapsulated options have numbers of their own, and none.
+Result<> read_options(Bytes bytes, Bytes unsplit, OptionList& into) {
     ByteReader reader(bytes);
     while (!reader.empty()) {
         const std::uint8_t code = reader.u8();
@@ -27,9 +33,13 @@ Result<> read_options(Bytes bytes, std::string_view where, OptionList& into) {
         if (code == option::kEnd) return {};
         const std::uint8_t length = reader.u8();
         const Bytes data = reader.bytes(length);
-        if (!reader.ok())
-            return malformed(fmt::format("option {} in the {} runs past its end", code, where));
-        into.append(code, data);
+        if (!reader.ok()) return {};
+        const bool once = std::find(unsplit.begin(), unsplit.end(), code) != unsplit.end();
+        const auto* before = once ? into.find(code) : nullptr;
+        if (before == nullptr)
+            into.append(code, data);
+        else if (!std::equal(before->begin(), before->end(), data.begin(), data.end()))
+            return malformed(fmt::format("option {} is there twice, and differs", code));
     }
     return {};
 }
@@ -102,7 +112,8 @@ void OptionList::add_u32(std::uint8_t code, std::uint32_t value) {
 }
 
 Result<Mac> Packet::mac() const {
-    if (htype != 1 || hlen != 6) return malformed("the client's hardware is not Ethernet");
+    if ((htype != 1 && htype != 6) || hlen != 6)
+        return malformed("the client's hardware is not Ethernet");
     Mac mac;
     std::copy_n(chaddr.begin(), mac.bytes.size(), mac.bytes.begin());
     if ((mac.bytes[0] & 1) != 0 || mac == Mac{})
@@ -112,7 +123,7 @@ Result<Mac> Packet::mac() const {
 
 Result<OptionList> parse_options(Bytes bytes) {
     OptionList options;
-    GOLDLINK_TRY(read_options(bytes, "option area", options));
+    GOLDLINK_TRY(read_options(bytes, {}, options));
     return options;
 }
 
@@ -142,7 +153,7 @@ Result<Packet> parse_packet(Bytes bytes) {
     if (cookie != kCookie) return malformed("the DHCP cookie is missing");
 
     OptionList all;
-    GOLDLINK_TRY(read_options(reader.rest(), "option area", all));
+    GOLDLINK_TRY(read_options(reader.rest(), kUnsplit, all));
     std::uint8_t overload = 0;
     if (const auto* data = all.find(option::kOverload)) {
         if (data->size() != 1 || (*data)[0] == 0 || (*data)[0] > (kOverloadFile | kOverloadSname))
@@ -151,11 +162,11 @@ Result<Packet> parse_packet(Bytes bytes) {
     }
     // RFC 2131 section 4.1: first the options field, then file, then sname.
     if ((overload & kOverloadFile) != 0)
-        GOLDLINK_TRY(read_options(file, "file field", all));
+        GOLDLINK_TRY(read_options(file, kUnsplit, all));
     else
         packet.file = field_text(file);
     if ((overload & kOverloadSname) != 0)
-        GOLDLINK_TRY(read_options(sname, "sname field", all));
+        GOLDLINK_TRY(read_options(sname, kUnsplit, all));
     else
         packet.sname = field_text(sname);
 

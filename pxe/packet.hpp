@@ -2,7 +2,8 @@
 // value out. What a peer sends is bounded by its datagram; nothing is kept that points into it.
 //
 // Options split over several instances, or over the file and sname fields by option 52, are joined
-// as RFC 3396 says, so that a reader sees each code once.
+// as RFC 3396 says, so that a reader sees each code once. One of fixed length is never split: sent
+// again with the same data it is the same option.
 #pragma once
 
 #include <array>
@@ -50,6 +51,7 @@ inline constexpr std::uint8_t kUserClass = 77;
 inline constexpr std::uint8_t kRelayAgent = 82;
 inline constexpr std::uint8_t kClientArchitecture = 93;
 inline constexpr std::uint8_t kClientMachineId = 97;
+inline constexpr std::uint8_t kSubnetSelection = 118;
 inline constexpr std::uint8_t kIpxeEncapsulated = 175;
 inline constexpr std::uint8_t kEnd = 255;
 }  // namespace option
@@ -98,17 +100,20 @@ struct Packet {
     OptionList options;  // without 53, 52 and 255
 
     // The client's Ethernet address; invalid for other hardware, multicast and zero addresses.
+    // Hardware type 6 (IEEE 802, RFC 1700) has the same addresses, and some cards say it.
     Result<Mac> mac() const;
     bool operator==(const Packet&) const = default;
 };
 
+inline constexpr std::uint16_t kBroadcastFlag = 0x8000;
 inline constexpr std::size_t kMaxFileName = 127;      // the file field holds a NUL too
 inline constexpr std::size_t kMaxPacketBytes = 1472;  // one Ethernet frame
 
-// Errors: invalid, with what is wrong: too short, no DHCP cookie, an option past the end.
+// Errors: invalid, with what is wrong: too short, no DHCP cookie, two different message types.
 Result<Packet> parse_packet(Bytes bytes);
 // An option area alone: that of a packet after the cookie, or options encapsulated in 43 or 175.
-// A missing end mark is accepted, a length past the end is not.
+// A missing end mark is accepted. An option that runs past the end is left out, with what follows:
+// the options before it count, as with other servers.
 Result<OptionList> parse_options(Bytes bytes);
 
 // At least 300 bytes, which old relays and ROMs insist on. Errors: invalid when the fields do not

@@ -56,6 +56,7 @@ class BootTable {
     std::uint64_t revision() const { return revision_; }
     const TableSettings& settings() const { return settings_; }
     const std::vector<TableClient>& clients() const { return clients_; }
+    std::size_t macs() const { return by_mac_.size(); }
     const TableClient* find(const Mac& mac) const;
 
   private:

@@ -91,6 +91,20 @@ Result<Message> parse(Bytes bytes) {
     }
 }
 
+std::string plain_name(std::string_view asked) {
+    std::string name(asked);
+    std::replace(name.begin(), name.end(), '\\', '/');
+    std::string_view rest = name;
+    for (;;) {
+        if (rest.starts_with("/"))
+            rest.remove_prefix(1);
+        else if (rest.starts_with("./"))
+            rest.remove_prefix(2);
+        else
+            return std::string(rest);
+    }
+}
+
 std::vector<std::uint8_t> encode_error(ErrorCode code, std::string_view message) {
     std::vector<std::uint8_t> out(4);
     store_be16(out.data(), kError);

@@ -37,6 +37,7 @@ struct ReadRequest {
     std::string file;
     std::string mode;  // lower case
     std::vector<Option> options;
+    bool operator==(const ReadRequest&) const = default;
 };
 struct WriteRequest {};
 struct Data {
@@ -54,6 +55,9 @@ using Message = std::variant<ReadRequest, WriteRequest, Data, Ack, PeerError>;
 
 // Errors: invalid.
 Result<Message> parse(Bytes bytes);
+// The name without the root that some clients and DHCP servers write before it: "/x", "./x" and
+// "\\x" are "x", as other servers take them. What is left may still lead anywhere.
+std::string plain_name(std::string_view asked);
 
 std::vector<std::uint8_t> encode_error(ErrorCode code, std::string_view message);
 std::vector<std::uint8_t> encode_option_ack(const std::vector<Option>& options);

@@ -32,11 +32,15 @@ using tftp::Transfer;
 constexpr std::chrono::milliseconds kTick{50};        // how exact retransmit times are
 constexpr std::chrono::minutes kLongestTransfer{15};  // however steadily it crawls
 constexpr int kRequestsPerWake = 64;
+// For how long a transfer stands still before another client may have its place.
+constexpr std::chrono::seconds kStandsStill{3};
+constexpr std::chrono::milliseconds kStandsStillUnanswered{250};
 
 struct Running {
     FileDescriptor socket;
     BootFile file;
     std::string name;
+    tftp::ReadRequest asked;
     Endpoint peer;
     Clock::time_point started;
     Transfer transfer;
@@ -52,19 +56,27 @@ struct TftpServer::State {
     Metrics& metrics;
     const NbpSent on_sent;
     std::vector<std::string> interfaces;
+    std::function<bool(Ipv4)> is_known;
     FileDescriptor listener, poll, stop;
     LoopCheck check;
     std::uint16_t port = 0;
     std::unordered_map<int, std::unique_ptr<Running>> running;
     std::map<Endpoint, int> by_peer;
     RateLimit log_limit{2, 20};
+    RateLimit known_limit{50, 50};  // each look at who asks reads the ARP cache
     std::thread thread;
 
     void run();
     void accept_requests();
     void request(const Datagram& from, Bytes packet);
     void refuse(const Datagram& from, ErrorCode code, const std::string& why);
-    void begin(const Datagram& from, const tftp::ReadRequest& read, BootFile file);
+    bool asks_again(const Endpoint& peer, const tftp::ReadRequest& read);
+    bool make_room(Ipv4 client);
+    template <typename Filter>
+    bool drop_stillest(const Filter& filter);
+    void drop(int fd, const char* why);
+    void begin(const Datagram& from, const tftp::ReadRequest& read, const std::string& name,
+               BootFile file);
     void packets_of(Running& one);
     void perform(Running& one, const Transfer::Step& step);
     void send_blocks(Running& one, std::uint64_t first, std::uint32_t count);
@@ -126,34 +138,93 @@ void TftpServer::State::request(const Datagram& from, Bytes packet) {
     metrics.tftp_requests++;
     const auto* read = std::get_if<tftp::ReadRequest>(&*message);
     if (read == nullptr) return refuse(from, ErrorCode::access, "this server is read only");
-    if (by_peer.contains(from.source)) return;  // the request again: its answer is on the way
+    finish_ended();
+    if (asks_again(from.source, *read)) return;
     if (read->mode != "octet") return refuse(from, ErrorCode::illegal, "only octet mode is served");
-    auto file = files.open(read->file);
+    const std::string name = tftp::plain_name(read->file);
+    auto file = files.open(name);
     if (!file) {
         const ErrorCode code =
             file.error().kind == ErrorKind::not_found ? ErrorCode::not_found : ErrorCode::access;
         return refuse(from, code,
-                      is_boot_file_name(read->file)
-                          ? fmt::format("{}: {}", read->file,
+                      is_boot_file_name(name)
+                          ? fmt::format("{}: {}", name,
                                         code == ErrorCode::not_found ? "no such boot file"
                                                                      : "this file may not be read")
                           : file.error().message);
     }
-    const auto of_address = std::distance(by_peer.lower_bound({from.source.address, 0}),
-                                          by_peer.upper_bound({from.source.address, 0xffff}));
-    if (running.size() >= kMaxTransfers ||
-        of_address >= static_cast<std::ptrdiff_t>(kMaxTransfersPerAddress))
+    if (!make_room(from.source.address))
         return refuse(from, ErrorCode::undefined, "too many transfers at once; try again");
-    begin(from, *read, std::move(*file));
+    begin(from, *read, name, std::move(*file));
 }
 
-void TftpServer::State::begin(const Datagram& from, const tftp::ReadRequest& read, BootFile file) {
+// A request from a port that has a transfer. Some ROMs use one port at every power-on, so that it
+// may be a machine that was reset: it begins anew. While nothing was acknowledged, the same request
+// again is only impatience: the transfer keeps its port, which the client may have learned by now.
+bool TftpServer::State::asks_again(const Endpoint& peer, const tftp::ReadRequest& read) {
+    const auto at = by_peer.find(peer);
+    if (at == by_peer.end()) return false;
+    Running& one = *running.at(at->second);
+    if (one.transfer.answered() || one.asked != read) {
+        drop(at->second, "the client began anew");
+        return false;
+    }
+    perform(one, one.transfer.repeat());
+    return true;
+}
+
+void TftpServer::State::drop(int fd, const char* why) {
+    const auto at = running.find(fd);
+    log::debug("tftp: {} of {} ended: {}", at->second->name, at->second->peer.to_string(), why);
+    metrics.tftp_failed++;
+    by_peer.erase(at->second->peer);
+    running.erase(at);
+    metrics.tftp_running = running.size();
+}
+
+// Of the transfers that `filter` takes, ends the one without progress for longest.
+template <typename Filter>
+bool TftpServer::State::drop_stillest(const Filter& filter) {
+    const Running* stillest = nullptr;
+    for (const auto& [fd, one] : running)
+        if (filter(*one) && (stillest == nullptr ||
+                             one->transfer.last_progress() < stillest->transfer.last_progress()))
+            stillest = one.get();
+    if (stillest == nullptr) return false;
+    drop(stillest->socket.get(), "another client needed its place");
+    return true;
+}
+
+bool TftpServer::State::make_room(Ipv4 client) {
+    const auto now = Clock::now();
+    const auto stands_still = [now](const Running& one) {
+        const auto still = now - one.transfer.last_progress();
+        return one.transfer.answered() ? still >= kStandsStill : still >= kStandsStillUnanswered;
+    };
+    const auto of_address =
+        std::distance(by_peer.lower_bound({client, 0}), by_peer.upper_bound({client, 0xffff}));
+    if (of_address >= static_cast<std::ptrdiff_t>(kMaxTransfersPerAddress) &&
+        !drop_stillest(
+            [&](const Running& one) { return one.peer.address == client && stands_still(one); }))
+        return false;
+    const auto unanswered = [](const Running& one) { return !one.transfer.answered(); };
+    const auto of_nobody = std::count_if(running.begin(), running.end(), [&](const auto& entry) {
+        return unanswered(*entry.second);
+    });
+    if (of_nobody >= static_cast<std::ptrdiff_t>(kMaxUnanswered)) drop_stillest(unanswered);
+    if (running.size() < kMaxTransfers - kReservedTransfers) return true;
+    if (drop_stillest(stands_still)) return true;
+    return running.size() < kMaxTransfers && is_known && known_limit.allow(now) && is_known(client);
+}
+
+void TftpServer::State::begin(const Datagram& from, const tftp::ReadRequest& read,
+                              const std::string& name, BootFile file) {
     auto socket = open_udp_to(from.local, from.source);
     if (!socket) return warn("{}", socket.error().message);
     const auto now = Clock::now();
     const std::uint64_t bytes = file.bytes;
     auto one = std::make_unique<Running>(
-        Running{std::move(*socket), std::move(file), read.file, from.source, now,
+        Running{std::move(*socket), std::move(file), name, read, from.source, now,
                 Transfer(tftp::negotiate(read.options, bytes), bytes)});
     const int fd = one->socket.get();
     epoll_event event{};
@@ -161,9 +232,8 @@ void TftpServer::State::begin(const Datagram& from, const tftp::ReadRequest& rea
     event.data.fd = fd;
     if (::epoll_ctl(poll.get(), EPOLL_CTL_ADD, fd, &event) != 0)
         return warn("cannot watch a transfer's socket: {}", std::generic_category().message(errno));
-    log::debug("tftp: {} reads {} ({} bytes, block {}, window {})", from.source.to_string(),
-               read.file, bytes, one->transfer.terms().block_bytes,
-               one->transfer.terms().window_blocks);
+    log::debug("tftp: {} reads {} ({} bytes, block {}, window {})", from.source.to_string(), name,
+               bytes, one->transfer.terms().block_bytes, one->transfer.terms().window_blocks);
     by_peer[from.source] = fd;
     Running& started = *one;
     running[fd] = std::move(one);
@@ -256,13 +326,14 @@ void TftpServer::State::check_deadlines() {
     const auto now = Clock::now();
     for (const auto& [fd, one] : running) {
         if (one->transfer.state() != Transfer::State::running) continue;
+        const bool answered = one->transfer.answered();
         if (now - one->started > kLongestTransfer) {
             warn("{} of {} took longer than {} minutes and was ended", one->name,
                  one->peer.to_string(), kLongestTransfer.count());
             ended.push_back(fd);
         } else if (now >= one->transfer.deadline()) {
             perform(*one, one->transfer.timeout(now));
-            if (one->transfer.state() == Transfer::State::failed)
+            if (one->transfer.state() == Transfer::State::failed && answered)
                 warn("{} of {} failed: {}", one->name, one->peer.to_string(), one->transfer.why());
         }
     }
@@ -275,12 +346,14 @@ void TftpServer::State::run() {
         const int wait_ms = running.empty() ? -1 : static_cast<int>(kTick.count());
         const int count =
             ::epoll_wait(poll.get(), events.data(), static_cast<int>(events.size()), wait_ms);
+        const auto ready = [&](int i) { return events[static_cast<std::size_t>(i)].data.fd; };
+        // Requests first: one that a client repeated came before the ACK it sent since.
+        for (int i = 0; i < count; ++i)
+            if (ready(i) == listener.get()) accept_requests();
         for (int i = 0; i < count; ++i) {
-            const int fd = events[static_cast<std::size_t>(i)].data.fd;
+            const int fd = ready(i);
             if (fd == stop.get()) return;
-            if (fd == listener.get())
-                accept_requests();
-            else if (fd == check.descriptor())
+            if (fd == check.descriptor())
                 check.answer();
             else if (const auto at = running.find(fd); at != running.end())
                 packets_of(*at->second);
@@ -298,6 +371,7 @@ Result<std::unique_ptr<TftpServer>> TftpServer::start(const TftpOptions& options
                                                       NbpSent on_sent) {
     auto state = std::make_unique<State>(files, metrics, std::move(on_sent));
     state->interfaces = options.interfaces;
+    state->is_known = options.is_known;
     GOLDLINK_TRY_ASSIGN(state->listener, open_udp(options.listen, "", false));
     sockaddr_in bound{};
     socklen_t length = sizeof bound;

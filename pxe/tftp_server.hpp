@@ -1,7 +1,11 @@
 // The TFTP service: one thread, one socket for requests and one for each transfer (its port is the
 // transfer's identity, RFC 1350 section 4). Read only, octet mode, from the boot files folder
-// alone. Bounds: kMaxTransfers at once, kMaxTransfersPerAddress of one client; more are told to
-// come back.
+// alone.
+//
+// Bounds: kMaxTransfers at once, of which some are kept for machines of the boot table, and
+// kMaxTransfersPerAddress of one client. Where they are reached, the transfer that stands still
+// longest gives its place; when all go on, the client is told to come back. Requests whose sender
+// never answers (it may be forged) hold at most kMaxUnanswered, and the oldest gives way.
 #pragma once
 
 #include <chrono>
@@ -18,6 +22,8 @@
 namespace goldlink::pxe {
 
 inline constexpr std::size_t kMaxTransfers = 512;
+inline constexpr std::size_t kReservedTransfers = 64;  // for who is in the boot table
+inline constexpr std::size_t kMaxUnanswered = 256;
 inline constexpr std::size_t kMaxTransfersPerAddress = 8;
 inline constexpr std::uint16_t kTftpPort = 69;
 
@@ -25,6 +31,9 @@ struct TftpOptions {
     Endpoint listen{{}, kTftpPort};
     // Requests that come in on another interface get no answer; empty: any may.
     std::vector<std::string> interfaces;
+    // Whether a machine of the boot table has this address. Called on the TFTP thread, and only
+    // when places are short.
+    std::function<bool(Ipv4)> is_known;
 };
 
 // A file was read to its end and acknowledged. Called on the TFTP thread; must not block for long.

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <iterator>
 #include <optional>
 
 #include "common/check.hpp"
@@ -13,6 +14,10 @@ namespace goldlink::pxe::tftp {
 namespace {
 
 constexpr std::chrono::milliseconds kLongestWait{8000};
+// Whatever timeout was asked for: it is agreed only when the OACK is acknowledged.
+constexpr std::chrono::milliseconds kUnansweredWaits[] = {std::chrono::milliseconds(1000),
+                                                          std::chrono::milliseconds(4000)};
+static_assert(std::size(kUnansweredWaits) == kMaxUnansweredRetransmits + 1);
 constexpr std::uint64_t kMaxAgreedTimeoutSeconds = 30;
 
 std::optional<std::uint64_t> number(std::string_view text) {
@@ -71,18 +76,43 @@ std::uint32_t Transfer::length_of(std::uint64_t block) const {
 
 void Transfer::arm(Time now) {
     std::chrono::milliseconds wait = terms_.timeout;
-    if (!terms_.timeout_agreed) wait = std::min(kLongestWait, wait * (1 << std::min(tries_, 10U)));
+    if (!answered_)
+        wait = kUnansweredWaits[std::min(tries_, kMaxUnansweredRetransmits)];
+    else if (!terms_.timeout_agreed)
+        wait = std::min(kLongestWait, wait * (1 << std::min(tries_, 10U)));
     deadline_ = now + wait;
 }
 
 Transfer::Step Transfer::start(Time now) {
     CHECK(sent_ == 0 && tries_ == 0, "started once");
+    last_progress_ = now;
     if (terms_.accepted.empty()) return send_window(now);
     waits_for_zero_ = true;
     arm(now);
+    return option_ack();
+}
+
+Transfer::Step Transfer::option_ack() const {
     Step step;
     step.send = Step::Send::option_ack;
     return step;
+}
+
+Transfer::Step Transfer::repeat() {
+    CHECK(state_ == State::running && !answered_, "only what was not answered is asked for again");
+    if (waits_for_zero_) return option_ack();
+    Step step;
+    step.send = Step::Send::blocks;
+    step.first = 1;
+    step.count = static_cast<std::uint32_t>(sent_);
+    retransmitted_ += sent_;
+    return step;
+}
+
+void Transfer::progress(Time now) {
+    answered_ = true;
+    last_progress_ = now;
+    tries_ = 0;
 }
 
 // Sends the whole window after the last acknowledged block, again or for the first time.
@@ -127,7 +157,7 @@ Transfer::Step Transfer::acknowledged(std::uint16_t block, Time now) {
     if (waits_for_zero_) {
         if (block != 0) return {};
         waits_for_zero_ = false;
-        tries_ = 0;
+        progress(now);
         return send_window(now);
     }
     // Where the 16-bit number lies in what is under way: at most a window ahead of acked_.
@@ -142,7 +172,7 @@ Transfer::Step Transfer::acknowledged(std::uint16_t block, Time now) {
         return send_window(now);
     }
     acked_ += ahead;
-    tries_ = 0;
+    progress(now);
     resent_for_gap_ = false;
     if (acked_ == block_count_) {
         state_ = State::done;
@@ -154,6 +184,11 @@ Transfer::Step Transfer::acknowledged(std::uint16_t block, Time now) {
 Transfer::Step Transfer::timeout(Time now) {
     CHECK(state_ == State::running, "an ended transfer has no deadline");
     if (now < deadline_) return {};
+    if (!answered_ && tries_ == kMaxUnansweredRetransmits) {
+        state_ = State::failed;
+        why_ = "the client did not answer";
+        return {};
+    }
     if (tries_ == kMaxRetransmits)
         return give_up(ErrorCode::undefined,
                        fmt::format("no answer after {} repetitions", kMaxRetransmits));
@@ -161,9 +196,7 @@ Transfer::Step Transfer::timeout(Time now) {
     resent_for_gap_ = false;
     if (!waits_for_zero_) return send_window(now);
     arm(now);
-    Step step;
-    step.send = Step::Send::option_ack;
-    return step;
+    return option_ack();
 }
 
 }  // namespace goldlink::pxe::tftp

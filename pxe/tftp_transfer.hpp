@@ -19,6 +19,9 @@ inline constexpr std::uint32_t kDefaultBlockBytes = 512;
 inline constexpr std::uint32_t kMaxBlockBytes = 1468;
 inline constexpr std::uint32_t kMaxWindowBlocks = 32;
 inline constexpr unsigned kMaxRetransmits = 6;
+// Until the peer has acknowledged anything its address is but a claim: whoever forges one must not
+// make us send much to it. A client that lost our answer asks again by itself.
+inline constexpr unsigned kMaxUnansweredRetransmits = 1;
 
 struct Terms {
     std::uint32_t block_bytes = kDefaultBlockBytes;
@@ -55,9 +58,14 @@ class Transfer {
     Step receive(Bytes packet, Time now);
     // To be called at deadline() or later.
     Step timeout(Time now);
+    // The peer sent its request again and has not answered() yet: the first packets once more. The
+    // deadline stays.
+    Step repeat();
 
     State state() const { return state_; }
     Time deadline() const { return deadline_; }  // while running
+    bool answered() const { return answered_; }  // the peer has acknowledged something
+    Time last_progress() const { return last_progress_; }
     const Terms& terms() const { return terms_; }
     const std::string& why() const { return why_; }  // of a failure
 
@@ -67,6 +75,8 @@ class Transfer {
 
   private:
     Step send_window(Time now);
+    Step option_ack() const;
+    void progress(Time now);
     Step acknowledged(std::uint16_t block, Time now);
     Step give_up(ErrorCode code, std::string why);
     void arm(Time now);
@@ -76,12 +86,14 @@ class Transfer {
     const std::uint64_t block_count_;  // at least 1: a file ends with a short, maybe empty, block
     State state_ = State::running;
     bool waits_for_zero_ = false;  // the OACK is not acknowledged yet
+    bool answered_ = false;
     std::uint64_t acked_ = 0;      // every block up to this one has arrived
     std::uint64_t sent_ = 0;       // every block up to this one was sent
     bool resent_for_gap_ = false;  // since the last progress
     unsigned tries_ = 0;           // timeouts since the last progress
     std::uint64_t retransmitted_ = 0;
     Time deadline_;
+    Time last_progress_;
     std::string why_;
 };
 

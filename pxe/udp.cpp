@@ -42,7 +42,11 @@ Result<> set_option(int fd, int level, int name, const char* text) {
 std::string why_not_bound(const Endpoint& local, const std::string& device, int error) {
     std::string text = fmt::format("cannot listen on UDP {}", local.to_string());
     if (!device.empty()) text += fmt::format(" of {}", device);
-    if (error == EADDRINUSE)
+    if (error == EADDRINUSE && local.port == 67)
+        text +=
+            " (another DHCP server runs on this host, `ss -ulpn` names it; stop it, or start with "
+            "--mode proxy, which stands beside it)";
+    else if (error == EADDRINUSE)
         text += " (another DHCP or TFTP server runs on this host; `ss -ulpn` names it)";
     else if (error == EACCES || error == EPERM)
         text += " (ports below 1024 need root or CAP_NET_BIND_SERVICE, the interface CAP_NET_RAW)";
@@ -94,14 +98,15 @@ std::optional<Interface> interface_with(Ipv4 address) {
     return at == all->end() ? std::nullopt : std::optional(*at);
 }
 
+void grow_receive_buffer(int fd) {
+    for (const int name : {SO_RCVBUFFORCE, SO_RCVBUF})
+        if (::setsockopt(fd, SOL_SOCKET, name, &kReceiveBytes, sizeof kReceiveBytes) == 0) return;
+}
+
 Result<FileDescriptor> open_udp(const Endpoint& local, const std::string& device, bool broadcast) {
     GOLDLINK_TRY_ASSIGN(FileDescriptor fd, open_socket());
     GOLDLINK_TRY(set_option(fd.get(), IPPROTO_IP, IP_PKTINFO, "IP_PKTINFO"));
-    // A room that is switched on at once: hundreds of requests before the thread gets to run. What
-    // the system grants is enough when it grants less.
-    for (const int name : {SO_RCVBUFFORCE, SO_RCVBUF})
-        if (::setsockopt(fd.get(), SOL_SOCKET, name, &kReceiveBytes, sizeof kReceiveBytes) == 0)
-            break;
+    grow_receive_buffer(fd.get());
     if (broadcast) GOLDLINK_TRY(set_option(fd.get(), SOL_SOCKET, SO_BROADCAST, "SO_BROADCAST"));
     if (!device.empty() && ::setsockopt(fd.get(), SOL_SOCKET, SO_BINDTODEVICE, device.c_str(),
                                         static_cast<socklen_t>(device.size())) != 0)
@@ -150,6 +155,7 @@ Result<std::optional<Datagram>> receive_from(int fd, MutableBytes buffer) {
         in_pktinfo info{};
         std::memcpy(&info, CMSG_DATA(header), sizeof info);
         datagram.local.value = ntohl(info.ipi_spec_dst.s_addr);
+        datagram.destination.value = ntohl(info.ipi_addr.s_addr);
         datagram.interface_index = static_cast<unsigned>(info.ipi_ifindex);
     }
     return std::optional(datagram);

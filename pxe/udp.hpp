@@ -32,9 +32,15 @@ std::optional<Interface> interface_with(Ipv4 address);
 struct Datagram {
     std::size_t bytes = 0;
     Endpoint source;
-    Ipv4 local;  // ours that it reached; of a broadcast, the interface's first
+    Ipv4 destination;  // as the packet says: one of ours, or a broadcast address
+    Ipv4 local;  // ours that it reached; of a broadcast, what the kernel would answer from, which
+                 // may be another interface's
     unsigned interface_index = 0;
 };
+
+// For a room that is switched on at once: hundreds of requests before the thread gets to run. What
+// the system grants is enough when it grants less.
+void grow_receive_buffer(int fd);
 
 // Bound to `local`, and to `device` when it is not empty. Errors name the port and what may hold
 // it.

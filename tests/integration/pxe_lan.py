@@ -24,8 +24,10 @@ class Lan:
     def __init__(self):
         self.prefix = "gl" + secrets.token_hex(3)
         self.names = []
+        self.ports = 0
         self.switch = self._namespace("sw")
-        run("ip", "-n", self.switch, "link", "add", "br0", "type", "bridge", "forward_delay", "0")
+        run("ip", "-n", self.switch, "link", "add", "br0", "type", "bridge", "forward_delay", "0",
+            "mcast_snooping", "0")
         run("ip", "-n", self.switch, "link", "set", "br0", "up")
 
     def _namespace(self, name):
@@ -38,17 +40,22 @@ class Lan:
     def host(self, name, address=None):
         """A host on the switch; `address` with its prefix length, or none yet."""
         full = self._namespace(name)
-        port = f"p{len(self.names)}"
-        run("ip", "-n", self.switch, "link", "add", port, "type", "veth", "peer", "name", "eth0",
-            "netns", full)
-        run("ip", "-n", self.switch, "link", "set", port, "master", "br0", "up")
-        run("ip", "-n", full, "link", "set", "eth0", "up")
-        if address:
-            self.give_address(full, address)
+        self.plug(full, "eth0", address)
         return full
 
-    def give_address(self, host, address):
-        run("ip", "-n", host, "address", "add", address, "dev", "eth0")
+    def plug(self, host, interface, address=None):
+        """A further interface of a host, which may be of another Lan, on this switch."""
+        self.ports += 1
+        port = f"p{self.ports}"
+        run("ip", "-n", self.switch, "link", "add", port, "type", "veth", "peer", "name", interface,
+            "netns", host)
+        run("ip", "-n", self.switch, "link", "set", port, "master", "br0", "up")
+        run("ip", "-n", host, "link", "set", interface, "up")
+        if address:
+            self.give_address(host, address, interface)
+
+    def give_address(self, host, address, interface="eth0"):
+        run("ip", "-n", host, "address", "add", address, "dev", interface)
 
     def close(self):
         for name in reversed(self.names):

@@ -311,8 +311,8 @@ class Tftp(PxeTest):
         self.boot_files = folder
         self.start_pxe()
         self.give_client_address()
-        refused = {"../secret": 2, "/etc/passwd": 2, "..": 2, "sub/../good.efi": 2, "./good.efi": 2,
-                   "..\\secret": 2, ".hidden": 2, "sub": 2, "out.efi": 2, "": 2, "a" * 300: 2,
+        refused = {"../secret": 2, "/etc/passwd": 2, "..": 2, "sub/../good.efi": 2, "./../secret": 2,
+                   "..\\secret": 2, "\\..\\secret": 2, "/": 2, ".hidden": 2, "sub": 2, "out.efi": 2, "": 2, "a" * 300: 2,
                    str(folder / "good.efi"): 2, "missing.efi": 1}
         for name, code in refused.items():
             with self.subTest(name=name):
@@ -326,7 +326,8 @@ class Tftp(PxeTest):
         with self.assertRaises(wire.TftpError) as caught:
             self.tftp().read("good.efi", opcode=2)
         self.assertEqual(caught.exception.code, 2)
-        self.assertEqual(self.tftp().read("good.efi")[0], b"good")
+        for name in ("good.efi", "/good.efi", "//good.efi", "./good.efi", "\\good.efi"):
+            self.assertEqual(self.tftp().read(name)[0], b"good")
         for path in ("/files/../secret", "/files/%2e%2e%2fsecret", "/files/.hidden", "/files/out.efi",
                      "/files/sub", "/files/"):
             self.assertIn(self.http_get(path).status, (403, 404, 400), path)
@@ -346,19 +347,9 @@ class Tftp(PxeTest):
             self.addCleanup(idle[-1].close)
             tftp.request(idle[-1], "undionly.kpxe")
             self.assertEqual(tftp.receive(idle[-1])[0][:4], b"\0\3\0\1")
-        with self.assertRaises(wire.TftpError) as caught:  # this address has its share
-            tftp.read("undionly.kpxe")
-        self.assertIn("too many", caught.exception.message)
         other = self.lan.host("oth", "10.77.0.60/24")
         content, _ = wire.TftpClient(other, SERVER).read("undionly.kpxe")
         self.assertEqual(content, (BOOT_FILES / "undionly.kpxe").read_bytes())
-        # The repeated request of a transfer under way begins no second one.
-        transfers = lambda: self.check(self.control.get("/status"), 200)["transfers"]  # noqa: E731
-        wait_until(lambda: transfers() == 8, "the finished transfer is over")
-        tftp.request(idle[0], "undionly.kpxe")
-        with self.assertRaises(wire.TftpError):  # requests are taken in order
-            wire.TftpClient(other, SERVER).read("missing")
-        self.assertEqual(transfers(), 8)
 
 
 class Scripts(PxeTest):

@@ -19,9 +19,10 @@ def option(code, data):
     return bytes([code, len(data)]) + data
 
 
-def dhcp_packet(mac, kind, *options, xid=0x1234, flags=0x8000, ciaddr="0.0.0.0"):
-    header = struct.pack("!BBBBIHH4s4s4s4s16s64s128s", 1, 1, 6, 0, xid, 0, flags,
-                         socket.inet_aton(ciaddr), bytes(4), bytes(4), bytes(4),
+def dhcp_packet(mac, kind, *options, xid=0x1234, flags=0x8000, ciaddr="0.0.0.0",
+                giaddr="0.0.0.0", htype=1):
+    header = struct.pack("!BBBBIHH4s4s4s4s16s64s128s", 1, htype, 6, 0, xid, 0, flags,
+                         socket.inet_aton(ciaddr), bytes(4), bytes(4), socket.inet_aton(giaddr),
                          mac_bytes(mac), b"", b"")
     return header + COOKIE + option(53, bytes([kind])) + b"".join(options) + b"\xff"
 
@@ -42,6 +43,7 @@ class Reply:
         assert data[236:240] == COOKIE, data
         self.source = source
         self.op, self.xid = data[0], struct.unpack("!I", data[4:8])[0]
+        self.flags = struct.unpack("!H", data[10:12])[0]
         self.ciaddr, self.yiaddr, self.siaddr, self.giaddr = (
             socket.inet_ntoa(data[at:at + 4]) for at in (12, 16, 20, 24))
         self.mac = data[28:34].hex(":")

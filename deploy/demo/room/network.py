@@ -27,7 +27,7 @@ FIRST_LEASE, LAST_LEASE = "10.77.0.100", "10.77.0.199"
 class Room:
     """Owns every process and interface of the room; close() or the end of `with` ends them all."""
 
-    def __init__(self, log_dir=None, server_interface=None):
+    def __init__(self, log_dir=None, server_interface=None, further_dhcp=()):
         if os.geteuid() != 0:
             raise RoomError("the room needs root: it makes network namespaces and interfaces")
         missing = [tool for tool in ("ip", "nsenter", "unshare", "dnsmasq", "qemu-system-x86_64")
@@ -40,6 +40,7 @@ class Room:
         os.makedirs(self.log_dir, exist_ok=True)
         self.server_interface = server_interface or "eth0"
         self._on_host = server_interface is not None
+        self._further_dhcp = further_dhcp  # options of the site's DHCP server
         self._namespaces = {}
         self._children = []
         self.machines = []
@@ -124,6 +125,7 @@ class Room:
             "--interface=eth0", "--bind-interfaces", "--no-ping", "--dhcp-authoritative", "--log-dhcp",
             f"--dhcp-range={FIRST_LEASE},{LAST_LEASE},255.255.255.0,12h",
             "--dhcp-range=fd77::,ra-only", "--enable-ra", "--ra-param=eth0,5",
+            *self._further_dhcp,
             f"--dhcp-leasefile={os.path.join(self.log_dir, 'site-dhcp.leases')}", "--user=root"])
 
         def serving():

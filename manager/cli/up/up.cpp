@@ -80,8 +80,20 @@ struct Plan {
     std::string web;
 };
 
-// Everything that can be refused before anything is started.
-Result<Plan> make_plan(const Options& options) {
+Result<Endpoint> boot_http(const Options& options) {
+    Endpoint http;
+    if (options.pxe_http.empty()) {
+        GOLDLINK_TRY_ASSIGN(http.host, interface_address(options.interface));
+        http.port = kBootHttpPort;
+    } else {
+        GOLDLINK_TRY_ASSIGN(http, parse_endpoint(options.pxe_http));
+    }
+    return claim_endpoint(http, kPortPatience);
+}
+
+// Everything that can be refused before anything is started. Network boot ends a first start only:
+// later, disks and API are served without it, and goldlink-pxe is tried until it starts.
+Result<Plan> make_plan(const Options& options, bool first_start) {
     Plan plan;
     GOLDLINK_TRY_ASSIGN(plan.programs, own_folder());
     GOLDLINK_TRY_ASSIGN(auto listen, parse_endpoint(options.listen));
@@ -94,15 +106,14 @@ Result<Plan> make_plan(const Options& options) {
         portal = endpoint.to_string();
     }
     if (options.pxe != "off") {
-        Endpoint http;
-        if (options.pxe_http.empty()) {
-            GOLDLINK_TRY_ASSIGN(http.host, interface_address(options.interface));
-            http.port = kBootHttpPort;
-        } else {
-            GOLDLINK_TRY_ASSIGN(http, parse_endpoint(options.pxe_http));
-        }
-        GOLDLINK_TRY_ASSIGN(http, claim_endpoint(http, kPortPatience));
-        plan.boot_http = http.to_string();
+        const auto http = boot_http(options);
+        if (!http && first_start) return Failure(http.error());
+        if (!http) log::error("network boot does not start yet: {}", http.error().message);
+        if (http)
+            plan.boot_http = http->to_string();
+        else
+            plan.boot_http =
+                options.pxe_http.empty() ? fmt::format(":{}", kBootHttpPort) : options.pxe_http;
     }
     plan.web = find_web(plan.programs);
     return plan;
@@ -268,7 +279,7 @@ Result<> run(const Options& options) {
     block_stop_signals();
     GOLDLINK_TRY_ASSIGN(const auto state, StateDir::open(options.state_dir));
     GOLDLINK_TRY(end_leftovers(state));
-    GOLDLINK_TRY_ASSIGN(const auto plan, make_plan(options));
+    GOLDLINK_TRY_ASSIGN(const auto plan, make_plan(options, !state.used()));
 
     std::vector<Service> services;
     std::string database_url = options.database_url;

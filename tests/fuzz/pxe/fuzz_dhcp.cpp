@@ -1,5 +1,8 @@
 // Any bytes as a DHCP packet: parsed, decided upon, leased to, encoded, and parsed again. What was
-// accepted must survive the way to the wire and back; a reply must always fit a frame.
+// accepted must survive the way to the wire and back; a reply must always fit a frame. The pool
+// never leases an address twice, whatever its neighbours answer to ARP.
+#include <set>
+
 #include "common/check.hpp"
 #include "pxe/decide.hpp"
 #include "pxe/leases.hpp"
@@ -12,7 +15,9 @@ namespace {
 BootTable table() {
     TableSettings settings;
     settings.unknown_policy = UnknownPolicy::register_it;
-    return BootTable::make(1, settings, {}).value();
+    const Mac known = Mac::parse("52:54:00:00:00:01").value();
+    return BootTable::make(1, settings, {{"c1", "PC-001", {known}, {}, BootFrom::local, ""}})
+        .value();
 }
 
 LeasePool pool() {
@@ -42,7 +47,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     for (const std::uint16_t port : {kServerPort, kBootServerPort}) {
         const Arrival arrival{port, {{0x0a000009}, 68}};
         for (const bool leased : {false, true}) {
-            const AddressAnswer answer = leased ? leases.answer(*packet, now++) : AddressAnswer{};
+            const AddressAnswer answer =
+                leased ? leases.answer(*packet, now++, boot_table) : AddressAnswer{};
             const auto decision = decide(*packet, arrival, site, boot_table, answer);
             if (decision.reply.type == MessageType::none) continue;
             const auto reply = encode_packet(decision.reply);
@@ -52,6 +58,11 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
             CHECK(!reply || parse_packet(*reply), "a reply of ours is a DHCP packet");
         }
     }
-    CHECK(leases.leases().size() <= 4, "no more leases than addresses");
+    if (const auto mac = packet->mac(); mac && packet->secs % 8 == 7)
+        static_cast<void>(leases.in_use({0x0a000002 + packet->secs / 8U % 4U}, *mac, now));
+    std::set<Mac> machines;
+    for (const Lease& lease : leases.leases())
+        CHECK(machines.insert(lease.mac).second, "no machine has two addresses");
+    CHECK(machines.size() <= 4, "no more leases than addresses");
     return 0;
 }

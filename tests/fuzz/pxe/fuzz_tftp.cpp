@@ -31,7 +31,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     Terms terms;
     if (request)
         if (const auto* read = std::get_if<ReadRequest>(&*request)) {
-            CHECK(!is_boot_file_name(read->file) || read->file.find('/') == std::string::npos,
+            const std::string name = plain_name(read->file);
+            CHECK(!is_boot_file_name(name) || name.find('/') == std::string::npos,
                   "a name accepted stays in its folder");
             terms = negotiate(read->options, file_bytes);
             CHECK(encode_option_ack(terms.accepted).size() < 512, "an OACK is small");
@@ -41,7 +42,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     check(transfer, transfer.start(now), file_bytes);
     while (!rest.empty() && transfer.state() == Transfer::State::running) {
         const std::size_t length = std::min<std::size_t>(rest.size(), 1 + rest[0] % 16U);
-        if (rest[0] < 32) {
+        if (rest[0] < 8 && !transfer.answered()) {
+            check(transfer, transfer.repeat(), file_bytes);
+        } else if (rest[0] < 32) {
             now = transfer.deadline();
             check(transfer, transfer.timeout(now), file_bytes);
         } else {

@@ -73,10 +73,38 @@ TEST_CASE("each firmware gets the boot program it can run") {
     }
 }
 
-TEST_CASE("a ROM without option 93 is a BIOS") {
-    Packet request = test::discover();
-    request.options.add_text(option::kVendorClass, "PXEClient");
-    CHECK(ask(request, table(UnknownPolicy::register_it, true)).boot_file == "undionly.kpxe");
+TEST_CASE("option 93 is a list: the first type that we have a boot program for counts") {
+    struct Row {
+        const char* vendor_class;
+        std::vector<std::uint8_t> codes;
+        const char* file;
+    };
+    const char* const pxe = "PXEClient:Arch:00007:UNDI:003016";
+    const char* const http = "HTTPClient:Arch:00016:UNDI:003016";
+    const char* const url = "http://10.0.0.1:8081/files/snponly.efi";
+    const Row rows[] = {
+        {pxe, {0, 9, 0, 7}, "snponly.efi"},
+        {pxe, {0, 7, 0, 0}, "snponly.efi"},
+        {pxe, {0, 2, 0, 9}, "snponly.efi"},  // Itanium first
+        {pxe, {0, 16, 0, 7}, "snponly.efi"},
+        {pxe, {0, 7, 0}, "snponly.efi"},  // cut
+        {http, {0, 7, 0, 16}, url},
+        // Without a usable option 93 the class says it.
+        {pxe, {7}, "snponly.efi"},
+        {pxe, {}, "snponly.efi"},
+        {http, {}, url},
+        {"PXEClient:Arch:00000:UNDI:002001", {}, "undionly.kpxe"},
+        {"PXEClient:Arch:99999:UNDI:002001", {}, "undionly.kpxe"},
+        {"PXEClient:Arch:", {}, "undionly.kpxe"},
+        {"PXEClient", {}, "undionly.kpxe"},  // a ROM without either is a BIOS
+    };
+    for (const Row& row : rows) {
+        Packet request = test::discover();
+        request.options.add_text(option::kVendorClass, row.vendor_class);
+        if (!row.codes.empty()) request.options.append(option::kClientArchitecture, row.codes);
+        INFO(row.vendor_class << ", " << row.codes.size() << " bytes of option 93");
+        CHECK(ask(request, table(UnknownPolicy::register_it, true)).boot_file == row.file);
+    }
 }
 
 TEST_CASE("an admin's file for another architecture is served") {
@@ -207,6 +235,60 @@ TEST_CASE("a relayed request goes back through its relay, option 82 last") {
     CHECK(decision.reply.giaddr == request.giaddr);
     CHECK(decision.reply.options.entries().back().code == option::kRelayAgent);
     CHECK(decision.reply.options.text(option::kRelayAgent) == "port 7");
+}
+
+// Relays go by the flag: with it clear they unicast to yiaddr, which a ProxyDHCP leaves empty.
+TEST_CASE("a reply without an address carries the broadcast flag, whatever was asked") {
+    const auto held = table(UnknownPolicy::register_it, true);
+    for (const std::uint32_t relay : {0U, 0x0a010001U})
+        for (const auto type : {MessageType::discover, MessageType::inform}) {
+            Packet request = test::ipxe(0);
+            request.type = type;
+            request.flags = 0;
+            request.giaddr = {relay};
+            const auto decision = ask(request, held);
+            REQUIRE(decision.kind == Kind::reply);
+            CHECK(decision.reply.flags == kBroadcastFlag);
+        }
+    Packet request = test::firmware(7);
+    request.type = MessageType::request;
+    request.flags = 0;
+    request.giaddr = {0x0a010001};
+    AddressAnswer answer;
+    answer.kind = AddressAnswer::Kind::nak;
+    const auto nak = decide(request, kFromNobody, kSite, held, answer);
+    CHECK(nak.reply.flags == kBroadcastFlag);
+    CHECK(nak.destination == Endpoint{request.giaddr, 67});
+    // With an address the relay unicasts, as the client asked.
+    answer.kind = AddressAnswer::Kind::ack;
+    answer.address = {0x0a000064};
+    CHECK(decide(request, kFromNobody, kSite, held, answer).reply.flags == 0);
+}
+
+TEST_CASE("a relay's address that no host has is not sent to") {
+    for (const std::uint32_t relay : {0xffffffffU, 0x7f000001U, 0xe0000001U, 0x00000001U}) {
+        Packet request = test::firmware(0);
+        request.giaddr = {relay};
+        CHECK(ask(request, table(UnknownPolicy::register_it, true)).kind == Kind::ignore);
+    }
+}
+
+TEST_CASE("where the pool is silent or has no address, no boot file is offered without one") {
+    const auto held = table(UnknownPolicy::register_it, true);
+    AddressAnswer answer;
+    answer.kind = AddressAnswer::Kind::silent;
+    answer.why = "it belongs to another server";
+    auto decision = decide(test::firmware(0), kFromNobody, kSite, held, answer);
+    CHECK(decision.kind == Kind::ignore);
+    CHECK(decision.reply.type == MessageType::none);
+    answer.kind = AddressAnswer::Kind::unavailable;
+    answer.why = "no address is free";
+    answer.to_do = "widen the range";
+    decision = decide(test::firmware(0), kFromNobody, kSite, held, answer);
+    CHECK(decision.kind == Kind::refuse);
+    CHECK(decision.reply.type == MessageType::none);
+    CHECK(decision.boot_file.empty());
+    CHECK(decision.why == "no address is free; widen the range");
 }
 
 TEST_CASE("with a lease the same reply carries address and boot file") {

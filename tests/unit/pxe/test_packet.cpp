@@ -86,20 +86,45 @@ TEST_CASE("malformed packets are refused and say why") {
     long_address[2] = 17;
     CHECK_FALSE(parse_packet(long_address));
 
-    CHECK_FALSE(parse_packet(with_options({60, 10, 'P'})));    // past the end
-    CHECK_FALSE(parse_packet(with_options({60})));             // no length
     CHECK_FALSE(parse_packet(with_options({53, 1, 9, 255})));  // no such type
     CHECK_FALSE(parse_packet(with_options({53, 2, 1, 1, 255})));
     CHECK_FALSE(parse_packet(with_options({53, 0, 255})));
     CHECK_FALSE(parse_packet(with_options({52, 1, 4, 255})));  // overload of nothing
     CHECK_FALSE(parse_packet(with_options({52, 1, 0, 255})));
 
-    // Overloaded fields full of zeros are only padding; an option that runs out of one is not.
-    CHECK(parse_packet(with_options({52, 1, 1, 255})));
-    auto overrun = with_options({52, 1, 2, 255});
-    overrun[44] = 60;
+    CHECK(parse_packet(with_options({52, 1, 1, 255})));  // a field full of zeros is only padding
+}
+
+TEST_CASE("an option that runs past the end is left out, and those before it count") {
+    for (const auto& cut : {with_options({53, 1, 1, 60, 3, 'P', 'X', 'E', 12, 10, 'a'}),
+                            with_options({53, 1, 1, 60, 3, 'P', 'X', 'E', 12})}) {
+        const auto packet = parse_packet(cut);
+        REQUIRE(packet);
+        CHECK(packet->type == MessageType::discover);
+        CHECK(packet->options.text(option::kVendorClass) == "PXE");
+        CHECK_FALSE(packet->options.has(12));
+    }
+    auto overrun = with_options({53, 1, 1, 52, 1, 2, 60, 1, 'P', 255});
+    overrun[44] = 77;  // in sname, and longer than it
     overrun[45] = 63;
-    CHECK_FALSE(parse_packet(overrun));
+    const auto packet = parse_packet(overrun);
+    REQUIRE(packet);
+    CHECK(packet->options.text(option::kVendorClass) == "P");
+    CHECK_FALSE(packet->options.has(option::kUserClass));
+}
+
+TEST_CASE("an option of fixed length that is repeated with the same data is one option") {
+    const auto packet = parse_packet(
+        with_options({53, 1, 3, 54, 4, 10, 0, 0, 1, 53, 1, 3, 54, 4, 10, 0, 0, 1, 255}));
+    REQUIRE(packet);
+    CHECK(packet->type == MessageType::request);
+    CHECK(packet->options.address(option::kServerIdentifier).to_string() == "10.0.0.1");
+    CHECK_FALSE(parse_packet(with_options({53, 1, 1, 53, 1, 3, 255})));
+    CHECK_FALSE(parse_packet(with_options({50, 4, 10, 0, 0, 1, 50, 4, 10, 0, 0, 2, 255})));
+    // Encapsulated options have numbers of their own.
+    const std::uint8_t inner[] = {53, 1, 1, 53, 1, 3};
+    REQUIRE(parse_options(inner));
+    CHECK(parse_options(inner)->find(53)->size() == 2);
 }
 
 TEST_CASE("padding between options and a missing end mark are accepted") {
@@ -130,6 +155,8 @@ TEST_CASE("the client's address must be one machine's Ethernet address") {
     packet.chaddr[0] = 0x53;  // multicast
     CHECK_FALSE(packet.mac());
     packet = test::discover();
+    packet.htype = 6;  // IEEE 802: the same addresses
+    CHECK(packet.mac()->to_string() == "52:54:00:00:00:01");
     packet.htype = 32;  // InfiniBand
     CHECK_FALSE(packet.mac());
     packet = test::discover();

@@ -66,3 +66,26 @@ TEST_CASE("what is sent is as the RFC draws it") {
     store_data_header(header, 0xfffe);
     CHECK(std::vector<std::uint8_t>(header, header + 4) == bytes("\0\3\xff\xfe"sv));
 }
+
+TEST_CASE("a root before a name is left out, and nothing else of it") {
+    const std::pair<const char*, const char*> rows[] = {
+        {"undionly.kpxe", "undionly.kpxe"},
+        {"/undionly.kpxe", "undionly.kpxe"},
+        {"//undionly.kpxe", "undionly.kpxe"},
+        {"./undionly.kpxe", "undionly.kpxe"},
+        {"\\undionly.kpxe", "undionly.kpxe"},
+        {".\\/./undionly.kpxe", "undionly.kpxe"},
+        {"/", ""},
+        {"", ""},
+        {".", "."},
+        {"..", ".."},
+        {"/../etc/passwd", "../etc/passwd"},
+        {"..\\..\\x", "../../x"},
+        {"a/./b", "a/./b"},
+        {".hidden", ".hidden"},
+    };
+    for (const auto& [asked, name] : rows) {
+        INFO(asked);
+        CHECK(plain_name(asked) == name);
+    }
+}

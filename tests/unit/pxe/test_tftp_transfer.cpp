@@ -105,16 +105,45 @@ TEST_CASE("a repeated ACK is not answered: no sorcerer's apprentice (RFC 1123)")
     CHECK(transfer.retransmitted() == 0);
 }
 
+TEST_CASE("a client that never answers is sent little, whatever timeout it asked for") {
+    for (const Terms& asked : {Terms{}, negotiate({{"timeout", "30"}}, 5000)}) {
+        Transfer transfer(asked, 5000);
+        const auto first = transfer.start(kStart).send;
+        CHECK(transfer.deadline() == kStart + 1s);
+        CHECK(transfer.timeout(kStart + 1s).send == first);
+        CHECK(transfer.deadline() == kStart + 5s);
+        CHECK(transfer.timeout(kStart + 5s).send == Send::nothing);  // it may be nobody's address
+        CHECK(transfer.state() == State::failed);
+        CHECK_FALSE(transfer.answered());
+    }
+}
+
+TEST_CASE("a request that is repeated gets its answer again, until the first ACK") {
+    Transfer with_options(terms(512, 4), 5000);
+    with_options.start(kStart);
+    CHECK(with_options.repeat().send == Send::option_ack);
+    CHECK(with_options.deadline() == kStart + 1s);
+    with_options.receive(ack(0), kStart + 2s);
+    CHECK(with_options.answered());
+    CHECK(with_options.last_progress() == kStart + 2s);
+    Transfer without({}, 5000);
+    without.start(kStart);
+    expect_blocks(without.repeat(), 1, 1);
+    expect_blocks(without.receive(ack(1), kStart), 2, 1);
+    CHECK(without.answered());
+}
+
 TEST_CASE("a lost block is repeated more and more slowly, then given up with an ERROR") {
     Transfer transfer({}, 5000);
     transfer.start(kStart);
+    transfer.receive(ack(1), kStart);
     std::vector<std::chrono::milliseconds> waits;
     auto now = kStart;
     for (unsigned i = 0; i < kMaxRetransmits; ++i) {
         waits.push_back(
             std::chrono::duration_cast<std::chrono::milliseconds>(transfer.deadline() - now));
         now = transfer.deadline();
-        expect_blocks(transfer.timeout(now), 1, 1);
+        expect_blocks(transfer.timeout(now), 2, 1);
     }
     CHECK(waits == std::vector<std::chrono::milliseconds>{1s, 2s, 4s, 8s, 8s, 8s});
     CHECK(transfer.retransmitted() == kMaxRetransmits);
@@ -126,8 +155,9 @@ TEST_CASE("a lost block is repeated more and more slowly, then given up with an 
 TEST_CASE("progress gives a transfer its patience back; an agreed timeout stays as it is") {
     Transfer transfer(negotiate({{"timeout", "3"}}, 5000), 5000);
     transfer.start(kStart);
+    transfer.receive(ack(0), kStart);
     auto now = kStart;
-    for (std::uint64_t block = 0; block < 5; ++block) {
+    for (std::uint64_t block = 1; block < 6; ++block) {
         for (unsigned i = 0; i < kMaxRetransmits; ++i) {
             CHECK(transfer.deadline() - now == 3s);
             now = transfer.deadline();
@@ -243,6 +273,10 @@ TEST_CASE("a file arrives whole over a network that loses and repeats packets") 
             deliver(transfer.start(now));
             int steps = 0;
             while (transfer.state() == State::running && ++steps < 20000) {
+                if (replies.empty() && !transfer.answered()) {
+                    deliver(transfer.repeat());  // the client asks again before we give up
+                    continue;
+                }
                 if (replies.empty()) {
                     now = transfer.deadline();
                     deliver(transfer.timeout(now));
