@@ -14,6 +14,7 @@
 #include <mutex>
 #include <thread>
 
+#include "common/clean_text.hpp"
 #include "common/file.hpp"
 #include "common/http/server.hpp"
 #include "common/json.hpp"
@@ -48,7 +49,8 @@ Stored parse_file(std::string_view content, std::size_t keep) {
     const char* const begin = content.data();
     while (!content.empty()) {
         const std::size_t end = content.find('\n');
-        const std::string_view line = content.substr(0, end);
+        std::string line = as_utf8(std::string(content.substr(0, end)));
+        const char* const line_begin = content.data();
         content.remove_prefix(end == std::string_view::npos ? content.size() : end + 1);
         stored.clean = false;
         const auto parsed = json::parse_object(line);
@@ -59,7 +61,7 @@ Stored parse_file(std::string_view content, std::size_t keep) {
         if (const auto closed = json::int_field(*parsed, "closed", 0, INT64_MAX)) {
             stored.last_seq = std::max(stored.last_seq, static_cast<std::uint64_t>(*closed));
             stored.clean = true;
-            stored.mark_at = static_cast<std::size_t>(line.data() - begin);
+            stored.mark_at = static_cast<std::size_t>(line_begin - begin);
             ++stored.good_lines;
             continue;
         }
@@ -67,7 +69,7 @@ Stored parse_file(std::string_view content, std::size_t keep) {
         ++(seq ? stored.good_lines : stored.bad_lines);
         if (!seq || static_cast<std::uint64_t>(*seq) <= stored.last_seq) continue;
         stored.last_seq = static_cast<std::uint64_t>(*seq);
-        stored.events.push_back({stored.last_seq, std::string(line)});
+        stored.events.push_back({stored.last_seq, std::move(line)});
         if (stored.events.size() > keep) stored.events.pop_front();
     }
     if (!stored.clean) stored.last_seq += EventLog::kCrashGap;
@@ -243,7 +245,7 @@ std::uint64_t EventLog::append(std::string_view kind, const boost::json::object&
     event["time"] = rfc3339_now();
     event["kind"] = kind;
     for (const auto& member : members) event[member.key()] = member.value();
-    state_->events.push_back({seq, boost::json::serialize(event)});
+    state_->events.push_back({seq, json::serialize(event)});
     if (state_->events.size() > state_->keep) state_->events.pop_front();
     state_->unwritten += state_->events.back().text + "\n";
     ++state_->unwritten_lines;

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "common/clean_text.hpp"
+
 namespace goldlink::json {
 namespace {
 
@@ -81,6 +83,10 @@ Result<bool> to_bool(const value& v, std::string_view name) {
 }
 
 }  // namespace
+
+std::string serialize(const value& v) { return as_utf8(boost::json::serialize(v)); }
+std::string serialize(const object& o) { return as_utf8(boost::json::serialize(o)); }
+std::string serialize(const array& a) { return as_utf8(boost::json::serialize(a)); }
 
 Result<value> parse(std::string_view text) {
     boost::json::parse_options options;

@@ -18,8 +18,13 @@ namespace goldlink::json {
 
 using boost::json::array;
 using boost::json::object;
-using boost::json::serialize;
 using boost::json::value;
+
+// Always UTF-8, which boost::json does not see to: what we serialise, anybody parses. Bytes of a
+// string that belong to no character become U+FFFD.
+std::string serialize(const value& v);
+std::string serialize(const object& o);
+std::string serialize(const array& a);
 
 // Parses one value; depth at most 32. The error says where.
 Result<value> parse(std::string_view text);

@@ -5,6 +5,7 @@
 
 #include <ctime>
 
+#include "common/clean_text.hpp"
 #include "common/file.hpp"
 #include "common/json.hpp"
 #include "common/log.hpp"
@@ -52,7 +53,7 @@ bool load_or_set_aside(const KeptFile& file,
                        Problems& problems) {
     const auto content = read_file(file.path, file.max_bytes);
     if (!content && content.error().kind == ErrorKind::not_found) return false;
-    const auto parsed = content ? parse(*content) : Result<>(Failure(content.error()));
+    const auto parsed = content ? parse(as_utf8(*content)) : Result<>(Failure(content.error()));
     if (parsed) return true;
     set_aside(file.path, content && content->empty() ? "it is empty" : parsed.error().message,
               file.without, problems);

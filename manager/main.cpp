@@ -85,7 +85,8 @@ int serve(const Options& options) {
                                health,
                                has_pxe ? &pxe : nullptr,
                                options.web_dir,
-                               options.wake_address};
+                               options.wake_address,
+                               token_file};
 
     http::ServerOptions server_options;
     server_options.max_connections = kHttpConnections;

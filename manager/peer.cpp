@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "common/clean_text.hpp"
 #include "common/http/client.hpp"
 #include "common/json.hpp"
 
@@ -33,7 +34,8 @@ PeerResult<std::string> send(const Peer& peer, const http::ClientRequest& reques
                                                     peer.address(), response.error().message)});
     if (response->status < 200 || response->status > 299)
         return tl::unexpected(from_problem(peer.name(), *response));
-    return std::move(response->body);
+    // A daemon of an older version may pass on bytes of its peers as they came.
+    return as_utf8(std::move(response->body));
 }
 
 PeerResult<void> send_to(const Peer& peer, http::ClientRequest& request, http::BodyWriter& sink) {

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "manager/db/pool.hpp"
+#include "manager/known_tokens.hpp"
 #include "manager/peer.hpp"
 #include "manager/target_status.hpp"
 #include "manager/watch.hpp"
@@ -22,6 +23,8 @@ struct Services {
     const Peer* pxe = nullptr;  // none: this manager has no pxe
     std::string web_dir;        // "" serves no console
     std::string wake_address;   // "" broadcasts on every interface, else "A.B.C.D:PORT"
+    std::string admin_token_file{};
+    KnownTokens known_tokens{};
 };
 
 }  // namespace goldlink::manager

@@ -45,6 +45,7 @@ struct Options {
     std::uint64_t verify_bytes_per_second = 64ull << 20;
     iscsi::PortalOptions portal;
     unsigned login_seconds = 15;
+    unsigned discovery_seconds = 60;
     unsigned stall_seconds = 30;
     unsigned stop_grace_seconds = 1;
     unsigned boot_trace_seconds = 180;
@@ -375,6 +376,14 @@ int run(int argc, char** argv) {
                    "Seconds from connecting to the end of the login")
         ->check(CLI::Range(1U, 600U))
         ->capture_default_str();
+    app.add_option("--discovery-timeout", options.discovery_seconds,
+                   "Seconds that a discovery session may last, from connecting on")
+        ->check(CLI::Range(1U, 3600U))
+        ->capture_default_str();
+    app.add_option("--max-discovery-per-address", options.portal.max_discovery_per_address,
+                   "Discovery sessions of one address, on a reactor; the oldest goes when exceeded")
+        ->check(CLI::Range(1U, 1'000'000U))
+        ->capture_default_str();
     app.add_option("--stall-timeout", options.stall_seconds,
                    "Seconds until an initiator is dropped that takes no data or leaves a request "
                    "unfinished; twice as many if it sends none of a write's data")
@@ -411,6 +420,7 @@ int run(int argc, char** argv) {
     if (options.portals.empty()) options.portals.push_back("0.0.0.0:3260");
     if (options.portal.congestion_control == "system") options.portal.congestion_control.clear();
     options.portal.login_timeout_ms = options.login_seconds * 1000;
+    options.portal.discovery_timeout_ms = options.discovery_seconds * 1000;
     options.portal.stall_timeout_ms = options.stall_seconds * 1000;
     options.portal.stop_grace_ms = options.stop_grace_seconds * 1000;
 

@@ -33,6 +33,14 @@ bool is_clean_text(std::string_view text) {
                        [](char c) { return static_cast<unsigned char>(c) >= ' '; });
 }
 
+// RFC 9110 7.2
+std::string host_field(const Address& address) {
+    if (address.unix_socket) return "localhost";
+    if (address.host.find(':') != std::string::npos)
+        return fmt::format("[{}]:{}", address.host, address.port);
+    return fmt::format("{}:{}", address.host, address.port);
+}
+
 // May be sent again when the connection broke before any answer (RFC 9110 9.2.2).
 bool is_repeatable(const ClientRequest& request) {
     return request.method != "POST" && request.method != "PATCH" && request.body_source == nullptr;
@@ -74,9 +82,8 @@ struct Client::State {
     }
 
     std::string make_head(const ClientRequest& request) const {
-        std::string head =
-            fmt::format("{} {} HTTP/1.1\r\nHost: {}\r\n", request.method, request.target,
-                        address->unix_socket ? "localhost" : address->host);
+        std::string head = fmt::format("{} {} HTTP/1.1\r\nHost: {}\r\n", request.method,
+                                       request.target, host_field(*address));
         for (const auto& [name, value] : request.headers)
             head += fmt::format("{}: {}\r\n", name, value);
         if (request.body_source != nullptr)

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/http/buffer_body.hpp>
 #include <boost/beast/http/error.hpp>
@@ -9,9 +10,12 @@
 #include <boost/beast/http/read.hpp>
 #include <cstring>
 #include <limits>
+#include <optional>
 #include <utility>
 
+#include "common/http/connection_room.hpp"
 #include "common/http/relay.hpp"
+#include "common/http/request_head.hpp"
 #include "common/log.hpp"
 
 namespace goldlink::http {
@@ -169,12 +173,51 @@ void close_gently(SocketStream& stream) {
     stream.shut_down();
 }
 
+Response malformed(std::string_view why) {
+    return problem(400, "malformed-request", "Not an acceptable HTTP request",
+                   fmt::format("the request is refused and the connection ends: {}", why));
+}
+
+// The head, read whole and found fit (request_head.hpp), then parsed. What the parser does not take
+// is in `error`, what is refused before it in `refused`.
+void read_head(SocketStream& stream, beast::flat_buffer& buffer, Parser& parser, ErrorCode& error,
+               std::optional<Response>& refused) {
+    HeadEnd end;
+    for (;;) {
+        const std::string_view bytes(static_cast<const char*>(buffer.data().data()), buffer.size());
+        const HeadEnd::Found found = end.look(bytes.substr(0, kMaxHeaderBytes));
+        if (found == HeadEnd::Found::fault) {
+            refused = malformed(end.fault());
+            return;
+        }
+        if (found == HeadEnd::Found::end) {
+            if (const std::string fault = head_fault(bytes.substr(0, end.head_bytes()));
+                !fault.empty()) {
+                refused = malformed(fault);
+                return;
+            }
+            buffer.consume(parser.put(buffer.data(), error));
+            return;
+        }
+        if (bytes.size() >= kMaxHeaderBytes) {
+            error = beast::http::error::header_limit;
+            return;
+        }
+        const auto room = buffer.prepare(kReadBufferBytes - buffer.size());
+        const std::size_t n = stream.read_some(room, error);
+        buffer.commit(n);
+        if (error == boost::asio::error::eof) error = beast::http::error::end_of_stream;
+        if (error) return;
+    }
+}
+
 void fill_request(Request& request, const Parser& parser, Target&& target,
                   const SocketStream& stream, const ConnectionContext& context) {
     const auto& message = parser.get();
     request.method = std::string(message.method_string());
     request.path = std::move(target.path);
     request.query = std::move(target.query);
+    const std::string authority = std::move(target.authority);
     for (const auto& field : message) {
         std::string name(field.name_string());
         for (char& c : name)
@@ -183,6 +226,7 @@ void fill_request(Request& request, const Parser& parser, Target&& target,
         if (!value.empty()) value += ", ";  // RFC 9110 5.3
         value += std::string_view(field.value().data(), field.value().size());
     }
+    if (!authority.empty()) request.headers["host"] = authority;  // RFC 9112 3.2.2
     request.should_end = [&stream, &context] {
         return context.stopping.load(std::memory_order_relaxed) || stream.peer_gone();
     };
@@ -252,12 +296,13 @@ Response run_handler(const Router::Match& match, Request& request, ParsedBody& b
 
 // One request and its answer. Returns whether the connection goes on.
 bool serve_request(SocketStream& stream, beast::flat_buffer& buffer,
-                   const ConnectionContext& context) {
+                   const ConnectionContext& context, ConnectionSlot& slot) {
     Parser parser;
     parser.header_limit(kMaxHeaderBytes);
     parser.body_limit(std::numeric_limits<std::uint64_t>::max());
     ErrorCode error;
 
+    slot.await_request();
     stream.set_interrupt_fd(context.stop_event.get());
     if (buffer.size() == 0) {
         stream.set_step_timeout(context.options.idle_timeout);
@@ -266,12 +311,21 @@ bool serve_request(SocketStream& stream, beast::flat_buffer& buffer,
         if (error) return false;
     }
     stream.set_step_timeout(context.options.io_timeout);
-    stream.set_deadline(SocketStream::Clock::now() + context.options.io_timeout);
-    beast::http::read_header(stream, buffer, parser, error);
+    stream.set_deadline(SocketStream::Clock::now() +
+                        std::min(context.options.header_timeout, context.options.io_timeout));
+    std::optional<Response> refused;
+    read_head(stream, buffer, parser, error, refused);
     stream.set_deadline(std::nullopt);
     stream.set_interrupt_fd(-1);
+    slot.begin_request();
 
     Request request;
+    if (refused) {
+        request.method = "GET";
+        write_response(stream, request, *refused, context, 11, false);
+        close_gently(stream);
+        return false;
+    }
     if (error) {
         const bool silent = error == beast::http::error::end_of_stream ||
                             error == beast::http::error::partial_message ||
@@ -332,11 +386,12 @@ bool serve_request(SocketStream& stream, beast::flat_buffer& buffer,
 
 }  // namespace
 
-void serve_connection(SocketStream& stream, const ConnectionContext& context) {
+void serve_connection(SocketStream& stream, const ConnectionContext& context,
+                      ConnectionSlot& slot) {
     beast::flat_buffer buffer(kReadBufferBytes);
     buffer.reserve(kReadBufferBytes);  // else it reads 512 bytes a call
     while (!context.stopping.load(std::memory_order_relaxed) &&
-           serve_request(stream, buffer, context)) {
+           serve_request(stream, buffer, context, slot)) {
     }
     stream.shut_down();
 }

@@ -11,6 +11,8 @@ namespace goldlink::http {
 
 inline constexpr std::size_t kMaxHeaderBytes = 16 * 1024;
 
+class ConnectionSlot;
+
 // What connections share with their server.
 struct ConnectionContext {
     Router router;
@@ -19,7 +21,7 @@ struct ConnectionContext {
     FileDescriptor stop_event;  // readable once stopping; never drained
 };
 
-void serve_connection(SocketStream& stream, const ConnectionContext& context);
+void serve_connection(SocketStream& stream, const ConnectionContext& context, ConnectionSlot& slot);
 
 // Writes a response whole: head, then body, stream or file. `keep_alive` is what the peer allows;
 // returns whether the connection may go on.

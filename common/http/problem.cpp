@@ -1,15 +1,13 @@
 #include <fmt/format.h>
 
-#include <boost/json/serialize.hpp>
-#include <boost/json/value.hpp>
-
 #include "common/http/server.hpp"
+#include "common/json.hpp"
 
 namespace goldlink::http {
 namespace {
 
 std::string quoted(std::string_view text) {
-    return boost::json::serialize(boost::json::value(boost::json::string(text)));
+    return json::serialize(json::value(boost::json::string(text)));
 }
 
 struct Mapping {

@@ -6,6 +6,7 @@
 
 #include "common/check.hpp"
 #include "common/http/client.hpp"
+#include "common/http/request_head.hpp"
 
 namespace goldlink::http {
 namespace {
@@ -90,11 +91,20 @@ std::string percent_encode(std::string_view text) {
     return out;
 }
 
-Result<Target> Target::parse(std::string_view text) {
-    Target target;
-    if (!text.starts_with("/"))
-        return failure(ErrorKind::invalid,
-                       "the request target must be a path that starts with '/'");
+namespace {
+
+// How many bytes "http://" or "https://" has at the beginning of `text`; 0: there is none.
+std::size_t scheme_bytes(std::string_view text) {
+    for (const std::string_view scheme : {"http://", "https://"})
+        if (text.size() > scheme.size() &&
+            std::equal(scheme.begin(), scheme.end(), text.begin(), [](char want, char c) {
+                return want == (c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c);
+            }))
+            return scheme.size();
+    return 0;
+}
+
+Result<Target> parse_origin_form(std::string_view text, Target target) {
     const std::size_t question = text.find('?');
     std::string_view path = text.substr(0, question);
     if (question != std::string_view::npos)
@@ -112,6 +122,26 @@ Result<Target> Target::parse(std::string_view text) {
                            fmt::format("the path has more than {} segments", kMaxSegments));
     }
     return target;
+}
+
+}  // namespace
+
+Result<Target> Target::parse(std::string_view text) {
+    Target target;
+    if (text.starts_with("/")) return parse_origin_form(text, std::move(target));
+    // RFC 9112 3.2.2: as proxies are asked, and some firmware asks everybody.
+    const std::size_t scheme = scheme_bytes(text);
+    if (scheme == 0)
+        return failure(ErrorKind::invalid,
+                       "the request target must be a path that starts with '/', or an http URL");
+    text.remove_prefix(scheme);
+    const std::size_t end = std::min(text.find_first_of("/?#"), text.size());
+    target.authority = text.substr(0, end);
+    if (!is_authority(target.authority))  // RFC 9110 4.2.1, 4.2.4: a host, and no user
+        return failure(ErrorKind::invalid, "the request target's URL has no valid host");
+    text.remove_prefix(end);
+    if (text.starts_with("/")) return parse_origin_form(text, std::move(target));
+    return parse_origin_form("/" + std::string(text), std::move(target));
 }
 
 Router::Router(std::vector<Route> routes) {

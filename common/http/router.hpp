@@ -16,9 +16,10 @@ struct Target {
     std::vector<std::string> segments;
     std::string path;  // decoded
     std::map<std::string, std::string> query;
+    std::string authority;  // of absolute form, "" else; stands for Host (RFC 9112 3.2.2)
 
-    // Refuses what is no origin-form target, bad escapes, zero bytes, and "." or ".." segments,
-    // encoded or not: no client that means well sends them.
+    // Refuses what is neither origin form nor absolute form of http, bad escapes, zero bytes, and
+    // "." or ".." segments, encoded or not: no client that means well sends them.
     static Result<Target> parse(std::string_view text);
 };
 

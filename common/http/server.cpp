@@ -15,11 +15,11 @@
 #include <condition_variable>
 #include <list>
 #include <mutex>
-#include <set>
 #include <thread>
 
 #include "common/check.hpp"
 #include "common/http/connection.hpp"
+#include "common/http/connection_room.hpp"
 #include "common/log.hpp"
 
 namespace goldlink::http {
@@ -37,7 +37,8 @@ std::string Request::query_value(std::string_view name, std::string_view fallbac
 struct Server::State {
     State(std::vector<Route> routes, ServerOptions options)
         : context{Router(std::move(routes)), std::move(options), false,
-                  FileDescriptor(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK))} {}
+                  FileDescriptor(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK))},
+          room(ConnectionRoom::Limits::of(context.options.max_connections)) {}
 
     struct Listener {
         FileDescriptor fd;
@@ -52,7 +53,7 @@ struct Server::State {
 
     std::mutex mutex;
     std::condition_variable connection_ended;
-    std::set<SocketStream*> connections;  // guarded by mutex
+    ConnectionRoom room;  // guarded by mutex
 };
 
 namespace {
@@ -66,22 +67,34 @@ void block_sigpipe() {
     ::pthread_sigmask(SIG_BLOCK, &set, nullptr);
 }
 
+struct Accepted {
+    explicit Accepted(FileDescriptor fd)
+        : stream(std::move(fd)), slot(stream, peer_host(stream.fd())) {}
+    SocketStream stream;
+    ConnectionSlot slot;
+};
+
 template <typename State>
-void run_connection(const std::shared_ptr<State>& state, std::unique_ptr<SocketStream> stream) {
+void run_connection(const std::shared_ptr<State>& state, std::unique_ptr<Accepted> accepted) {
     block_sigpipe();
-    serve_connection(*stream, state->context);
+    serve_connection(accepted->stream, state->context, accepted->slot);
     const std::lock_guard lock(state->mutex);
-    state->connections.erase(stream.get());
-    stream->close();
+    state->room.remove(accepted->slot);
+    accepted->stream.close();
     state->connection_ended.notify_all();
 }
 
 // Said without waiting: a peer that does not take it at once goes without.
-void refuse_busy(SocketStream& stream, const ConnectionContext& context) {
+void refuse_busy(SocketStream& stream, const ConnectionContext& context,
+                 const ConnectionRoom::Limits& limits, ConnectionRoom::Answer answer) {
     stream.set_step_timeout(std::chrono::milliseconds(0));
-    Response response = problem(503, "too-many-connections", "Too many connections",
-                                fmt::format("all {} connections are in use; try again in a moment",
-                                            context.options.max_connections));
+    Response response = problem(
+        503, "too-many-connections", "Too many connections",
+        answer == ConnectionRoom::Answer::full_of_address
+            ? fmt::format("all {} connections that one address may have are in use; close some, or "
+                          "try again in a moment",
+                          limits.per_address)
+            : fmt::format("all {} connections are in use; try again in a moment", limits.total));
     response.headers.emplace_back("Retry-After", "1");
     write_response(stream, Request{}, response, context, 11, false);
     stream.shut_down_send();
@@ -92,25 +105,25 @@ void start_connection(const std::shared_ptr<State>& state, FileDescriptor fd) {
     const int on = 1;
     ::setsockopt(fd.get(), IPPROTO_TCP, TCP_NODELAY, &on,
                  sizeof on);  // fails on unix sockets: fine
-    auto stream = std::make_unique<SocketStream>(std::move(fd));
-    SocketStream* const raw = stream.get();
-    bool busy = false;
+    auto accepted = std::make_unique<Accepted>(std::move(fd));
+    Accepted* const raw = accepted.get();
+    auto answer = ConnectionRoom::Answer::full;
     {
         const std::lock_guard lock(state->mutex);
-        busy = state->connections.size() >= state->context.options.max_connections;
-        if (!busy) state->connections.insert(raw);
+        answer = state->room.admit(raw->slot);
     }
-    if (busy) return refuse_busy(*raw, state->context);
+    if (answer != ConnectionRoom::Answer::admitted)
+        return refuse_busy(raw->stream, state->context, state->room.limits(), answer);
     try {
-        std::thread(
-            [state](std::unique_ptr<SocketStream> own) { run_connection(state, std::move(own)); },
-            std::move(stream))
-            .detach();
+        std::thread([state, raw] {
+            run_connection(state, std::unique_ptr<Accepted>(raw));
+        }).detach();
+        static_cast<void>(accepted.release());  // the thread's
     } catch (const std::system_error& failure) {
         log::warn("{}: no thread for a connection: {}", state->context.options.server_name,
                   failure.what());
         const std::lock_guard lock(state->mutex);
-        state->connections.erase(raw);
+        state->room.remove(raw->slot);
     }
 }
 
@@ -168,9 +181,9 @@ void Server::stop() {
         if (!listener.unix_path.empty()) ::unlink(listener.unix_path.c_str());
     }
     std::unique_lock lock(state_->mutex);
-    const auto all_ended = [this] { return state_->connections.empty(); };
+    const auto all_ended = [this] { return state_->room.empty(); };
     if (state_->connection_ended.wait_for(lock, kStopGrace, all_ended)) return;
-    for (SocketStream* stream : state_->connections) stream->shut_down();
+    state_->room.shut_down_all();
     state_->connection_ended.wait(lock, all_ended);
 }
 

@@ -2,8 +2,8 @@
 //
 // Each connection has a thread of its own from a bounded set, so handlers may block (libpq, files).
 // Requests are bounded in header size (16 KiB), body (per route) and time; a peer that is slow or
-// silent is dropped. Handlers run on connection threads, many at once: what they touch must be
-// safe. Built on Boost.Beast, which stays out of this header.
+// silent is dropped, earlier when others need its connection. Handlers run on connection threads,
+// many at once: what they touch must be safe. Built on Boost.Beast, which stays out of this header.
 #pragma once
 
 #include <chrono>
@@ -72,9 +72,11 @@ struct Route {
 };
 
 struct ServerOptions {
-    unsigned max_connections = 256;
+    unsigned max_connections = 256;         // who gets them: connection_room.hpp
     std::chrono::seconds idle_timeout{30};  // between requests of a kept-alive connection
     std::chrono::seconds io_timeout{30};    // for each read or write to make progress
+    // For a request's header as a whole, from its first byte on; at most io_timeout.
+    std::chrono::seconds header_timeout{10};
     // Runs before the route's handler (authentication); a response other than status 0 ends it.
     std::function<Response(const Request&, const Route&)> before{};
     // Answers what no route matches. Default: problem 404, or 405 when the path has other methods.

@@ -28,7 +28,21 @@ void SocketStream::shut_down_send() {
     if (fd_) ::shutdown(fd_.get(), SHUT_WR);
 }
 
+SocketStream& SocketStream::operator=(SocketStream&& other) noexcept {
+    fd_ = std::move(other.fd_);
+    step_timeout_ = other.step_timeout_;
+    deadline_ = other.deadline_;
+    interrupt_fd_ = other.interrupt_fd_;
+    return *this;
+}
+
 void SocketStream::wait(bool for_read, boost::system::error_code& error) {
+    waits_since_.store(Clock::now().time_since_epoch().count(), std::memory_order_relaxed);
+    wait_on(for_read, error);
+    waits_since_.store(0, std::memory_order_relaxed);
+}
+
+void SocketStream::wait_on(bool for_read, boost::system::error_code& error) {
     auto end = Clock::now() + step_timeout_;
     if (deadline_ && *deadline_ < end) end = *deadline_;
     std::array<pollfd, 2> polled{};

@@ -6,6 +6,7 @@
 // shut_down() may come from any.
 #pragma once
 
+#include <atomic>
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/error.hpp>
 #include <boost/system/system_error.hpp>
@@ -23,6 +24,8 @@ class SocketStream {
 
     SocketStream() = default;
     explicit SocketStream(FileDescriptor fd) : fd_(std::move(fd)) {}
+    SocketStream(SocketStream&& other) noexcept { *this = std::move(other); }
+    SocketStream& operator=(SocketStream&& other) noexcept;  // neither is waited on
 
     int fd() const { return fd_.get(); }
     bool is_open() const { return static_cast<bool>(fd_); }
@@ -89,11 +92,14 @@ class SocketStream {
 
     // Waits until readable, without reading.
     void wait_readable(boost::system::error_code& error) { wait(true, error); }
+    // Since when a call waits for the peer, in ticks of the clock; 0: none does. From any thread.
+    Clock::rep waits_since() const { return waits_since_.load(std::memory_order_relaxed); }
 
   private:
     std::size_t receive(void* data, std::size_t size, boost::system::error_code& error);
     std::size_t send(const void* data, std::size_t size, boost::system::error_code& error);
     void wait(bool for_read, boost::system::error_code& error);
+    void wait_on(bool for_read, boost::system::error_code& error);
     template <typename Call>
     ssize_t when_ready(bool for_read, boost::system::error_code& error, Call call);
 
@@ -101,6 +107,7 @@ class SocketStream {
     std::chrono::milliseconds step_timeout_{30000};
     std::optional<Clock::time_point> deadline_;
     int interrupt_fd_ = -1;
+    std::atomic<Clock::rep> waits_since_{0};
 };
 
 // Where to listen or connect: "unix:/path", "host:port", "[v6]:port", optionally with "http://".

@@ -20,6 +20,7 @@ namespace goldlink::manager::api {
 using Roles = unsigned;
 inline constexpr Roles kViewer = 1, kOperator = 2, kAdmin = 4, kCi = 8;
 inline constexpr Roles kNobodyAsked = 0;  // needs no token
+inline constexpr Roles kAnybody = 16;  // likewise, but says more with a valid one (Call::is_known)
 inline constexpr Roles kRead = kViewer | kOperator | kAdmin;
 inline constexpr Roles kWrite = kOperator | kAdmin;
 
@@ -28,6 +29,8 @@ struct Call {
     Services& services;
     db::Token token;  // empty on routes that need none
     std::string token_sha256;
+    bool is_known =
+        false;  // of routes for kAnybody: the token is valid, as far as that can be told
 
     const std::string& param(const std::string& name) const { return request.params.at(name); }
     bool is_ci() const { return token.role == "ci"; }

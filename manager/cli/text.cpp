@@ -7,6 +7,7 @@
 #include <ctime>
 
 #include "common/check.hpp"
+#include "common/clean_text.hpp"
 
 namespace goldlink::cli {
 
@@ -64,10 +65,7 @@ std::size_t display_width(std::string_view text) {
 }
 
 std::string printable(std::string_view text) {
-    std::string out(text);
-    for (auto& c : out)
-        if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F) c = '?';
-    return out;
+    return clean_text(text, std::max<std::size_t>(text.size() * 3, 16));
 }
 
 std::string format_bytes(std::uint64_t bytes) {

@@ -27,8 +27,7 @@ class Table {
 
 // Width on a terminal: code points of UTF-8, which is right for all but combining and wide ones.
 std::size_t display_width(std::string_view text);
-// Text from a server or a file, its control characters shown as '?': it must not drive the
-// terminal.
+// Text from a server or a file, as clean_text makes it, whole: it must not drive the terminal.
 std::string printable(std::string_view text);
 
 std::string format_bytes(std::uint64_t bytes);                   // "0 B", "4.0 KiB", "12.3 GiB"

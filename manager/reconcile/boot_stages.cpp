@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "common/clean_text.hpp"
 #include "common/hex.hpp"
 #include "common/json.hpp"
 
@@ -13,8 +14,7 @@ constexpr std::size_t kMaxText = 500;
 std::string text_of(const json::object& o, std::string_view name) {
     const json::value* value = o.if_contains(name);
     if (value == nullptr) return "";
-    if (value->is_string())
-        return std::string(std::string_view(value->as_string()).substr(0, kMaxText));
+    if (value->is_string()) return clean_text(std::string_view(value->as_string()), kMaxText);
     if (value->is_number()) return json::serialize(*value);
     return "";
 }

@@ -2,10 +2,10 @@
 
 #include <fmt/format.h>
 
-#include "common/json.hpp"
 #include "common/log.hpp"
 #include "manager/db/history.hpp"
 #include "manager/reconcile/boot_history.hpp"
+#include "manager/reconcile/event_page.hpp"
 
 namespace goldlink::manager {
 namespace {
@@ -15,26 +15,6 @@ using std::chrono::milliseconds;
 // Short, because a long poll in progress delays the manager's own end.
 constexpr int kPollSeconds = 2;
 constexpr milliseconds kPause{1000};
-
-struct EventPage {
-    std::vector<SourceEvent> events;
-    std::int64_t next = 0;
-};
-
-Result<EventPage> parse_page(const std::string& body) {
-    GOLDLINK_TRY_ASSIGN(const json::object object, json::parse_object(body));
-    EventPage page;
-    GOLDLINK_TRY_ASSIGN(page.next, json::int_field(object, "next", 0, INT64_MAX));
-    GOLDLINK_TRY_ASSIGN(const json::array items, json::array_field(object, "events", 20'000));
-    for (const json::value& item : items) {
-        auto event = parse_source_event(json::serialize(item));
-        if (event)
-            page.events.push_back(std::move(*event));
-        else
-            log::warn("an event is left out: {}", event.error().message);
-    }
-    return page;
-}
 
 // One event that cannot be stored must not hold up those behind it.
 Result<> record_or_skip(db::Connection& c, const SourceEvent& event) {
@@ -82,11 +62,13 @@ milliseconds Collector::round() {
         source_.call("GET", fmt::format("/events?after={}&wait_seconds={}", *cursor, kPollSeconds),
                      "", std::chrono::seconds(kPollSeconds + 10));
     if (!answer) return kPause;  // the reconciler and /health say that it is away
-    const auto page = parse_page(*answer);
+    const auto page = parse_event_page(*answer);
     if (!page) {
         log::warn("the {} gave no page of events: {}", source_.name(), page.error().message);
         return kPause;
     }
+    for (const std::string& why : page->left_out)
+        log::warn("an event of the {} is left out: {}", source_.name(), why);
     if (page->next == *cursor && page->events.empty()) return milliseconds(0);
     if (page->next < *cursor)
         log::warn("the {} has lost its event log; reading it from the start", source_.name());

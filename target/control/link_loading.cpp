@@ -8,6 +8,7 @@
 #include <map>
 #include <set>
 
+#include "common/clean_text.hpp"
 #include "common/file.hpp"
 #include "common/hex.hpp"
 #include "common/json.hpp"
@@ -123,7 +124,7 @@ Result<std::vector<LinkState>> LinkTable::parse_state_file(bool& host_restarted)
         return std::vector<LinkState>();
     }
     if (!content) return Failure(std::move(content).error());
-    auto states = read_states(*content, host_restarted);
+    auto states = read_states(as_utf8(*content), host_restarted);
     if (!states && states.error().kind == ErrorKind::unavailable) return states;  // a newer one
     if (states && state_problem_.empty()) return states;
     // The next save replaces it: what it says may still be worth something to somebody.

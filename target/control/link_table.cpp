@@ -4,17 +4,17 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <boost/json.hpp>
 
 #include "common/check.hpp"
+#include "common/clean_text.hpp"
 #include "common/file.hpp"
+#include "common/iscsi_name.hpp"
+#include "common/json.hpp"
 #include "common/log.hpp"
 #include "target/control/identity.hpp"
 #include "target/iscsi/text.hpp"
 
 namespace goldlink::control {
-
-namespace json = boost::json;
 
 namespace {
 
@@ -281,8 +281,13 @@ std::vector<std::shared_ptr<const iscsi::TargetEntry>> LinkTable::list_targets(
     return found;
 }
 
-void LinkTable::login_refused(std::string_view iqn, std::string_view initiator_name,
-                              std::string_view address, std::string_view why) {
+// All of it but the address is what a stranger sent, or may quote it.
+void LinkTable::login_refused(std::string_view iqn_sent, std::string_view initiator_sent,
+                              std::string_view address, std::string_view why_told) {
+    constexpr std::size_t kMaxWhyBytes = 300;
+    const std::string iqn = clean_text(iqn_sent, kMaxIscsiNameBytes);
+    const std::string initiator_name = clean_text(initiator_sent, kMaxIscsiNameBytes);
+    const std::string why = clean_text(why_told, kMaxWhyBytes);
     const std::string_view host = address.substr(0, address.rfind(':'));
     std::optional<std::uint64_t> unsaid;
     {

@@ -9,7 +9,7 @@
 namespace goldlink::control {
 
 http::Response respond_json(int status, const boost::json::value& body) {
-    return respond_text(status, boost::json::serialize(body));
+    return respond_text(status, json::serialize(body));
 }
 
 http::Response respond_text(int status, std::string json_text) {
@@ -28,8 +28,7 @@ http::Response respond(const OperationError& error) {
     title[0] = static_cast<char>(title[0] - 'a' + 'A');
     std::string extra;
     if (!error.links.empty())
-        extra = "\"links\":" +
-                boost::json::serialize(boost::json::array(error.links.begin(), error.links.end()));
+        extra = "\"links\":" + json::serialize(json::array(error.links.begin(), error.links.end()));
     return http::problem(plain.status, error.type, title, error.error.message, extra);
 }
 

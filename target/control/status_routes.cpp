@@ -107,6 +107,7 @@ constexpr LimitMetric kDrops[] = {
     {"slow_reader", &iscsi::PortalCounters::slow_readers},
     {"slow_writer", &iscsi::PortalCounters::slow_writers},
     {"silent", &iscsi::PortalCounters::silent_peers},
+    {"discovery", &iscsi::PortalCounters::discovery_dropped},
 };
 
 void add_limits(Family family, std::span<const LimitMetric> limits,

@@ -5,6 +5,7 @@
 #include <boost/json.hpp>
 #include <charconv>
 
+#include "common/clean_text.hpp"
 #include "common/file.hpp"
 #include "common/hex.hpp"
 #include "common/json.hpp"
@@ -17,7 +18,7 @@ namespace {
 constexpr std::int64_t kFormat = 1;
 constexpr std::size_t kMaxBytes = 256 << 10;
 constexpr std::size_t kMaxRegistrations = 1024;  // the device's own bound is lower
-constexpr std::size_t kMaxPortName = 300;
+constexpr std::size_t kMaxPortName = 1024;       // 243 bytes, each perhaps replaced by three
 constexpr std::size_t kMaxPatternHex = 2 * 4096;
 
 Result<scsi::PersistentRegistration> parse_registration(const json::value& item) {
@@ -69,7 +70,8 @@ std::string unit_state_text(const scsi::PersistentUnit& state) {
 
 Result<scsi::PersistentUnit> parse_unit_state(std::string_view text) {
     scsi::PersistentUnit state;
-    GOLDLINK_TRY_ASSIGN(const json::object o, json::parse_object(text));
+    // Names that are no UTF-8 could register once: the disk is worth more than their bytes.
+    GOLDLINK_TRY_ASSIGN(const json::object o, json::parse_object(as_utf8(std::string(text))));
     GOLDLINK_TRY(check_format(o, kFormat));
     GOLDLINK_TRY_ASSIGN(const auto type, json::int_field(o, "reservation_type", 0, 255));
     state.reservation_type = static_cast<std::uint8_t>(type);

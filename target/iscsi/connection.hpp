@@ -45,6 +45,9 @@ class Connection final : private PduSink {
     void already_answered(std::uint32_t requests) { already_answered_ = requests; }
 
     bool logged_in() const { return full_feature_ != nullptr; }
+    bool is_discovery() const {
+        return full_feature_ && full_feature_->session().target() == nullptr;
+    }
     // A PDU has begun to arrive, and its rest has not.
     bool input_unfinished() const { return stream_.unfinished(); }
     bool closing() const { return closing_ || (full_feature_ && full_feature_->closing()); }

@@ -31,7 +31,7 @@ class Counter {
 struct ReactorCounters {
     Counter sessions, logins, logins_refused, logins_redirected, commands, data_in_bytes,
         data_out_bytes, rejects, digest_errors, task_management, half_open_dropped, login_timeouts,
-        slow_readers, slow_writers, silent_peers, session_limit_refusals;
+        slow_readers, slow_writers, silent_peers, session_limit_refusals, discovery_dropped;
 };
 
 // The connection's way out, implemented by the socket and by tests.

@@ -1,8 +1,11 @@
 #include "target/iscsi/login.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <utility>
 
+#include "common/iscsi_name.hpp"
 #include "target/iscsi/session.hpp"
 
 namespace goldlink::iscsi {
@@ -143,9 +146,13 @@ std::optional<LoginAnswer> Login::identify(std::span<const KeyValue> keys) {
     const KeyValue* initiator = find(keys, "InitiatorName");
     if (initiator == nullptr)
         return refuse(LoginStatus::missing_parameter, "login without InitiatorName");
-    if (!is_iscsi_name(initiator->value))
-        return refuse(LoginStatus::initiator_error, "InitiatorName is no iSCSI name");
     initiator_name_ = fold_name(initiator->value);
+    // 4.2.7: also because everything that tells of a session names its initiator.
+    if (const auto fault = iscsi_name_fault(initiator->value); !fault.empty())
+        return refuse(LoginStatus::initiator_error,
+                      fmt::format("its InitiatorName is no iSCSI name: {}; give the initiator one "
+                                  "like iqn.2026-11.io.example:pc-001",
+                                  fault));
 
     if (const KeyValue* type = find(keys, "SessionType")) {
         discovery_ = type->value == "Discovery";

@@ -319,6 +319,7 @@ std::vector<PortalCounters> PortalSet::counters() const {
                        .slow_writers = from.slow_writers.get(),
                        .silent_peers = from.silent_peers.get(),
                        .session_limit_refusals = from.session_limit_refusals.get(),
+                       .discovery_dropped = from.discovery_dropped.get(),
                        .logins = from.logins.get(),
                        .logins_refused = from.logins_refused.get(),
                        .logins_redirected = from.logins_redirected.get(),

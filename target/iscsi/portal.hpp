@@ -31,6 +31,11 @@ struct PortalOptions {
     // Accepted, not logged in yet; the oldest goes when exceeded. So many before their first
     // request is whole, and as many again on each reactor; each 64 KiB of text and a request.
     std::size_t max_half_open = 512;
+    // Discovery asks for no secret: such a session lasts a while, and of those on a reactor the
+    // oldest goes when an address, or all of them, have too many.
+    unsigned discovery_timeout_ms = 60'000;  // from accept on
+    std::size_t max_discovery_per_address = 32;
+    std::size_t max_discovery = 512;
     unsigned logins_per_second_per_address = 300;  // twice as many in a burst
     unsigned login_timeout_ms = 15'000;            // from accept to full feature phase
     unsigned ping_interval_ms = 15'000;            // NOP-In after this much silence
@@ -58,6 +63,7 @@ struct PortalCounters {
     std::uint64_t slow_writers = 0;            // dropped: left a PDU or a write's data unfinished
     std::uint64_t silent_peers = 0;            // dropped: answered pings, and then no more
     std::uint64_t session_limit_refusals = 0;  // over max_sessions_per_initiator
+    std::uint64_t discovery_dropped = 0;       // over max_discovery*, or discovery_timeout_ms
     std::uint64_t logins = 0;                  // that reached full feature phase
     std::uint64_t logins_refused = 0;          // answered with an error status, or timed out
     std::uint64_t logins_redirected = 0;       // sent on to another portal

@@ -3,6 +3,8 @@
 #include <openssl/rand.h>
 
 #include <chrono>
+#include <string_view>
+#include <unordered_map>
 
 #include "common/check.hpp"
 
@@ -90,12 +92,29 @@ void PortalReactor::tick() {
     const std::uint64_t now_ms = clock_ms();
     // A connection's tick never destroys it: that happens at the end of the turn.
     half_open_ = 0;
+    bool discovery = false;
     for (SocketConnection& connection : connections_) {
         connection.tick(now_ms);
         if (connection.is_half_open()) ++half_open_;
+        discovery = discovery || connection.is_discovery();
     }
+    if (discovery) bound_discovery(now_ms);
     if (on_tick) on_tick(now_ms);
     schedule_tick();
+}
+
+// Between two ticks the rate of logins bounds them.
+void PortalReactor::bound_discovery(std::uint64_t now_ms) {
+    std::unordered_map<std::string_view, std::size_t> of_address;
+    std::size_t all = 0;
+    for (SocketConnection& connection : connections_) {  // newest first
+        if (!connection.is_discovery()) continue;
+        const bool over = ++of_address[connection.host()] > options_.max_discovery_per_address ||
+                          ++all > options_.max_discovery;
+        if (!over && now_ms - connection.accepted_ms() < options_.discovery_timeout_ms) continue;
+        environment_.counters.discovery_dropped.add();
+        connection.end(SessionEnd::timeout);
+    }
 }
 
 }  // namespace goldlink::iscsi

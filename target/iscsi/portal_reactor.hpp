@@ -57,6 +57,7 @@ class PortalReactor {
     void schedule_tick();
     void tick();
     void drop_oldest_half_open();
+    void bound_discovery(std::uint64_t now_ms);
 
     reactor::Reactor& reactor_;
     PortalOptions options_;

@@ -43,6 +43,8 @@ class SocketConnection final : public Transport, public reactor::Pollable, publi
 
     std::list<SocketConnection>::iterator self;  // in the owner's list
     const std::string& host() const { return host_; }
+    std::uint64_t accepted_ms() const { return accepted_ms_; }
+    bool is_discovery() const { return connection_.is_discovery() && !connection_.closing(); }
     bool is_half_open() const { return !connection_.logged_in() && !connection_.closing(); }
 
   private:

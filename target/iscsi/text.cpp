@@ -134,17 +134,6 @@ std::string format_binary(Bytes bytes) {
     return text;
 }
 
-bool is_iscsi_name(std::string_view name) {
-    constexpr std::size_t kMaxNameBytes = 223;
-    if (name.size() < 5 || name.size() > kMaxNameBytes) return false;
-    const std::string type = fold_name(name.substr(0, 4));
-    if (type != "iqn." && type != "eui." && type != "naa.") return false;
-    return std::none_of(name.begin(), name.end(), [](char c) {
-        const auto byte = static_cast<unsigned char>(c);
-        return byte <= 0x20 || byte == 0x7f || c == ',' || c == '=';
-    });
-}
-
 std::string fold_name(std::string_view name) {
     std::string folded(name);
     for (char& c : folded)

@@ -37,8 +37,6 @@ std::optional<std::uint64_t> parse_number(std::string_view text);
 std::optional<std::vector<std::uint8_t>> parse_binary(std::string_view text, std::size_t max_bytes);
 std::string format_binary(Bytes bytes);  // 0x...
 
-// An iSCSI name (4.2.7): iqn., eui. or naa., at most 223 bytes, no control characters or spaces.
-bool is_iscsi_name(std::string_view name);
 // iSCSI names compare after case folding (4.2.7.1, stringprep); ASCII letters only here.
 std::string fold_name(std::string_view name);
 

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "common/iscsi_name.hpp"
+
 namespace goldlink::scsi {
 
 namespace {
@@ -33,7 +35,7 @@ std::optional<std::string> decode_transport_id(Bytes bytes) {
     if (name_bytes > kMaxNameBytes || name_bytes != bytes.size() - kHeader) return std::nullopt;
     const std::string_view padded = as_text(bytes.subspan(kHeader));
     const std::size_t end = padded.find('\0');
-    if (end == std::string_view::npos || padded.find(",i,0x") == std::string_view::npos)
+    if (end == std::string_view::npos || !is_initiator_port(padded.substr(0, end)))
         return std::nullopt;
     return std::string(padded.substr(0, end));
 }

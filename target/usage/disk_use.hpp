@@ -63,8 +63,4 @@ struct DiskUse {
     std::string incomplete;  // why not everything was looked at; "" when it was
 };
 
-// At most max_bytes of valid UTF-8: what is none, control characters and those that turn the
-// direction of text become U+FFFD. A longer one loses its beginning, which "…" stands for.
-std::string clean_text(std::string_view text, std::size_t max_bytes);
-
 }  // namespace goldlink::usage

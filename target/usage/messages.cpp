@@ -4,6 +4,7 @@
 
 #include <concepts>
 
+#include "common/clean_text.hpp"
 #include "target/store/partitions.hpp"
 
 namespace goldlink::usage {
@@ -177,7 +178,7 @@ Result<ReportedContents> parse_contents(Bytes payload, const Expected& expected)
             return impossible("a file larger than what was written, or out of order");
         left_of_files -= file.written_bytes;
         before = file.written_bytes;
-        file.path = clean_text(as_text(path), kMaxPathBytes);
+        file.path = clean_text(as_text(path), kMaxPathBytes, Keep::end);
         contents.files.push_back(std::move(file));
     }
     if (!reader.ok() || !reader.empty()) return impossible("a report of another length");

@@ -9,6 +9,7 @@
 #include <mutex>
 
 #include "common/child.hpp"
+#include "common/clean_text.hpp"
 #include "common/file.hpp"
 #include "common/log.hpp"
 #include "target/store/sandbox.hpp"

@@ -92,6 +92,7 @@ class FakeDaemon:
         self.next_seq = 1
         self.calls = []
         self.problems = []             # of GET /status
+        self.spoil = lambda page: page  # what becomes of the bytes of a page of events
         self.answers = threading.Event()  # cleared: it takes requests and says nothing
         self.answers.set()
         self.server = None
@@ -144,7 +145,8 @@ class FakeDaemon:
                 start = after if after < self.next_seq else 0
                 found = [event for event in self.events if event["seq"] > start]
                 if found or time.monotonic() > deadline or self.server is None:
-                    return 200, {"events": found, "next": found[-1]["seq"] if found else start}
+                    page = {"events": found, "next": found[-1]["seq"] if found else start}
+                    return 200, self.spoil(json.dumps(page, separators=(",", ":")).encode())
             time.sleep(0.01)
 
 

@@ -86,7 +86,8 @@ def make_pdu(opcode, flags=0x80, immediate=False, data=b""):
 
 def encode_keys(keys):
     pairs = keys.items() if isinstance(keys, dict) else keys
-    return b"".join(f"{key}={value}".encode() + b"\0" for key, value in pairs)
+    # surrogateescape: "\udcff" is the byte 0xff.
+    return b"".join(f"{key}={value}".encode(errors="surrogateescape") + b"\0" for key, value in pairs)
 
 
 class Initiator:

@@ -214,7 +214,7 @@ class WholeServer(Clients):
 
     def said(self):
         try:
-            health = processes.Api(f"http://{self.up.listen}", timeout_seconds=5).get("/api/v1/health").json
+            health = self.up.api().get("/api/v1/health").json
         except OSError:
             health = "no manager"
         return f"{health}\n{self.up.log()}"

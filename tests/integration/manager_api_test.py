@@ -77,15 +77,42 @@ class EveryOperation(GarbageOperations, RegistryOperations, TransferOperations, 
     def test_getHealth(self):
         health = self.check(self.client(None).get("/health"), 200)
         self.assertEqual(health["status"], "ok")
+        viewer = self.client_of_role("viewer")
         self.target.stop()
         try:
-            health = wait_until(lambda: (answer := self.client(None).get("/health")).status == 503 and answer.json,
+            health = wait_until(lambda: (answer := viewer.get("/health")).status == 503 and answer.json,
                                 "health says that the target is away")
             self.assertEqual((health["status"], health["database"], health["pxe"]), ("degraded", "ok", "ok"))
             self.assertIn("does not answer", health["target"])
+            self.assertIn(str(self.folder), health["target"], "who may ask is told where")
+            for stranger in (self.client(None), self.client("gl_" + "x" * 40)):
+                brief = self.check(stranger.get("/health"), 503)
+                self.assertEqual((brief["status"], brief["database"], brief["target"]), ("degraded", "ok", "failing"))
+                self.assertEqual([problem["source"] for problem in brief["problems"]], ["manager"])
+                self.assertNotIn(str(self.folder), str(brief))
         finally:
             self.target.start()
         wait_until(lambda: self.client(None).get("/health").status == 200, "health is back")
+
+    def test_text_that_is_no_utf8_is_refused_and_quoted_as_text(self):
+        for path in ("/images/%ff", "/clients?q=%ff", "/clients?group=%c3"):
+            self.check(self.api.get(path), 400, "invalid")
+        self.check(self.api.post("/images", {"name": self.name}, headers={"Idempotency-Key": "\xff"}), 400, "invalid")
+        unknown = self.api.get("/nothing/%ff%1b")
+        self.assertEqual(unknown.status, 404)
+        self.assertIn("\ufffd", unknown.json["detail"])
+
+    def test_connections_that_say_nothing_keep_nobody_out(self):
+        host, port = self.address.removeprefix("http://").split(":")
+        held = []
+        self.addCleanup(lambda: [one.close() for one in held])
+        for count in range(600):
+            held.append(socket.create_connection((host, int(port)), 10))
+            if count % 2:
+                held[-1].sendall(b"GET /api/v1/health HTTP/1.1\r\nHost: x\r\nA: ")
+        for _ in range(3):
+            self.check(self.client(None).get("/health"), 200)
+        self.assertEqual(held[0].recv(1), b"", "the oldest went")
 
     def test_getOpenapi(self):
         document = self.check(self.client(None).get("/openapi.json"), 200)

@@ -34,7 +34,7 @@ class OwnDatabase(OwnServer):
         wait_until(lambda: self.client(None).get("/health").json["database"] == "ok", "the database serves again", 60)
 
     def wait_down(self):
-        return wait_until(lambda: (health := self.client(None).get("/health").json)["database"] != "ok" and health,
+        return wait_until(lambda: (health := self.api.get("/health").json)["database"] != "ok" and health,
                           "health says that the database is down")
 
     def assert_says_so(self):
@@ -183,7 +183,7 @@ class Starting(ManagerCase):
         manager.stop()
         postgres().sql(change, name)
         manager, address, token = self.start_manager(name, url)
-        health = wait_until(lambda: (h := self.client(None, address).get("/health").json)["database"] != "ok" and h, "refused")
+        health = wait_until(lambda: (h := self.client(token, address).get("/health").json)["database"] != "ok" and h, "refused")
         self.assertIn(words, health["database"])
         self.check(self.client(token, address).get("/clients"), 503, "database-unavailable")
         manager.stop()

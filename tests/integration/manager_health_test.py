@@ -22,7 +22,7 @@ class HealthCase(ManagerCase):
         self.wait_health(200)
 
     def wait_health(self, status):
-        return wait_until(lambda: (answer := self.client(None).get("/health")).status == status and answer.json,
+        return wait_until(lambda: (answer := self.api.get("/health")).status == status and answer.json,
                           f"health answers {status}", 60)
 
     def in_time(self, call):
@@ -33,7 +33,7 @@ class HealthCase(ManagerCase):
 
     def degraded(self, source, status=503):
         """What /health says now, in time, and of that what is wrong with `source`."""
-        health = self.check(self.in_time(lambda: self.client(None).get("/health")), status)
+        health = self.check(self.in_time(lambda: self.api.get("/health")), status)
         self.assertEqual(health["status"], "degraded")
         found = [problem for problem in health["problems"] if problem["source"] == source]
         self.assertTrue(found, health)
@@ -153,7 +153,7 @@ class Database(HealthCase, OwnServer):
     def test_a_pool_that_is_used_up_is_said(self):
         with self.server.holding("LOCK TABLE goldlink.images", "own"), concurrent.futures.ThreadPoolExecutor(32) as threads:
             waiting = [threads.submit(self.client(self.token).get, "/images") for _ in range(32)]
-            found = wait_until(lambda: [problem for problem in self.client(None).get("/health").json["problems"]
+            found = wait_until(lambda: [problem for problem in self.api.get("/health").json["problems"]
                                         if "connections of this manager" in problem["problem"]],
                                "health says that the pool is used up")
             self.assertIn("pg_stat_activity", found[0]["to_do"])

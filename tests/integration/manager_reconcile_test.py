@@ -306,5 +306,19 @@ class Boots(ManagerCase):
         self.wait_event("client_registered", client=pending[0]["name"])
 
 
+class Events(ManagerCase):
+    def test_one_bad_event_costs_that_event_and_not_those_after_it(self):
+        for case, (old, new) in {"no UTF-8": (b"SPOILED", b"\xff\xfe"), "no JSON": (b'"SPOILED"', b'"un"quoted'),
+                                 "cut short": (b'"SPOILED"}', b"")}.items():
+            with self.subTest(case):
+                after = f"{self.name}, after {case}"
+                self.target.spoil = lambda page: page.replace(old, new)
+                self.addCleanup(setattr, self.target, "spoil", lambda page: page)
+                with self.target.lock:  # in one page
+                    self.target.add_event("login_refused", data={"why": "SPOILED"})
+                    self.target.add_event("login_refused", data={"why": after})
+                self.wait_event("login_refused", data={"why": after})
+
+
 if __name__ == "__main__":
     unittest.main()

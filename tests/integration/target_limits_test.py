@@ -125,6 +125,23 @@ class Limits(LimitCase):
         self.assertEqual(self.counted("refused", "sessions_per_initiator"), 1)
         self.assertIn("most sessions", self.target.wait_event("login_refused")["data"]["why"])
 
+    def discover(self):
+        return self.connect().login(None, discovery=True)
+
+    def test_discovery_sessions_of_one_address(self):
+        self.start("--max-discovery-per-address", "2", "--reactors", "1")
+        first = self.discover()
+        for _ in range(4):
+            self.discover()
+        self.assertTrue(first.is_closed())
+        processes.wait_until(lambda: self.counted("dropped", "discovery") == 3, "only two are left")
+        self.assertEqual(self.discover().send_targets(), [])
+
+    def test_discovery_sessions_end_after_a_while(self):
+        self.start("--discovery-timeout", "1")
+        self.assertTrue(self.discover().is_closed())
+        self.assertEqual(self.counted("dropped", "discovery"), 1)
+
     def third_connection_is_refused(self, option, limit):
         self.start(option, "2")
         self.login(self.link)

@@ -61,6 +61,31 @@ class Refusals(processes.TestCase):
             self.assertEqual(event["data"]["address"].rsplit(":", 1)[0], "127.0.0.1")
             self.assertTrue(event["data"]["initiator_name"])
 
+    def test_names_and_user_names_of_any_bytes_are_refused_and_told_as_clean_text(self):
+        events = lambda: self.target.api.get("/events?after=0").json["events"]
+        for name in ("iqn.evil:\udcff\udcfe", "iqn.evil:\x1b[31m", "iqn.evil:a b", "iqn.evil:" + "x" * 300, "pc-001"):
+            with self.subTest(name):
+                self.refused(0x0200, self.link, name=name)
+        told = [event["data"] for event in events() if event["kind"] == "login_refused"]
+        self.assertEqual(len(told), 5, told)
+        self.assertEqual(told[0]["initiator_name"], "iqn.evil:\ufffd\ufffd")
+        self.assertIn("it is not UTF-8", told[0]["why"])
+        self.assertLess(len(told[3]["initiator_name"].encode()), 224)
+        # A line of the log that somebody else wrote, and eight kilobytes of it.
+        forged = "x\n2026-11-30T10:00:00.000 info goldlink-manager: admin signed in\x1b[31;1m\x07"
+        self.refused(0x0201, self.link, forged, target.SECRET)
+        self.refused(0x0201, self.link, "y" * 8000, target.SECRET)
+        self.refused(0x0203, {"iqn": "iqn.none:\udcff\n\x1b" + "z" * 4000})
+        log = self.target.daemon.log()
+        self.assertNotIn("\x1b", log)
+        self.assertEqual([line for line in log.splitlines() if line.startswith("2026-11-30T10:00:00.000")], [])
+        self.assertLess(max(map(len, log.splitlines())), 1500)
+        self.assertEqual(len([event for event in events() if event["kind"] == "login_refused"]), 8)
+        # Who is let in is shown, in the case that names compare by.
+        self.login(self.link, name="IQN.1991-05.COM.MICROSOFT:PC_001.school")
+        shown = self.target.api.get(f"/links/{self.link['id']}").json
+        self.assertIn("iqn.1991-05.com.microsoft:pc_001.school", str(shown))
+
     def test_the_same_refusal_is_told_once_however_often_it_is_tried(self):
         for _ in range(30):
             self.refused(0x0201, self.link, "user", "not the secret!!")

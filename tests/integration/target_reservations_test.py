@@ -89,6 +89,20 @@ class Reservations(processes.TestCase):
         self.assertEqual(self.keys(self.login(link)), [])
         processes.wait_until(lambda: not old.exists(), "the old overlay is removed with its reservations", 30)
 
+    def test_under_a_name_that_is_no_utf8_do_not_keep_the_disk_from_being_served(self):
+        link = self.target.put_link("pc-001", self.version, "keep")
+        first, _ = self.hold(link)
+        first.write(0, b"A" * 512)
+        self.target.daemon.kill()
+        [kept] = self.target.state_dir.rglob("unit.json")
+        text = kept.read_bytes()
+        self.assertIn(b"goldlink.test:initiator", text)
+        kept.write_bytes(text.replace(b"goldlink.test:initiator", b"goldlink.test:\xff\xfe"))
+        self.target.start()
+        initiator = self.login(link)
+        self.assertEqual(initiator.read(0, 1), b"A" * 512)
+        self.assertEqual(self.keys(initiator), [KEY, OTHER_KEY])
+
     def test_a_damaged_file_keeps_the_disk_from_being_served_and_says_why(self):
         link = self.target.put_link("pc-damaged", self.version, "keep")
         self.hold(link)

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <new>
 
+#include "common/clean_text.hpp"
+
 namespace goldlink::usage {
 namespace {
 
@@ -202,7 +204,7 @@ std::string FileWalk::path_of(TSK_INUM_T address) {
 void FileWalk::name_files() {
     for (Found& found : largest_) {
         if (found.use.path.empty()) found.use.path = path_of(found.address);
-        found.use.path = clean_text(found.use.path, kMaxPathBytes);
+        found.use.path = clean_text(found.use.path, kMaxPathBytes, Keep::end);
         contents_.files.push_back(std::move(found.use));
     }
     std::sort(contents_.files.begin(), contents_.files.end(),

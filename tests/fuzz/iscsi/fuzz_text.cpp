@@ -1,5 +1,6 @@
 // Text segments: parsing, numbers, binary values, and the negotiation of whatever was parsed.
 #include "common/check.hpp"
+#include "common/iscsi_name.hpp"
 #include "target/iscsi/negotiation.hpp"
 
 using namespace goldlink;
@@ -18,7 +19,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
             parse_number(pair.value);
             if (const auto bytes = parse_binary(pair.value, 64))
                 CHECK(bytes->size() <= 64, "more bytes than the bound");
-            is_iscsi_name(pair.value);
+            is_initiator_port(pair.value);
         }
         const Parameters& p = negotiation.parameters();
         CHECK(p.initiator_max_recv_data_segment_length >= 512 && p.first_burst_limit() >= 512 &&

@@ -1,6 +1,7 @@
 // What a reader of file systems reports, and the start of a partition: whatever they say, what is
 // believed adds up and is clean text.
 #include "common/check.hpp"
+#include "common/clean_text.hpp"
 #include "target/usage/messages.hpp"
 
 using namespace goldlink;
@@ -25,7 +26,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     for (const FileUse& file : contents.files) {
         sum += file.written_bytes;
         CHECK(file.path.size() <= kMaxPathBytes, "a path that is too long");
-        CHECK(clean_text(file.path, kMaxPathBytes) == file.path, "a path that is not clean");
+        CHECK(clean_text(file.path, kMaxPathBytes, Keep::end) == file.path,
+              "a path that is not clean");
     }
     CHECK(sum <= contents.file_bytes, "files larger than all files");
     return 0;

@@ -21,7 +21,7 @@ TEST_CASE("a table counts code points and lets no control character through") {
     Table table({"NAME", "X"});
     table.add({"K\xC3\xB6ln", "1"});
     table.add({"e\x1B[2J", "2"});
-    CHECK(table.to_string() == "NAME   X\nK\xC3\xB6ln   1\ne?[2J  2\n");
+    CHECK(table.to_string() == "NAME   X\nK\xC3\xB6ln   1\ne\xEF\xBF\xBD[2J  2\n");
 }
 
 TEST_CASE("bytes in the unit that keeps them short") {
@@ -57,7 +57,7 @@ TEST_CASE("RFC 3339 times are read exactly, and what is none is refused") {
          {"", "2026-11-21", "2026-13-01T00:00:00Z", "2026-02-30T00:00:00Z", "2026-11-21T24:00:00Z",
           "2026-11-21T09:06:17", "2026-11-21T09:06:17.Zx", "20x6-11-21T09:06:17Z"})
         CHECK_FALSE(parse_time(bad));
-    CHECK(format_time("soon\n") == "soon?");
+    CHECK(format_time("soon\n") == "soon\xEF\xBF\xBD");
 }
 
 TEST_CASE("image references") {

@@ -1,140 +1,11 @@
 // The HTTP server and client over real sockets: what well-meaning and other peers send.
-#include <fcntl.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-#include <atomic>
-#include <catch2/catch.hpp>
-#include <filesystem>
-#include <fstream>
-#include <thread>
-
-#include "common/file.hpp"
-#include "common/hex.hpp"
-#include "common/http/client.hpp"
-#include "common/http/server.hpp"
-#include "common/http/socket_stream.hpp"
-#include "tests/unit/common/plain_text.hpp"
-#include "tests/unit/temporary_folder.hpp"
+#include "tests/unit/common/http_rig.hpp"
 
 using namespace goldlink;
-using goldlink::test::TemporaryFolder;
 using namespace goldlink::http;
-constexpr auto text = goldlink::test::plain_text;
+using namespace goldlink::test;
 using namespace std::chrono_literals;
-namespace fs = std::filesystem;
-
-namespace {
-
-std::vector<Route> routes(const fs::path& folder) {
-    std::vector<Route> all;
-    all.push_back(
-        {"GET", "/hello/{name}", [](Request& r) { return text("hello " + r.params.at("name")); }});
-    all.push_back({"POST", "/echo", [](Request& r) { return text(r.body); }, 100000});
-    all.push_back({"PUT", "/count",
-                   [](Request& r) {
-                       char buffer[5000];
-                       std::uint64_t total = 0;
-                       for (;;) {
-                           const auto n = r.body_reader->read(buffer);
-                           if (!n) return problem(n.error());
-                           if (*n == 0) break;
-                           total += *n;
-                       }
-                       return text(std::to_string(total) + " of " +
-                                   std::to_string(r.body_reader->declared_length()));
-                   },
-                   0, true});
-    all.push_back({"PUT", "/refuse",
-                   [](Request&) { return problem(507, "no-space", "No space", "full"); }, 0, true});
-    all.push_back({"GET", "/counted", [](Request& request) {  // says 1 MiB, and has `bytes`
-                       Response response;
-                       response.content_type = "application/octet-stream";
-                       response.stream_bytes = 1 << 20;
-                       const auto bytes = std::stoul(request.query_value("bytes"));
-                       response.stream = [bytes](BodyWriter& out) {
-                           for (std::size_t done = 0; done < bytes; done += 65536)
-                               if (!out.write(std::string(65536, 'c'))) return;
-                       };
-                       return response;
-                   }});
-    all.push_back({"GET", "/stream", [](Request&) {
-                       Response response;
-                       response.stream = [](BodyWriter& out) {
-                           for (int i = 0; i < 3; ++i)
-                               if (!out.write("part" + std::to_string(i) + "\n")) return;
-                       };
-                       return response;
-                   }});
-    all.push_back({"GET", "/wait", [](Request& r) {
-                       const auto end = std::chrono::steady_clock::now() + 60s;
-                       while (!r.should_end() && std::chrono::steady_clock::now() < end)
-                           std::this_thread::sleep_for(10ms);
-                       return text("ended");
-                   }});
-    all.push_back(
-        {"GET", "/throw", [](Request&) -> Response { throw std::runtime_error("oops"); }});
-    all.push_back({"GET", "/file/{path...}", [folder](Request& r) {
-                       Response response;
-                       response.content_type = "application/octet-stream";
-                       response.file_path = folder / r.params.at("path");
-                       return response;
-                   }});
-    all.push_back({"GET", "/peer", [](Request& r) { return text(r.peer + " " + r.local); }});
-    return all;
-}
-
-struct Fixture {
-    TemporaryFolder folder;
-    std::unique_ptr<Server> server;
-
-    explicit Fixture(ServerOptions options = {}) {
-        server = std::make_unique<Server>(routes(folder.path()), std::move(options));
-        REQUIRE(server->listen("127.0.0.1:0"));
-    }
-    std::string address() const { return "127.0.0.1:" + std::to_string(server->port()); }
-    SocketStream raw() const {
-        auto fd = connect_to(*Address::parse(address()), 5s);
-        REQUIRE(fd);
-        SocketStream stream(std::move(*fd));
-        stream.set_step_timeout(20s);
-        return stream;
-    }
-    ClientResponse get(const std::string& target) const {
-        Client client(address());
-        auto response = client.send({.target = target});
-        REQUIRE(response);
-        return *response;
-    }
-};
-
-void say(SocketStream& stream, std::string_view bytes) {
-    boost::system::error_code error;
-    stream.write_all(bytes, "", "", error);
-}
-
-// Everything until the peer closes.
-std::string read_all(SocketStream& stream) {
-    std::string all;
-    char buffer[4096];
-    boost::system::error_code error;
-    for (;;) {
-        const std::size_t n = stream.read_some(boost::asio::buffer(buffer), error);
-        if (error == boost::asio::error::timed_out) FAIL("the server did not end the connection");
-        if (error) return all;
-        all.append(buffer, n);
-    }
-}
-
-std::size_t count(const std::string& text, const std::string& part) {
-    std::size_t n = 0;
-    for (std::size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + 1))
-        ++n;
-    return n;
-}
-
-}  // namespace
+constexpr auto text = goldlink::test::plain_text;
 
 TEST_CASE("requests find their routes, and the rest gets problem details") {
     Fixture f;
@@ -242,21 +113,6 @@ TEST_CASE("Expect: 100-continue is answered when the body is wanted, not before"
     CHECK(answer.starts_with("HTTP/1.1 507 "));
 }
 
-// sendfile(2) has no MSG_NOSIGNAL: a browser that leaves a download must not end the program.
-TEST_CASE("a peer that leaves in the middle of a file harms nobody") {
-    Fixture f;
-    std::ofstream(f.folder.path() / "large.bin") << std::string(8 << 20, 'x');
-    for (int i = 0; i < 20; ++i) {
-        auto raw = f.raw();
-        say(raw, "GET /file/large.bin HTTP/1.1\r\nHost: x\r\n\r\n");
-        char buffer[1000];
-        boost::system::error_code error;
-        CHECK(raw.read_some(boost::asio::buffer(buffer), error) > 0);
-    }
-    Client client(f.address());
-    CHECK(client.send({.target = "/hello/x"})->body == "hello x");
-}
-
 TEST_CASE("pipelined requests are answered in order") {
     Fixture f;
     auto raw = f.raw();
@@ -275,68 +131,6 @@ TEST_CASE("HTTP/1.0 gets no chunks") {
     auto raw = f.raw();
     say(raw, "GET /stream HTTP/1.0\r\n\r\n");
     CHECK(read_all(raw).ends_with("\r\n\r\npart0\npart1\npart2\n"));
-}
-
-TEST_CASE("garbage, smuggling and oversized headers are refused and the connection ends") {
-    Fixture f;
-    const std::string big(20000, 'h');
-    const std::vector<std::pair<std::string, std::string>> cases{
-        {"\x16\x03\x01\x02garbage\r\n\r\n", "400"},
-        {"GET /hello/x HTTP/1.1\r\nHost: x\r\nX: " + big + "\r\n\r\n", "431"},
-        {"GET /" + big + " HTTP/1.1\r\n\r\n", "431"},
-        {"POST /echo HTTP/1.1\r\nContent-Length: -1\r\n\r\n", "400"},
-        {"POST /echo HTTP/1.1\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello", "400"},
-        {"POST /echo HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-         "400"},
-        {"POST /echo HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "400"},
-        {"GET /hello/x HTTP/9.9\r\n\r\n", "400"},
-    };
-    for (const auto& [sent, status] : cases) {
-        INFO(sent.substr(0, 60));
-        auto raw = f.raw();
-        say(raw, sent);
-        CHECK(read_all(raw).starts_with("HTTP/1.1 " + status + " "));
-    }
-    CHECK(f.get("/hello/still").body == "hello still");
-}
-
-TEST_CASE("a slow peer is dropped, in its header and in its body") {
-    Fixture f({.io_timeout = 1s});
-    auto header = f.raw();
-    say(header, "GET /hello/x HT");
-    CHECK(read_all(header).starts_with("HTTP/1.1 408 "));
-    auto body = f.raw();
-    say(body, "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nab");
-    CHECK(read_all(body).starts_with("HTTP/1.1 408 "));
-    // One byte now and then makes progress, yet the header's time is bounded as a whole.
-    auto drip = f.raw();
-    std::atomic<bool> ended{false};
-    std::thread dripper([&] {
-        while (!ended) {
-            say(drip, "G");
-            std::this_thread::sleep_for(100ms);
-        }
-    });
-    CHECK(read_all(drip).starts_with("HTTP/1.1 408 "));
-    ended = true;
-    dripper.join();
-}
-
-TEST_CASE("connections beyond the limit are told so, and free ones are used again") {
-    Fixture f({.max_connections = 2, .idle_timeout = 60s});
-    auto one = f.raw();
-    auto two = f.raw();
-    auto refused = [&] {
-        auto raw = f.raw();
-        say(raw, "GET /hello/x HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
-        return read_all(raw);
-    };
-    const std::string answer = refused();
-    CHECK(
-        (answer.starts_with("HTTP/1.1 503 ") || answer.empty()));  // empty: our bytes met the close
-    one.close();
-    const auto deadline = std::chrono::steady_clock::now() + 20s;
-    while (!refused().ends_with("hello x")) REQUIRE(std::chrono::steady_clock::now() < deadline);
 }
 
 TEST_CASE("files are sent with ranges, dates and HEAD, and nothing but regular files") {
@@ -490,27 +284,6 @@ TEST_CASE("nothing a handler or caller puts into a header can add another") {
     evil.headers.emplace_back("X", "a\r\nY: b");
     CHECK(client.send(evil).error().kind == ErrorKind::invalid);
     CHECK(client.send({.target = "/a b"}).error().kind == ErrorKind::invalid);
-}
-
-TEST_CASE("a client bounds what it takes and how long it waits") {
-    Fixture f;
-    Client client(f.address());
-    CHECK(client.send({.target = "/wait", .timeout = 100ms}).error().kind == ErrorKind::timeout);
-    REQUIRE(replace_file(f.folder.path() / "big", std::string(100000, 'b')));
-    CHECK(client.send({.target = "/file/big", .max_response_bytes = 99999}).error().kind ==
-          ErrorKind::invalid);
-    std::size_t seen = 0;
-    ClientRequest download{.target = "/file/big", .max_response_bytes = 10};
-    download.on_data = [&seen](std::string_view bytes) {
-        seen += bytes.size();
-        return true;
-    };
-    CHECK(client.send(download)->status == 200);
-    CHECK(seen == 100000);
-    download.on_data = [](std::string_view) { return false; };
-    CHECK(client.send(download).error().kind == ErrorKind::cancelled);
-    f.server->stop();
-    CHECK(client.send({.target = "/hello/x"}).error().kind == ErrorKind::unavailable);
 }
 
 TEST_CASE("problems quote what they are given") {

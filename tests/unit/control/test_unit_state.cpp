@@ -2,6 +2,7 @@
 #include <catch2/catch.hpp>
 #include <filesystem>
 #include <fstream>
+#include <random>
 
 #include "common/hex.hpp"
 #include "target/control/unit_state_file.hpp"
@@ -41,6 +42,38 @@ TEST_CASE("the fullest and the empty unit state come back from their file") {
         auto loaded = load_unit_state(folder.path);
         REQUIRE(loaded);
         CHECK(*loaded == state);
+    }
+}
+
+TEST_CASE("a unit state with the name of an initiator that is no UTF-8 opens, the name replaced") {
+    const Folder folder;
+    std::string text =
+        unit_state_text({{{"iqn.evil:??,i,0x400001370000", 1, 7, false, true}}, 3, {}});
+    text.replace(text.find("??"), 2, "\xff\xfe");  // as it was written once
+    std::ofstream(folder.path / "unit.json") << text;
+    const auto loaded = load_unit_state(folder.path);
+    REQUIRE(loaded);
+    REQUIRE(loaded->registrations.size() == 1);
+    CHECK(loaded->registrations[0].initiator_port ==
+          "iqn.evil:\xef\xbf\xbd\xef\xbf\xbd,i,0x400001370000");
+    CHECK(loaded->registrations[0].holder);
+    CHECK(loaded->reservation_type == 3);
+}
+
+TEST_CASE("whatever the names of initiators are, the unit state that is kept is read") {
+    const Folder folder;
+    std::mt19937 random(1);
+    for (int i = 0; i < 2000; ++i) {
+        scsi::PersistentUnit state;
+        for (auto n = random() % 4; n > 0; --n) {
+            std::string name(1 + random() % 243, ' ');
+            for (char& c : name) c = static_cast<char>(1 + random() % 255);
+            state.registrations.push_back({name, 1, random() + 1ULL, false, false});
+        }
+        const auto kept = parse_unit_state(unit_state_text(state));
+        REQUIRE(kept);
+        REQUIRE(kept->registrations.size() == state.registrations.size());
+        REQUIRE(*parse_unit_state(unit_state_text(*kept)) == *kept);
     }
 }
 

@@ -218,6 +218,15 @@ TEST_CASE("each refusal has its status") {
     SECTION("no TargetName") {
         CHECK(status_of(peer.login_request(kOperationalToFull, name)) == 0x0207);
     }
+    SECTION("InitiatorName is no UTF-8") {
+        CHECK(status_of(peer.login_request(kOperationalToFull,
+                                           pairs({"InitiatorName=iqn.evil:\xff\xfe",
+                                                  "TargetName=iqn.2026-11.io.goldlink:pc-001"}))) ==
+              0x0200);
+        REQUIRE(world.refusals.size() == 1);
+        CHECK(world.refusals[0].find("it is not UTF-8") != std::string::npos);
+        CHECK(world.link().started.empty());
+    }
     SECTION("InitiatorName is no name") {
         CHECK(status_of(peer.login_request(kOperationalToFull, pairs({"InitiatorName=x"}))) ==
               0x0200);

@@ -1,138 +1,9 @@
 // The portal on real sockets: libiscsi and raw connections over loopback.
-#include <arpa/inet.h>
-#include <iscsi/iscsi.h>
-#include <iscsi/scsi-lowlevel.h>
-#include <netinet/tcp.h>
-#include <poll.h>
-#include <sys/socket.h>
-
-#include <atomic>
-#include <catch2/catch.hpp>
-#include <chrono>
-#include <filesystem>
-#include <functional>
-#include <thread>
-
-#include "target/iscsi/portal.hpp"
-#include "target/iscsi/socket_address.hpp"
-#include "target/reactor/reactor.hpp"
-#include "tests/unit/iscsi/world.hpp"
+#include "tests/unit/iscsi/portal_rig.hpp"
 
 using namespace goldlink;
 using namespace goldlink::iscsi;
 using namespace goldlink::iscsi::test;
-
-namespace {
-
-bool eventually(const std::function<bool()>& condition) {
-    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
-    while (!condition()) {
-        if (std::chrono::steady_clock::now() > deadline) return false;
-        std::this_thread::sleep_for(std::chrono::milliseconds(5));
-    }
-    return true;
-}
-
-struct Server {
-    explicit Server(PortalOptions options = {}, unsigned reactor_count = 1) {
-        std::vector<reactor::Reactor*> pointers;
-        for (unsigned i = 0; i < reactor_count; ++i) {
-            reactors.push_back(std::make_unique<reactor::Reactor>(i, -1));
-            reactors.back()->start();
-            pointers.push_back(reactors.back().get());
-        }
-        portals = std::make_unique<PortalSet>(pointers, world, options);
-        REQUIRE(portals->listen("127.0.0.1:0"));
-        address = portals->addresses().at(0);
-    }
-    ~Server() {
-        portals.reset();
-        for (auto& reactor : reactors) reactor->stop();
-    }
-
-    World world;
-    std::vector<std::unique_ptr<reactor::Reactor>> reactors;
-    std::unique_ptr<PortalSet> portals;
-    std::string address;
-};
-
-struct Initiator {
-    explicit Initiator(const Server& server, bool digests = false)
-        : context(iscsi_create_context("iqn.1993-08.org.debian:01:portal-test")) {
-        iscsi_set_targetname(context, std::string(World::kTarget).c_str());
-        iscsi_set_session_type(context, ISCSI_SESSION_NORMAL);
-        iscsi_set_header_digest(context,
-                                digests ? ISCSI_HEADER_DIGEST_CRC32C : ISCSI_HEADER_DIGEST_NONE);
-        iscsi_set_noautoreconnect(context, 1);
-        iscsi_set_timeout(context, 10);
-        connected = iscsi_full_connect_sync(context, server.address.c_str(), 0) == 0;
-    }
-    ~Initiator() { iscsi_destroy_context(context); }
-    Initiator(const Initiator&) = delete;
-    Initiator& operator=(const Initiator&) = delete;
-
-    bool write(std::uint32_t lba, ByteVector data) {
-        scsi_task* task =
-            iscsi_write10_sync(context, 0, lba, data.data(),
-                               static_cast<std::uint32_t>(data.size()), 512, 0, 0, 0, 0, 0);
-        const bool good = task != nullptr && task->status == SCSI_STATUS_GOOD;
-        if (task != nullptr) scsi_free_scsi_task(task);
-        return good;
-    }
-    ByteVector read(std::uint32_t lba, std::uint32_t bytes) {
-        scsi_task* task = iscsi_read10_sync(context, 0, lba, bytes, 512, 0, 0, 0, 0, 0);
-        ByteVector data;
-        if (task != nullptr && task->status == SCSI_STATUS_GOOD)
-            data.assign(task->datain.data, task->datain.data + task->datain.size);
-        if (task != nullptr) scsi_free_scsi_task(task);
-        return data;
-    }
-
-    iscsi_context* context;
-    bool connected = false;
-};
-
-// A bare TCP connection.
-struct Raw {
-    explicit Raw(const Server& server) {
-        auto to = SocketAddress::parse(server.address);
-        REQUIRE(to);
-        socket = FileDescriptor(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-        REQUIRE(::connect(socket.get(), to->get(), to->length) == 0);
-    }
-    void send(const ByteVector& bytes) {
-        REQUIRE(::send(socket.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL) ==
-                static_cast<ssize_t>(bytes.size()));
-    }
-    bool readable() const {
-        pollfd wait{socket.get(), POLLIN, 0};
-        return ::poll(&wait, 1, 0) == 1;
-    }
-    // Everything until the target closes.
-    ByteVector read_all() {
-        ByteVector all;
-        for (;;) {
-            pollfd wait{socket.get(), POLLIN, 0};
-            REQUIRE(::poll(&wait, 1, 10'000) == 1);
-            std::array<std::uint8_t, 4096> chunk{};
-            const ssize_t got = ::recv(socket.get(), chunk.data(), chunk.size(), 0);
-            if (got <= 0) return all;
-            all.insert(all.end(), chunk.begin(), chunk.begin() + got);
-        }
-    }
-    FileDescriptor socket;
-};
-
-ByteVector login_bytes(const Peer& writer) {
-    Request login(Opcode::login, 0x87);
-    login.immediate().with(
-        pairs({"InitiatorName=iqn.a:b", "TargetName=iqn.2026-11.io.goldlink:pc-001",
-               "MaxRecvDataSegmentLength=65536"}));
-    login.writer.be32(24, writer.cmd_sn);
-    return writer.encode(login);
-}
-
-}  // namespace
 
 TEST_CASE("libiscsi reads what it wrote, with and without digests") {
     Server server;
@@ -272,78 +143,6 @@ TEST_CASE("discovery with CHAP shows what the credential opens") {
     CHECK(discover("mallory", "secret-of-alice") == std::vector<std::string>{"refused"});
 }
 
-TEST_CASE("half-open connections are reaped") {
-    PortalOptions options;
-    options.login_timeout_ms = 200;
-    Server server(options);
-    Raw silent(server), partial(server);
-    partial.send(ByteVector(20, 3));
-    CHECK(silent.read_all().empty());
-    CHECK(partial.read_all().empty());
-    // A login that was begun is bounded as well.
-    Raw slow(server);
-    Peer writer(server.world);
-    Request first(Opcode::login, 0x04);
-    first.immediate().with(
-        pairs({"InitiatorName=iqn.a:b", "TargetName=iqn.2026-11.io.goldlink:pc-001"}));
-    slow.send(writer.encode(first));
-    CHECK(slow.read_all().size() > kBhsBytes);
-    CHECK(eventually([&] { return server.portals->counters()[0].logins_refused == 1; }));
-}
-
-TEST_CASE("the oldest half-open connection goes when there are too many") {
-    PortalOptions options;
-    options.max_half_open = 2;
-    Server server(options);
-    Raw first(server), second(server), third(server);
-    CHECK(first.read_all().empty());
-    Initiator initiator(server);  // the second goes for this one
-    CHECK(initiator.connected);
-}
-
-TEST_CASE("logins that were begun and not finished make room for later ones") {
-    PortalOptions options;
-    options.max_half_open = 2;
-    Server server(options);
-    Peer writer(server.world);
-    Request begin(Opcode::login, 0x04);
-    begin.immediate().with(
-        pairs({"InitiatorName=iqn.a:b", "TargetName=iqn.2026-11.io.goldlink:pc-001"}));
-    const auto request = writer.encode(begin);
-    Raw first(server), second(server);
-    first.send(request);
-    CHECK(eventually([&] { return first.readable(); }));  // its answer: it is on its reactor
-    second.send(request);
-    CHECK(eventually([&] { return second.readable(); }));
-    Raw third(server);
-    third.send(request);
-    CHECK(first.read_all().size() > kBhsBytes);  // the answer, then the end
-    CHECK(server.portals->counters()[0].half_open_dropped == 1);
-    Initiator initiator(server);
-    CHECK(initiator.connected);
-}
-
-TEST_CASE("a peer that never reads its socket is dropped, and nobody else is") {
-    PortalOptions options;
-    options.stall_timeout_ms = 300;
-    Server server(options);
-    Initiator bystander(server);
-    REQUIRE(bystander.connected);
-    Peer writer(server.world);
-    Raw raw(server);
-    raw.send(login_bytes(writer));
-    CHECK(eventually([&] { return server.portals->session_count() == 2; }));
-    // 64 MiB of answers: more than the kernel's buffers and our bound take.
-    for (int i = 0; i < 16; ++i) {
-        Request request(Opcode::scsi_command, kFinal | kCommandRead);
-        writer.command(request, read_10(0, 8192), 4U << 20);
-        raw.send(writer.encode(request));
-    }
-    CHECK(eventually([&] { return server.portals->session_count() == 1; }));
-    CHECK(server.portals->counters()[0].slow_readers == 1);
-    CHECK(bystander.read(0, 4096).size() == 4096);
-}
-
 TEST_CASE("libiscsi reads what a disk lends, copied and not, at any length") {
     Server server;
     server.world.link().disk->lent_run_bytes = 65536;
@@ -387,27 +186,6 @@ TEST_CASE("a dropped peer gets nothing more of what a disk had lent") {
     CHECK(received < kReads * kReadBytes);
 }
 
-TEST_CASE("a peer that leaves a PDU unfinished is dropped, and nobody else is") {
-    PortalOptions options;
-    options.stall_timeout_ms = 300;
-    Server server(options);
-    Initiator bystander(server);
-    REQUIRE(bystander.connected);
-    Peer writer(server.world);
-    Raw header(server), data(server);
-    for (Raw* raw : {&header, &data}) raw->send(login_bytes(writer));
-    CHECK(eventually([&] { return server.portals->session_count() >= 2; }));
-    header.send(ByteVector(20, 0));
-    Request request(Opcode::nop_out, kFinal);
-    request.immediate().with(ByteVector(1000, 'x'));
-    auto bytes = writer.encode(request);
-    bytes.resize(500);
-    data.send(bytes);
-    CHECK(eventually([&] { return server.portals->counters()[0].slow_writers >= 1; }));
-    CHECK(eventually([&] { return server.portals->session_count() == 1; }));
-    CHECK(bystander.read(0, 4096).size() == 4096);
-}
-
 TEST_CASE("garbage is answered and closed") {
     Server server;
     const auto answer_to = [&](const ByteVector& bytes) {
@@ -434,29 +212,6 @@ TEST_CASE("an unknown target is refused with its status") {
     const auto answer = raw.read_all();
     REQUIRE(answer.size() >= kBhsBytes);
     CHECK(load_be16(answer.data() + 36) == 0x0203);
-}
-
-TEST_CASE("limits of connections and of logins a second") {
-    PortalOptions options;
-    options.max_connections_per_address = 2;
-    Server server(options);
-    Initiator one(server), two(server);
-    REQUIRE(one.connected);
-    REQUIRE(two.connected);
-    Raw third(server);
-    CHECK(third.read_all().empty());
-    CHECK(server.portals->counters()[0].refused_address == 1);
-    CHECK(one.read(0, 512).size() == 512);
-
-    PortalOptions slow;
-    slow.logins_per_second_per_address = 1;
-    Server limited(slow);
-    for (int i = 0; i < 20; ++i) Raw(limited).socket.reset();
-    CHECK(eventually([&] {
-        const auto c = limited.portals->counters()[0];
-        return c.connections_accepted + c.refused_rate == 20;
-    }));
-    CHECK(limited.portals->counters()[0].refused_rate >= 15);
 }
 
 TEST_CASE("a connection that vanishes ends its session") {

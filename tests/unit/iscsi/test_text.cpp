@@ -54,13 +54,6 @@ TEST_CASE("binary values in hexadecimal and base64") {
     CHECK(parse_binary(format_binary(bytes), 8) == bytes);
 }
 
-TEST_CASE("iSCSI names") {
-    CHECK(is_iscsi_name("iqn.2026-11.io.goldlink:pc-001"));
-    CHECK(is_iscsi_name("IQN.2026-11.io.goldlink"));
-    CHECK(is_iscsi_name("eui.02004567A425678D"));
-    CHECK(is_iscsi_name("naa.52004567BA64678D"));
-    for (const auto& bad : {"x"s, ""s, "iqn."s, "iqn.a b"s, "iqn.a\n"s, "iqn.a,b"s, "ign.2026"s,
-                            "iqn."s + std::string(220, 'a')})
-        CHECK_FALSE(is_iscsi_name(bad));
+TEST_CASE("iSCSI names compare without regard to case") {
     CHECK(fold_name("IQN.Ab-C") == "iqn.ab-c");
 }

@@ -333,6 +333,10 @@ TEST_CASE("transport ids: padding, bounds, garbage") {
     CHECK(decode_transport_id(encode_transport_id("iqn.x:y,i,0x400000000001")) ==
           "iqn.x:y,i,0x400000000001");
     CHECK(encode_transport_id(std::string(400, 'x')).size() == 248);
+    // They are kept, shown and reported: only what could log in is registered.
+    for (const std::string port : {"iqn.x:\xff\xfe,i,0x1", "iqn.x:\x1b[31m,i,0x1", "somebody,i,0x1",
+                                   "iqn.x:y,i,0xzz", "iqn.x:y,i,0x"})
+        CHECK_FALSE(decode_transport_id(encode_transport_id(port)));
     auto id = encode_transport_id("iqn.x:y,i,0x400000000001");
     for (std::size_t length = 0; length < id.size(); ++length)
         CHECK_FALSE(decode_transport_id(Bytes(id).first(length)));

@@ -119,29 +119,3 @@ TEST_CASE("a frame of another kind, or too long, is refused") {
     CHECK_FALSE(head(0, 0));
     CHECK_FALSE(head(4, 0));
 }
-
-TEST_CASE("text from a disk becomes clean UTF-8") {
-    const std::string replaced = "\xef\xbf\xbd";
-    CHECK(clean_text("/Users/J\xc3\xbcrgen/\xe2\x82\xac \xf0\x9f\x8e\xae", 100) ==
-          "/Users/J\xc3\xbcrgen/\xe2\x82\xac \xf0\x9f\x8e\xae");
-    CHECK(clean_text(std::string_view("a\0b\n\x1b[31m\x7f", 10), 100) ==
-          "a" + replaced + "b" + replaced + replaced + "[31m" + replaced);
-    CHECK(clean_text("\xc2\x9b", 100) == replaced);  // CSI
-    CHECK(clean_text("a\xe2\x80\xae"
-                     "fdp.exe",
-                     100) == "a" + replaced + "fdp.exe");
-    CHECK(clean_text("\xc0\xaf", 100) == replaced + replaced);                 // an overlong '/'
-    CHECK(clean_text("\xed\xa0\x80", 100) == replaced + replaced + replaced);  // a surrogate
-    CHECK(clean_text("\xf4\x90\x80\x80", 100).size() == 4 * 3);
-    CHECK(clean_text("\xe2\x82", 100) == replaced + replaced);
-    CHECK(clean_text("", 100).empty());
-}
-
-TEST_CASE("text that is too long keeps its end") {
-    CHECK(clean_text("/a/very/long/path/file.txt", 11) ==
-          "\xe2\x80\xa6"
-          "file.txt");
-    const std::string shown = clean_text(std::string(5000, '\xff') + "\xc3\xbc.txt", 20);
-    CHECK(shown.size() <= 20);
-    CHECK(shown.ends_with("\xef\xbf\xbd\xc3\xbc.txt"));
-}
