@@ -35,7 +35,9 @@ PeerResult<std::string> send(const Peer& peer, const http::ClientRequest& reques
     if (response->status < 200 || response->status > 299)
         return tl::unexpected(from_problem(peer.name(), *response));
     // A daemon of an older version may pass on bytes of its peers as they came.
-    return as_utf8(std::move(response->body));
+    if (response->header("content-type").starts_with("application/json"))
+        return as_utf8(std::move(response->body));
+    return std::move(response->body);
 }
 
 PeerResult<void> send_to(const Peer& peer, http::ClientRequest& request, http::BodyWriter& sink) {

@@ -10,6 +10,7 @@
 #include "common/file.hpp"
 #include "manager/cli/progress.hpp"
 #include "manager/cli/text.hpp"
+#include "manager/cli/this_machine.hpp"
 
 namespace goldlink::cli {
 
@@ -60,7 +61,16 @@ Result<Api> connect(const Session& session) {
         if (::access(path.c_str(), R_OK) != 0) continue;
         GOLDLINK_TRY_ASSIGN(auto content, read_file(path, kMaxTokenFileBytes));
         GOLDLINK_TRY_ASSIGN(auto token, checked_token(trimmed(content), path));
-        if (!token.empty()) return Api(session.url, std::move(token), path);
+        if (token.empty()) continue;
+        // Whoever answers elsewhere would have this server.
+        if (!is_this_machine(session.url)) {
+            print_note(fmt::format(
+                "{} is not sent to {}, which is another machine: give that server's token with "
+                "--token-file or GOLDLINK_TOKEN\n",
+                path, session.url));
+            break;
+        }
+        return Api(session.url, std::move(token), path);
     }
     return Api(session.url, "", "");
 }

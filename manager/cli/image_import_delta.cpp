@@ -25,8 +25,8 @@ static_assert(DiskScan::kWindowChunks <= kMaxAskedChunks);
 
 class DiskSending {
   public:
-    DiskSending(const RawDisk& disk, VersionReceiver& receiver)
-        : disk_(disk), receiver_(receiver) {}
+    DiskSending(const RawDisk& disk, VersionReceiver& receiver, const std::string& image)
+        : disk_(disk), receiver_(receiver), image_(image) {}
 
     Result<json::value> run() {
         return receiver_.deliver([this] { return send_all(); }, true);
@@ -39,7 +39,7 @@ class DiskSending {
     Result<Manifest> send_all() {
         manifest_ = {};
         manifest_.size_bytes = size_bytes();
-        Progress progress(fmt::format("sending {}", disk_.path()), manifest_.size_bytes);
+        Progress progress(fmt::format("sending {}", image_), manifest_.size_bytes);
         DiskScan scan(disk_.fd(), disk_.path(), disk_.file_bytes(), manifest_.size_bytes);
         for (;;) {
             GOLDLINK_TRY_ASSIGN(const DiskScan::Window* window, scan.next());
@@ -92,6 +92,7 @@ class DiskSending {
 
     const RawDisk& disk_;
     VersionReceiver& receiver_;
+    const std::string& image_;
     Manifest manifest_;
     LineChoice line_;
     std::vector<std::uint8_t> frame_;  // the next one's chunks
@@ -114,7 +115,7 @@ Result<> import_by_delta(const Session& session, const DeltaImport& wanted) {
     const auto importing = fmt::format("importing {}", wanted.file);
     auto receiver = begin(api, wanted, disk);
     if (!receiver) return Failure(std::move(receiver).error().with_context(importing));
-    DiskSending sending(disk, *receiver);
+    DiskSending sending(disk, *receiver, wanted.image);
     const auto done = sending.run();
     if (!done) {
         Error error = Error(done.error()).with_context(importing);

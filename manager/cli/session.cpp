@@ -30,7 +30,7 @@ constexpr const char* kEnvironment =
     "  GOLDLINK_URL    where the manager is (default http://127.0.0.1:8080)\n"
     "  GOLDLINK_TOKEN  the API token; else --token-file, else admin.token in $GOLDLINK_STATE_DIR, "
     "$STATE\n"
-    "                  or /var/lib/goldlink\n"
+    "                  or /var/lib/goldlink, for a server of this machine\n"
     "Exit code: 0 done, 1 refused or failed (why is on stderr), 2 wrong usage.\n"
     "'goldlink NOUN VERB --help' shows examples.";
 

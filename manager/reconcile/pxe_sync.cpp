@@ -55,7 +55,10 @@ std::optional<std::int64_t> PxeSync::held_revision() {
 }
 
 Result<> PxeSync::round(db::Connection& c) {
-    if (services_.pxe == nullptr) return {};
+    if (services_.pxe == nullptr) {
+        next_try_ = Clock::time_point::max();  // else the reconciler turns without a pause
+        return {};
+    }
     const bool due = Clock::now() >= next_try_;
     if (away_ && !due) return {};
     GOLDLINK_TRY_ASSIGN(std::int64_t revision, db::registry_revision(c));

@@ -52,6 +52,8 @@ struct LinkDefinition {
     static Result<LinkDefinition> parse(const boost::json::object& body, std::string_view id = {});
     boost::json::object to_json(bool with_secrets) const;
 
+    bool operator==(const LinkDefinition&) const = default;
+
     bool refers_to(std::string_view version) const;
     const DiskDefinition* find_disk(std::uint16_t lun) const;  // null when there is none
 };

@@ -44,6 +44,8 @@ struct GenerationState {
     bool logged_in = false;
     bool os_logged_in = false;
     bool written = false;
+
+    bool operator==(const GenerationState&) const = default;
 };
 
 struct LinkState {
@@ -52,6 +54,8 @@ struct LinkState {
     std::optional<GenerationState> pending;
     // Of this node, not of the registry: a definition put again leaves it.
     std::optional<iscsi::Redirect> redirect;
+
+    bool operator==(const LinkState&) const = default;
 
     bool refers_to(std::string_view version) const;
     std::uint64_t next_number() const;

@@ -365,19 +365,26 @@ void LinkTable::destroy_overlays(const std::string& id, const std::vector<std::s
 }
 
 std::string LinkTable::snapshot() const {
+    const std::lock_guard lock(mutex_);
     json::object o;
-    json::array array;
-    {
-        const std::lock_guard lock(mutex_);
-        o["format"] = 1;
-        if (settings_.identity != nullptr) o["target_id"] = settings_.identity->id();
-        o["host_boot_id"] = host_boot_id_;
-        o["revision"] = revision_;
-        for (const auto& [id, link] : links_)
-            if (link->state.current.number != 0) array.push_back(link->state.to_json());
+    o["format"] = 1;
+    if (settings_.identity != nullptr) o["target_id"] = settings_.identity->id();
+    o["host_boot_id"] = host_boot_id_;
+    o["revision"] = revision_;
+    std::string text = json::serialize(o);
+    text.pop_back();
+    text += ",\"links\":[";
+    for (const auto& [id, link] : links_) {
+        if (link->state.current.number == 0) continue;
+        if (link->told_text.empty() || link->state != link->told) {
+            link->told_text = json::serialize(link->state.to_json());
+            link->told = link->state;
+        }
+        if (text.back() != '[') text += ',';
+        text += link->told_text;
     }
-    o["links"] = std::move(array);
-    return json::serialize(o);
+    text += "]}";
+    return text;
 }
 
 }  // namespace goldlink::control

@@ -226,6 +226,9 @@ class LinkTable final : public iscsi::Directory {
         std::string busy_with;  // "a commit": what keeps other operations out; guarded by operation
         std::string problem;    // why its generation is not open, as last said; guarded by mutex_
         bool waits = false;     // for a folder or files that may come back; guarded by mutex_
+        // What snapshot() made last, and of what: one link changes at a time, of up to kMaxLinks.
+        LinkState told;
+        std::string told_text;
     };
     using LinkPointer = std::shared_ptr<Link>;
     using Listing = std::map<std::string, std::shared_ptr<const iscsi::TargetEntry>, std::less<>>;

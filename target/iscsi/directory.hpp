@@ -24,6 +24,8 @@ struct Credential {
     std::string mutual_username;
     std::string mutual_secret;
     std::uint64_t generation = 0;  // 0: whichever is current
+
+    bool operator==(const Credential&) const = default;
 };
 
 enum class SessionEnd : std::uint8_t {

@@ -85,7 +85,7 @@ class Peers(unittest.TestCase):
             "blocked_by": ["PC-001", "PC-002"]}, "application/problem+json"))
         done = run_cli("image", "rm", "a", url=peer.url, token="t")
         self.assertEqual((done.code, done.out), (1, ""))
-        self.assertEqual(done.err, "goldlink: Image in use\n  why: 2 links use a?[2J\n  in the way: PC-001\n"
+        self.assertEqual(done.err, "goldlink: Image in use\n  why: 2 links use a\ufffd[2J\n  in the way: PC-001\n"
                          "  in the way: PC-002\n  to do: 'goldlink link ls' shows the links; remove them with "
                          "'goldlink link rm ID'\n")
 

@@ -245,6 +245,7 @@ class Transfers(unittest.TestCase):
         done = run_cli("image", "import", "packed", packed, url=proxy.url, token=up.token)
         self.assertEqual(done.code, 0, done)
         self.assertEqual(proxy.left, 0, "the connection was cut as often as it should be")
+        self.assertIn("importing packed: 100 %", done.err)
         self.ok("image", "import", "unpacked", raw)
         self.assertEqual(self.digest("packed"), self.digest("unpacked"))
         self.nothing_spooled()

@@ -62,7 +62,6 @@ class Images(CliTestCase):
     def test_import_shows_progress_and_the_version_is_ready(self):
         done = self.ok("image", "import", "first", make_disk("first.raw", "first"), "--version-note", "as delivered")
         self.assertIn("sending first: 100 %", done.err)
-        self.assertIn("importing first: 100 %", done.err)
         self.assertIn("ready", done.out)
         image = self.ok("image", "show", "first", "--json").json
         self.assertEqual(image["channels"], {"production": 1})
@@ -605,6 +604,11 @@ class Rest(CliTestCase):
         if not os.access("/var/lib/goldlink/admin.token", os.R_OK):
             self.assertEqual(without.code, 1, without)
             self.assertIn("no token was found", without.err)
+
+    def test_the_token_of_the_state_folder_goes_to_this_machine_alone(self):
+        done = run_cli("client", "ls", url="http://no-such-host.invalid:8080", environment={"STATE": str(up.state_dir)})
+        self.assertEqual(done.code, 1, done)
+        self.assertIn("admin.token is not sent to http://no-such-host.invalid:8080", done.err)
 
     def test_events_follow_what_happens(self):
         last = [event["id"] for event in map(json.loads, self.ok("events", "--json").out.splitlines())]

@@ -162,5 +162,24 @@ class Database(HealthCase, OwnServer):
         self.wait_health(200)
 
 
+class Idle(HealthCase, OwnServer):
+    """Nothing happens and network boot is off: next to nothing is asked of the database."""
+
+    with_pxe = False
+
+    def transactions(self):
+        [[count]] = self.server.sql("SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = 'own'")
+        return int(count)
+
+    def test_an_idle_manager_leaves_the_database_alone(self):
+        self.upload(self.name)
+        lease = self.add_lease(self.name)
+        wait_until(lambda: self.api.get(f"/links/{lease['id']}").json["state"] == "ready", "the link is ready")
+        time.sleep(2)  # what followed from that is done, and counted
+        before = self.transactions()
+        time.sleep(10)
+        self.assertLess((self.transactions() - before) / 10, 20, "transactions a second")
+
+
 if __name__ == "__main__":
     unittest.main()
