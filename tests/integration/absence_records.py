@@ -214,7 +214,8 @@ class WholeServer(Clients):
 
     def said(self):
         try:
-            health = self.up.api().get("/api/v1/health").json
+            health = processes.Api(f"http://{self.up.listen}", timeout_seconds=5,
+                                   headers={"Authorization": f"Bearer {self.up.token}"}).get("/api/v1/health").json
         except OSError:
             health = "no manager"
         return f"{health}\n{self.up.log()}"
