@@ -68,19 +68,13 @@ class DiskSending {
         std::vector<Bytes> chunks;
         for (std::size_t i = 0; i < places.size(); ++i)
             if (missing[i]) chunks.push_back(window.chunk(places[i]));
-        for (std::span<const Bytes> left = chunks; !left.empty();) {
-            const auto next = left.first(std::min(left.size(), line_.most_chunks()));
-            const auto begin = std::chrono::steady_clock::now();
-            if (line_.way() == LineChoice::packed) {
-                GOLDLINK_TRY(send_packed(next));
-            } else if (const auto sent = receiver_.send_plain(next); !sent) {
-                line_.failed(may_pass(sent.error()));
-                continue;
-            }
-            line_.took(next.size(), std::chrono::steady_clock::now() - begin);
-            left = left.subspan(next.size());
-        }
-        return {};
+        return line_.each(
+            std::span<const Bytes>(chunks), [this](auto some) { return send_packed(some); },
+            [this](auto some, std::size_t& done) {
+                const auto sent = receiver_.send_plain(some);
+                done = sent ? some.size() : 0;
+                return sent;
+            });
     }
 
     Result<> send_packed(std::span<const Bytes> chunks) {

@@ -2,15 +2,38 @@
 // is worth its time on a slow line; on a fast one it is what everything waits for. One thread.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <cstddef>
+#include <span>
+
+#include "manager/cli/patience.hpp"
 
 namespace goldlink::cli {
 
 class LineChoice {
   public:
     enum Way : std::size_t { packed, plain };  // chunk_frame.hpp has both
+
+    // Goes through all of `items`, a request at a time. `packed(some)` does one of these or fails;
+    // `plain(some, done)` says in `done` how many it did, and what it did not is done packed.
+    template <typename Item, typename Packed, typename Plain>
+    Result<> each(std::span<const Item> items, Packed packed_request, Plain plain_request) {
+        while (!items.empty()) {
+            const auto some = items.first(std::min(items.size(), most_chunks()));
+            const auto begin = std::chrono::steady_clock::now();
+            std::size_t done = some.size();
+            const auto result = way_ == packed ? packed_request(some) : plain_request(some, done);
+            if (!result && way_ == packed) return result;
+            if (result)
+                took(some.size(), std::chrono::steady_clock::now() - begin);
+            else
+                failed(may_pass(result.error()));
+            items = items.subspan(done);
+        }
+        return {};
+    }
 
     // For the next request.
     Way way() const { return way_; }

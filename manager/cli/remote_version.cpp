@@ -182,30 +182,9 @@ Result<std::string> RemoteVersion::plain_chunks(std::span<const Digest> digests)
 }
 
 Result<> RemoteVersion::fetch(std::span<const Digest> digests, const Put& put) {
-    while (!digests.empty()) {
-        const auto asked = digests.first(std::min(digests.size(), line_.most_chunks()));
-        const auto begin = std::chrono::steady_clock::now();
-        if (line_.way() == LineChoice::packed) {
-            GOLDLINK_TRY(fetch_frame(asked, put));
-            line_.took(asked.size(), std::chrono::steady_clock::now() - begin);
-            digests = digests.subspan(asked.size());
-            continue;
-        }
-        std::size_t done = 0;
-        Result<> put_error;
-        const auto noted = [&](const Digest& digest, Bytes chunk) {
-            put_error = put(digest, chunk);
-            return put_error;
-        };
-        const auto came = fetch_plain(asked, noted, done);
-        if (!put_error) return put_error;
-        if (came)
-            line_.took(asked.size(), std::chrono::steady_clock::now() - begin);
-        else
-            line_.failed(may_pass(came.error()));
-        digests = digests.subspan(done);
-    }
-    return {};
+    return line_.each(
+        digests, [&](auto some) { return fetch_frame(some, put); },
+        [&](auto some, std::size_t& done) { return fetch_plain(some, put, done); });
 }
 
 Result<> RemoteVersion::put_checked(const Digest& digest, Bytes chunk, const Put& put) {
@@ -232,6 +211,7 @@ Result<> RemoteVersion::fetch_frame(std::span<const Digest> digests, const Put& 
 // Checks and hands on each chunk while the next ones come. `done`: so many were.
 Result<> RemoteVersion::fetch_plain(std::span<const Digest> digests, const Put& put,
                                     std::size_t& done) {
+    done = 0;
     std::vector<std::uint8_t> chunk;
     chunk.reserve(kChunkBytes);
     Result<> wrong;

@@ -26,19 +26,13 @@ class ChunkCopy {
         std::vector<Digest> wanted;
         for (std::size_t i = 0; i < asked.size(); ++i)
             if (missing[i]) wanted.push_back(asked[i]);
-        for (std::span<const Digest> left = wanted; !left.empty();) {
-            const auto next = left.first(std::min(left.size(), line_.most_chunks()));
-            const auto begin = std::chrono::steady_clock::now();
-            if (line_.way() == LineChoice::packed) {
-                GOLDLINK_TRY(send_packed(next));
-            } else if (const auto sent = send_plain(next); !sent) {
-                line_.failed(may_pass(sent.error()));
-                continue;
-            }
-            line_.took(next.size(), std::chrono::steady_clock::now() - begin);
-            left = left.subspan(next.size());
-        }
-        return {};
+        return line_.each(
+            std::span<const Digest>(wanted), [this](auto some) { return send_packed(some); },
+            [this](auto some, std::size_t& done) {
+                const auto sent = send_plain(some);
+                done = sent ? some.size() : 0;
+                return sent;
+            });
     }
 
   private:

@@ -1,5 +1,7 @@
 // Chunks go compressed or as they are, whichever is faster on this line.
 #include <catch2/catch.hpp>
+#include <numeric>
+#include <vector>
 
 #include "common/chunk_frame.hpp"
 #include "manager/cli/line_choice.hpp"
@@ -62,6 +64,36 @@ TEST_CASE("after a connection broke it goes on in small requests, and is tried a
         line.took(kMaxFrameChunks, microseconds(9000));
     }
     CHECK(send(line, microseconds(600), microseconds(100)).plain > 1000);
+}
+
+TEST_CASE("all items are gone through, and what fails plain is done packed") {
+    std::vector<int> items(1000);
+    std::iota(items.begin(), items.end(), 0);
+    for (const ErrorKind why : {ErrorKind::unavailable, ErrorKind::corrupt}) {
+        LineChoice line;
+        std::vector<int> done;
+        const auto packed = [&](std::span<const int> some) -> Result<> {
+            CHECK(some.size() <= kMaxFrameChunks);
+            done.insert(done.end(), some.begin(), some.end());
+            return {};
+        };
+        // The second fails after some of it was done.
+        const auto plain = [&, requests = 0](std::span<const int> some,
+                                             std::size_t& count) mutable -> Result<> {
+            count = ++requests == 2 ? 3 : some.size();
+            done.insert(done.end(), some.begin(), some.begin() + static_cast<long>(count));
+            if (requests == 2) return failure(why, "it broke");
+            return {};
+        };
+        REQUIRE(line.each(std::span<const int>(items), packed, plain));
+        CHECK((done == items));
+    }
+    LineChoice line;
+    const auto refused = line.each(
+        std::span<const int>(items),
+        [](std::span<const int>) -> Result<> { return failure(ErrorKind::exhausted, "full"); },
+        [](std::span<const int>, std::size_t&) -> Result<> { return {}; });
+    CHECK(refused.error().kind == ErrorKind::exhausted);
 }
 
 TEST_CASE("a side that takes no chunks as they are is not asked again") {
