@@ -290,69 +290,6 @@ Result<> save_link(const Session& session, const Arguments& arguments) {
     return {};
 }
 
-json::object lun_body(const Arguments& arguments) {
-    json::object body;
-    if (arguments.lun) body["lun"] = *arguments.lun;
-    return body;
-}
-
-void print_ranges(const json::value& result, const char* name, const char* what) {
-    for (const auto& range : items_of(result, name))
-        print(fmt::format("  {}: {} bytes at {}\n", what, int_of(range, "length_bytes"),
-                          int_of(range, "offset_bytes")));
-}
-
-Result<> verify_link(const Session& session, const Arguments& arguments) {
-    GOLDLINK_TRY_ASSIGN(auto api, connect(session));
-    GOLDLINK_TRY_ASSIGN(auto task,
-                        api.post(link_path(arguments.id) + "/verify", lun_body(arguments)));
-    GOLDLINK_TRY_ASSIGN(auto done, follow_task(api, std::move(task), "verifying"));
-    const auto* result = member(done, "result");
-    if (session.json) {
-        print_json(done);
-    } else {
-        print(fmt::format("{}: {}\n", printable(text_of(done, "subject")),
-                          printable(text_of(done, "message"))));
-        if (result != nullptr) print_ranges(*result, "bad", "bad");
-    }
-    const auto bad_bytes = result == nullptr ? 0 : int_of(*result, "bad_bytes");
-    if (bad_bytes == 0) return {};
-    return failure(
-        ErrorKind::corrupt,
-        fmt::format(
-            "{} bytes of the disk are not what was written, or cannot be read: reads of "
-            "them fail, all else is served\n  to do: let the client write those files anew, "
-            "or take what is good with 'goldlink link salvage {}', then 'goldlink link "
-            "reset' it",
-            bad_bytes, arguments.id));
-}
-
-Result<> salvage_link(const Session& session, const Arguments& arguments) {
-    GOLDLINK_TRY_ASSIGN(auto api, connect(session));
-    json::object body = lun_body(arguments);
-    if (!arguments.note.empty()) body["note"] = arguments.note;
-    if (!arguments.channel.empty()) body["channel"] = arguments.channel;
-    if (!arguments.new_image.empty()) body["image"] = arguments.new_image;
-    GOLDLINK_TRY_ASSIGN(auto task, api.post(link_path(arguments.id) + "/salvage", body));
-    GOLDLINK_TRY_ASSIGN(auto done, follow_task(api, std::move(task), "salvaging"));
-    if (session.json) {
-        print_json(done);
-        return {};
-    }
-    print(fmt::format("{} is ready: {}\n", printable(text_of(done, "subject")),
-                      printable(text_of(done, "message"))));
-    const auto* result = member(done, "result");
-    const auto* salvage = result == nullptr ? nullptr : member(*result, "salvage");
-    if (salvage == nullptr) return {};
-    print_ranges(*salvage, "lost", "lost");
-    print_ranges(*salvage, "doubtful", "perhaps older");
-    if (int_of(*salvage, "bad_records") > 0)
-        print_note(
-            "records of what was written are lost: parts of the disk that are not listed "
-            "may be older, too\n");
-    return {};
-}
-
 Result<> remove_link(const Session& session, const Arguments& arguments) {
     GOLDLINK_TRY_ASSIGN(auto api, connect(session));
     GOLDLINK_TRY(api.remove(link_path(arguments.id) + (arguments.force ? "?force=true" : "")));
@@ -494,29 +431,7 @@ void add_link_verbs(CLI::App& root, Session& session) {
     save->add_option("--channel", arguments->channel, "Point this channel at it")
         ->type_name("NAME");
     add_lun(save, "Which disk, when the link has several");
-    auto* verify =
-        by_id(verb({"verify", "Compare every block of a link's overlay with what was written",
-                    "Reads the blocks of the disk's overlay (write-back) and compares each "
-                    "with its checksum, while the\n"
-                    "client runs. Bad ones read as errors until they are written anew.",
-                    "goldlink link verify 3f0c..."},
-                   verify_link));
-    add_lun(verify, "Which disk, when the link has several");
-    auto* salvage = by_id(
-        verb({"salvage", "Make a version of what can be read of a damaged disk",
-              "Of a disk of policy keep or super whose files are damaged: what is good becomes a "
-              "version, and it is\n"
-              "said what is not. 'image export' writes it to a file. The link stays what it is; "
-              "refused while its\n"
-              "client runs.",
-              "goldlink link salvage 3f0c... --as rescued"},
-             salvage_link));
-    salvage->add_option("--as", arguments->new_image, "Make a new image of it")->type_name("NAME");
-    salvage->add_option("--version-note", arguments->note, "What the new version is")
-        ->type_name("TEXT");
-    salvage->add_option("--channel", arguments->channel, "Point this channel at it")
-        ->type_name("NAME");
-    add_lun(salvage, "Which disk, when the link has several");
+    add_link_damage(noun, session);
     add_link_rebase(noun, session);
     auto* remove = by_id(verb(
         {"rm", "End a link and drop its overlay",

@@ -9,6 +9,7 @@
 
 namespace goldlink::cli {
 
+void add_link_damage(CLI::App& noun, Session& session);
 void add_link_rebase(CLI::App& noun, Session& session);
 void add_link_set(CLI::App& noun, Session& session);
 // link show --usage.
