@@ -12,6 +12,7 @@
 #include <cerrno>
 #include <filesystem>
 
+#include "common/sparse_write.hpp"
 #include "manager/cli/part_file.hpp"
 #include "manager/cli/raw_disk.hpp"
 
@@ -128,7 +129,8 @@ Result<> DeltaFile::put(std::uint64_t chunk, Bytes bytes) {
         static_cast<std::size_t>(std::min<std::uint64_t>(bytes.size(), disk_bytes_ - offset));
     const std::string& name = part_.empty() ? path_ : part_;
     // A part that began empty has nothing where a chunk is put.
-    if (base_fd() < 0) return write_with_holes(result_.get(), bytes.first(length), offset, name);
+    if (base_fd() < 0)
+        return write_with_holes(result_.get(), bytes.first(length), offset, kHoleBytes, name);
     return write_at(result_.get(), bytes.first(length), offset, name);
 }
 

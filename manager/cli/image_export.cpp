@@ -10,6 +10,7 @@
 
 #include "common/digest.hpp"
 #include "common/file.hpp"
+#include "common/sparse_write.hpp"
 #include "manager/cli/connect.hpp"
 #include "manager/cli/image_delta.hpp"
 #include "manager/cli/image_verbs.hpp"
@@ -65,7 +66,7 @@ class Download {
 
     Result<> write(std::string_view bytes) {
         hasher_->add(as_bytes(bytes));
-        GOLDLINK_TRY(write_with_holes(fd_.get(), as_bytes(bytes), done_, part_));
+        GOLDLINK_TRY(write_with_holes(fd_.get(), as_bytes(bytes), done_, kHoleBytes, part_));
         done_ += bytes.size();
         return {};
     }

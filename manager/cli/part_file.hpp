@@ -1,17 +1,14 @@
 // A file while it comes: FILE.part beside the wanted one, which takes its name when it is whole.
 #pragma once
 
-#include <cstdint>
+#include <cstddef>
 #include <string>
 
-#include "common/bytes.hpp"
 #include "common/result.hpp"
 
 namespace goldlink::cli {
 
-// Writes to where nothing was written yet: blocks of zeros (4 KiB) are left as holes, what lies
-// between them is written in one go.
-Result<> write_with_holes(int fd, Bytes bytes, std::uint64_t offset, const std::string& name);
+inline constexpr std::size_t kHoleBytes = 4096;  // blocks of zeros of it become holes
 
 // Refuses a file that is there.
 Result<> check_is_new(const std::string& file);

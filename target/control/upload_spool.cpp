@@ -9,7 +9,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstring>
 #include <vector>
 
 #include "common/file.hpp"
@@ -17,6 +16,7 @@
 #include "common/image_magic.hpp"
 #include "common/image_verdict.hpp"
 #include "common/log.hpp"
+#include "common/sparse_write.hpp"
 
 namespace goldlink::control {
 namespace {
@@ -52,26 +52,8 @@ Result<> check_file_name(const std::string& name) {
     return {};
 }
 
-bool is_zero(const char* block, std::size_t size) {
-    return block[0] == 0 && std::memcmp(block, block + 1, size - 1) == 0;
-}
-
-// Whole blocks of zeroes are left out.
-Result<> write_sparse(int fd, const char* data, std::size_t size, std::uint64_t offset_bytes) {
-    for (std::size_t done = 0; done < size;) {
-        std::size_t run = 0;
-        while (done + run < size) {
-            const std::size_t block = std::min(kBlockBytes, size - done - run);
-            if (is_zero(data + done + run, block)) break;
-            run += block;
-        }
-        if (run > 0)
-            GOLDLINK_TRY(write_at(fd, as_bytes(std::string_view(data + done, run)),
-                                  offset_bytes + done, "the upload"));
-        done += run;
-        if (done < size) done += std::min(kBlockBytes, size - done);
-    }
-    return {};
+Result<> write_sparse(int fd, std::string_view bytes, std::uint64_t offset_bytes) {
+    return write_with_holes(fd, as_bytes(bytes), offset_bytes, kBlockBytes, "the upload");
 }
 
 }  // namespace
@@ -143,7 +125,9 @@ Result<std::uint64_t> UploadSpool::copy(
         if (filled > at_most - total)
             return failure(ErrorKind::invalid, "more bytes come than the upload is to have");
         GOLDLINK_TRY(space.spend(filled));
-        if (filled > 0) GOLDLINK_TRY(write_sparse(fd, buffer.data(), filled, offset_bytes + total));
+        if (filled > 0)
+            GOLDLINK_TRY(
+                write_sparse(fd, std::string_view(buffer.data(), filled), offset_bytes + total));
         total += filled;
         if (::ftruncate(fd, static_cast<off_t>(offset_bytes + total)) != 0)
             return system_failure("cannot set the upload's length");
@@ -167,7 +151,7 @@ Result<std::uint64_t> UploadSpool::copy_beginning(http::BodyReader& body, int fd
         if (!n || *n == 0) break;
         filled += *n;
     }
-    GOLDLINK_TRY(write_sparse(fd, buffer.data(), filled, offset_bytes));
+    GOLDLINK_TRY(write_sparse(fd, std::string_view(buffer.data(), filled), offset_bytes));
     if (::ftruncate(fd, static_cast<off_t>(offset_bytes + filled)) != 0)
         return system_failure("cannot set the upload's length");
     if (filled < buffer.size()) return filled;
