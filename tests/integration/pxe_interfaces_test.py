@@ -10,7 +10,7 @@ sys.path[:0] = [str(pathlib.Path(__file__).parent), str(pathlib.Path(__file__).p
 
 import pxe_wire as wire  # noqa: E402
 from harness.processes import wait_until  # noqa: E402
-from pxe_lan import Lan, inside, run  # noqa: E402
+from pxe_lan import Lan, inside, run, run_dnsmasq  # noqa: E402
 from pxe_test import MAC, SERVER, PxeTest  # noqa: E402
 
 
@@ -125,25 +125,8 @@ class BesideDhcpServer(InterfaceTest):
     """dnsmasq on the same machine, which holds port 67."""
 
     def start_dhcp_here(self):
-        process = subprocess.Popen(
-            ["ip", "netns", "exec", self.server_host, "dnsmasq", "--keep-in-foreground", "--port=0",
-             "--no-ping", "--interface=eth0", "--bind-interfaces",
-             "--dhcp-range=10.77.0.100,10.77.0.150,1h", "--conf-file=/dev/null",
-             f"--dhcp-leasefile={self.folder}/here.leases", f"--pid-file={self.folder}/here.pid"],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-        def stop():
-            process.terminate()
-            process.wait()
-
-        self.addCleanup(stop)
-
-        def listens():
-            with inside(self.server_host):
-                rows = pathlib.Path("/proc/thread-self/net/udp").read_text().splitlines()[1:]
-            return any(row.split()[1].endswith(":0043") for row in rows)
-
-        wait_until(listens, "dnsmasq listens on port 67")
+        run_dnsmasq(self, self.server_host, "here", "--no-ping", "--interface=eth0", "--bind-interfaces",
+                    "--dhcp-range=10.77.0.100,10.77.0.150,1h")
 
     def check_both_answer(self):
         client = self.dhcp_client()

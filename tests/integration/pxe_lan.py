@@ -7,8 +7,11 @@ their own. Needs root. Everything is removed by close().
 import contextlib
 import ctypes
 import os
+import pathlib
 import secrets
 import subprocess
+
+from harness.processes import wait_until
 
 CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -80,3 +83,25 @@ def inside(namespace):
 def _enter(fd):
     if _libc.setns(fd, CLONE_NEWNET) != 0:
         raise OSError(ctypes.get_errno(), "setns")
+
+
+def run_dnsmasq(test, host, name, *arguments):
+    """dnsmasq in a host of a Lan, until the test ends; returns once it listens on port 67. Its files are `name`.*
+    in the test's folder."""
+    process = subprocess.Popen(
+        ["ip", "netns", "exec", host, "dnsmasq", "--keep-in-foreground", "--port=0", "--conf-file=/dev/null",
+         f"--dhcp-leasefile={test.folder}/{name}.leases", f"--pid-file={test.folder}/{name}.pid", *arguments],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def stop():
+        process.terminate()
+        process.wait()
+
+    test.addCleanup(stop)
+
+    def listens():
+        with inside(host):  # columns: slot, local address:port in hex, ...
+            rows = pathlib.Path("/proc/thread-self/net/udp").read_text().splitlines()[1:]
+        return any(row.split()[1].endswith(":0043") for row in rows)
+
+    wait_until(listens, f"dnsmasq ({name}) listens on port 67")

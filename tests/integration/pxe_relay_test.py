@@ -2,15 +2,13 @@
 
 import pathlib
 import socket
-import subprocess
 import sys
 import unittest
 
 sys.path[:0] = [str(pathlib.Path(__file__).parent), str(pathlib.Path(__file__).parents[1])]
 
 import pxe_wire as wire  # noqa: E402
-from harness.processes import wait_until  # noqa: E402
-from pxe_lan import Lan, inside, run  # noqa: E402
+from pxe_lan import Lan, run, run_dnsmasq  # noqa: E402
 from pxe_test import MAC, SERVER, PxeTest  # noqa: E402
 
 ROUTER = "10.77.0.3"       # on the server's switch
@@ -49,24 +47,7 @@ class Room(PxeTest):
 class ProxyBehindRelay(Room):
     def start_relay(self):
         """dnsmasq as a relay: with the flag clear it sends to the address in the reply."""
-        process = subprocess.Popen(
-            ["ip", "netns", "exec", self.router, "dnsmasq", "--keep-in-foreground", "--port=0",
-             "--conf-file=/dev/null", f"--dhcp-relay={FAR_ROUTER},{SERVER}",
-             f"--pid-file={self.folder}/relay.pid"],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-        def stop():
-            process.terminate()
-            process.wait()
-
-        self.addCleanup(stop)
-
-        def listens():
-            with inside(self.router):
-                rows = pathlib.Path("/proc/thread-self/net/udp").read_text().splitlines()[1:]
-            return any(row.split()[1].endswith(":0043") for row in rows)
-
-        wait_until(listens, "the relay listens on port 67")
+        run_dnsmasq(self, self.router, "relay", f"--dhcp-relay={FAR_ROUTER},{SERVER}")
 
     def test_an_offer_arrives_through_a_relay_whatever_the_flag_asked_for(self):
         self.start_pxe()

@@ -17,7 +17,7 @@ sys.path[:0] = [str(pathlib.Path(__file__).parent), str(pathlib.Path(__file__).p
 
 import pxe_wire as wire  # noqa: E402
 from harness.processes import Api, TestCase, wait_until  # noqa: E402
-from pxe_lan import Lan, inside  # noqa: E402
+from pxe_lan import Lan, inside, run_dnsmasq  # noqa: E402
 
 MAC = "52:54:00:00:00:01"
 STRANGER = "52:54:00:00:00:99"
@@ -94,24 +94,7 @@ class PxeTest(TestCase):
     def start_site_dhcp(self):
         """The site's own server: gives addresses, knows nothing of booting."""
         host = self.lan.host("site", "10.77.0.2/24")
-        process = subprocess.Popen(
-            ["ip", "netns", "exec", host, "dnsmasq", "--keep-in-foreground", "--port=0", "--no-ping",
-             "--interface=eth0", "--dhcp-range=10.77.0.100,10.77.0.150,1h", "--conf-file=/dev/null",
-             f"--dhcp-leasefile={self.folder}/dnsmasq.leases", f"--pid-file={self.folder}/dnsmasq.pid"],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-        def stop():
-            process.terminate()
-            process.wait()
-
-        self.addCleanup(stop)
-
-        def listens_on_67():
-            with inside(host):  # columns: slot, local address:port in hex, ...
-                rows = pathlib.Path("/proc/thread-self/net/udp").read_text().splitlines()[1:]
-            return any(row.split()[1].endswith(":0043") for row in rows)
-
-        wait_until(listens_on_67, "dnsmasq listens on port 67")
+        run_dnsmasq(self, host, "site", "--no-ping", "--interface=eth0", "--dhcp-range=10.77.0.100,10.77.0.150,1h")
 
     def start_target(self):
         target = PlayedTarget(self.target_socket)
