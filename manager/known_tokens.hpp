@@ -13,8 +13,8 @@ namespace goldlink::manager {
 class KnownTokens {
   public:
     using Clock = std::chrono::steady_clock;
-    static constexpr std::size_t kMost =
-        256;  // the one seen longest ago is forgotten for a new one
+    // The one seen longest ago is forgotten for a new one.
+    static constexpr std::size_t kMost = 256;
 
     void note(const std::string& sha256, bool valid, Clock::time_point now = Clock::now());
     // Whether it was valid when it was seen last, at most so long ago.

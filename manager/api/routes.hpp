@@ -29,8 +29,8 @@ struct Call {
     Services& services;
     db::Token token;  // empty on routes that need none
     std::string token_sha256;
-    bool is_known =
-        false;  // of routes for kAnybody: the token is valid, as far as that can be told
+    // Of routes for kAnybody: the token is valid, as far as that can be told.
+    bool is_known = false;
 
     const std::string& param(const std::string& name) const { return request.params.at(name); }
     bool is_ci() const { return token.role == "ci"; }

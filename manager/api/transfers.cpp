@@ -79,7 +79,7 @@ Answer get_chunks(Call& call) {
     }
     const std::size_t count = call.request.body.size() / kDigestBytes;
     if (call.request.body.size() % kDigestBytes != 0 || count == 0 || count > kMaxPlainChunks)
-        return refuse(400, "invalid", "That are no chunks",
+        return refuse(400, "invalid", "These are no chunks",
                       fmt::format("the body is 1 to {} digests of 32 bytes", kMaxPlainChunks));
     http::Response response;
     response.content_type = "application/octet-stream";

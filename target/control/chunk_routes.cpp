@@ -78,8 +78,9 @@ Result<std::uint64_t> store_plain(store::VersionTransfer& transfer, http::BodyRe
     const std::uint64_t length = body.declared_length();
     if (length == 0 || length % kFrameChunkBytes != 0 ||
         length > kMaxPlainChunks * kFrameChunkBytes)
-        return failure(ErrorKind::invalid,
-                       fmt::format("the body is no 1 to {} chunks of 64 KiB", kMaxPlainChunks));
+        return failure(
+            ErrorKind::invalid,
+            fmt::format("the body is not 1 to {} whole chunks of 64 KiB", kMaxPlainChunks));
     std::vector<char> chunk(kFrameChunkBytes);
     for (std::uint64_t done = 0; done < length; done += chunk.size()) {
         GOLDLINK_TRY(body.read_exactly(chunk));
